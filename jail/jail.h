@@ -51,6 +51,16 @@ struct jail_spec {
 	uint64_t scratch;
 	// The most bytes of its stack; 0: as many as the caller's.
 	uint64_t stack;
+	// The most bytes of its address space; 0: as many as the caller's.
+	uint64_t memory;
+	// The most seconds of CPU time; 0: as many as the caller's.
+	uint64_t cpu_seconds;
+	// The most open files at a time; 0: as many as any program's in a jail.
+	uint64_t files;
+	// The program writes to no file.
+	bool writes_none;
+	// The most processes and threads, where they can be counted apart from the caller's; 0: as many as the caller's.
+	uint64_t processes;
 	// Bits of personality(2).
 	unsigned long personality;
 	char **command;

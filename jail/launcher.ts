@@ -51,6 +51,15 @@ export interface StreamCommand {
 /** After the standard streams. */
 export const FILTER_FD = 3;
 
+/** The window that a format's strongest setting needs is 512 MiB (images/decompress.ts). */
+const MEMORY = 2 ** 30;
+/** zstd has a few threads. */
+const PROCESSES = 16;
+/** A CPU unpacks hundreds of gigabytes in a day. */
+const CPU_SECONDS = 24 * 60 * 60;
+/** Libraries, streams, a pipe of xz's own. */
+const FILES = 64;
+
 /**
  * Starts a program that reads stdin and writes stdout, and needs nothing else: in a jail if there is a
  * launcher. Undefined if the program is not installed.
@@ -62,6 +71,11 @@ export function streamCommand(name: string, words: readonly string[]): StreamCom
   const options = [
     ...userOptions(),
     ...option('--filter', [FILTER_FD]),
+    ...option('--memory', [MEMORY]),
+    ...option('--processes', [PROCESSES]),
+    ...option('--cpu-seconds', [CPU_SECONDS]),
+    ...option('--files', [FILES]),
+    ...option('--file-size', [0]),
     ...option('--read', [...LIBRARIES, ...programFiles([program])]),
   ];
   return { words: [JAIL_LAUNCHER, ...options, '--', program, ...words], filter: encodeFilter(streamProgramFilter()) };

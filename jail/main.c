@@ -3,7 +3,8 @@
 //
 //     tsvm-jail [--keep FD]... [--env NAME=VALUE]... [--read PATH]... [--device NAME]... [--write FD]...
 //               [--open FD]... [--capabilities HEX] [--users FIRST:COUNT] [--report FD] [--start FD] [--filter FD]
-//               [--scratch BYTES] [--stack BYTES] [--personality HEX] -- PROGRAM ARGUMENT...
+//               [--scratch BYTES] [--stack BYTES] [--memory BYTES] [--processes COUNT] [--personality HEX]
+//               [--cpu-seconds COUNT] [--files COUNT] [--file-size 0] -- PROGRAM ARGUMENT...
 //     tsvm-jail pass SOCKET LINE [ro:]FD...
 #include "jail.h"
 
@@ -16,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 // What a machine with a thousand open files and shares needs, far below what exhausts a kernel.
@@ -89,6 +91,16 @@ static void parse(char **words, struct jail_spec *spec)
 			spec->scratch = strtoull(value, NULL, 10);
 		else if (strcmp(option, "--stack") == 0)
 			spec->stack = strtoull(value, NULL, 10);
+		else if (strcmp(option, "--memory") == 0)
+			spec->memory = strtoull(value, NULL, 10);
+		else if (strcmp(option, "--processes") == 0)
+			spec->processes = strtoull(value, NULL, 10);
+		else if (strcmp(option, "--cpu-seconds") == 0)
+			spec->cpu_seconds = strtoull(value, NULL, 10);
+		else if (strcmp(option, "--files") == 0)
+			spec->files = strtoull(value, NULL, 10);
+		else if (strcmp(option, "--file-size") == 0 && strcmp(value, "0") == 0)
+			spec->writes_none = true;
 		else if (strcmp(option, "--personality") == 0)
 			spec->personality = strtoul(value, NULL, 16);
 		else if (strcmp(option, "--users") == 0)
@@ -138,18 +150,48 @@ static void close_others(const struct jail_spec *spec)
 		close(fd);
 }
 
+// Sets a limit. A caller who has a lower one keeps that.
+static void set_limit(int resource, rlim_t most)
+{
+	struct rlimit limit;
+	if (getrlimit(resource, &limit) != 0)
+		refuse("the limits cannot be read");
+	if (limit.rlim_max > most)
+		limit.rlim_max = most;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(resource, &limit) != 0)
+		refuse("the limits cannot be set");
+}
+
 static void set_limits(const struct jail_spec *spec)
 {
-	struct rlimit files;
-	const struct rlimit none = { 0, 0 };
-	const struct rlimit stack = { spec->stack, spec->stack };
-	if (setrlimit(RLIMIT_CORE, &none) != 0 || getrlimit(RLIMIT_NOFILE, &files) != 0)
-		refuse("the limits cannot be set");
-	if (files.rlim_max > MAX_OPEN_FILES)
-		files.rlim_max = MAX_OPEN_FILES;
-	files.rlim_cur = files.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &files) != 0 || (spec->stack != 0 && setrlimit(RLIMIT_STACK, &stack) != 0))
-		refuse("the limits cannot be set");
+	set_limit(RLIMIT_CORE, 0);
+	set_limit(RLIMIT_NOFILE, spec->files != 0 ? spec->files : MAX_OPEN_FILES);
+	if (spec->writes_none)
+		set_limit(RLIMIT_FSIZE, 0);
+	if (spec->cpu_seconds != 0)
+		set_limit(RLIMIT_CPU, spec->cpu_seconds);
+	if (spec->stack != 0)
+		set_limit(RLIMIT_STACK, spec->stack);
+	if (spec->memory != 0)
+		set_limit(RLIMIT_AS, spec->memory);
+}
+
+// Since Linux 5.14, a user namespace counts its own processes.
+static bool namespaces_count_processes(void)
+{
+	struct utsname host;
+	unsigned major, minor;
+	return uname(&host) == 0 && sscanf(host.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 5 || (major == 5 && minor >= 14));
+}
+
+// The kernel counts the processes and threads of a user. The caller's others are not to be counted.
+static void limit_processes(const struct jail_spec *spec, const struct jail_report *report)
+{
+	bool counts_others = spec->user == 0 && !(report->has_user_namespace && namespaces_count_processes());
+	if (spec->processes != 0 && !counts_others)
+		set_limit(RLIMIT_NPROC, spec->processes);
 }
 
 // The jail is made meanwhile. At the end of file, whoever would have started the program is gone, or has no need of it.
@@ -185,6 +227,7 @@ int main(int argc, char **argv)
 	// Landlock cannot give a program files that nothing else can name.
 	if (spec.scratch != 0 && !report.has_namespaces)
 		refuse("there is no place for the program's own files without namespaces");
+	limit_processes(&spec, &report);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		refuse("no_new_privs cannot be set");
 	restrict_by_landlock(&spec, &report);

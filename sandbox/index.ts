@@ -52,6 +52,7 @@ export type { Volume, VolumeContents, VolumeStore } from './home/volumes.js';
 export type { Isolation } from './isolation.js';
 export type { JailMode } from './jail-mode.js';
 export type { JailMeans, JailReport } from './jail-report.js';
+export type { Fallback } from './run/run-options.js';
 export {
   type ProcessOptions,
   type ProcessResult,

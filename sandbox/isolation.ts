@@ -6,7 +6,7 @@ import { hasCode, messageOf } from '../errors/index.js';
 import { SandboxError } from './errors.js';
 
 /**
- * - `default`: KVM if it is usable, else the emulator.
+ * - `default`: KVM if it is usable, else User-Mode Linux where its jail is complete, else the emulator.
  * - `vm`: KVM, or no machine.
  */
 export type Isolation = 'default' | 'vm';

@@ -2,6 +2,7 @@
 
 import { PassThrough, Readable, type Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { GatheredBytes } from '../bytes/index.js';
 import type { Progress } from '../images/index.js';
 import type { Accelerator } from '../vmm/machine.js';
 import { CallLimit, type CallOptions, unlessAborted } from './abort.js';
@@ -79,6 +80,11 @@ export interface ProcessOptions {
   timeout?: number | undefined;
   /** If true, the command has all capabilities. */
   privileged?: boolean | undefined;
+  /**
+   * If true, all other processes of the sandbox are killed once the command has exited: those that it
+   * left in the background, and other commands. `exit` resolves when they are gone.
+   */
+  killRest?: boolean | undefined;
 }
 
 /** Options of a command whose output is collected. */
@@ -279,7 +285,10 @@ export class Sandbox implements AsyncDisposable {
     return this.#container.state.unresponsive === true;
   }
 
-  /** What runs the guest: `kvm`, or `tcg` for QEMU's emulator. Undefined once the sandbox has ended. */
+  /**
+   * What runs the guest: `kvm`, `uml` for User-Mode Linux, or `tcg` for QEMU's emulator. Undefined
+   * once the sandbox has ended.
+   */
   get accelerator(): Accelerator | undefined {
     return this.#container.state.accelerator;
   }
@@ -303,7 +312,7 @@ export class Sandbox implements AsyncDisposable {
 
   /** @param limit ends the command; disposed of with it */
   async #exec(command: readonly string[], options: ProcessOptions, limit: CallLimit): Promise<SandboxProcess> {
-    const { env, cwd, user, stdin, terminal, privileged } = options;
+    const { env, cwd, user, stdin, terminal, privileged, killRest } = options;
     const input = stdin === 'pipe' ? new PassThrough() : toReadable(stdin);
     const stdout = new PassThrough();
     const stderr = new PassThrough();
@@ -317,7 +326,7 @@ export class Sandbox implements AsyncDisposable {
           stdin: input !== undefined,
         },
         { stdin: input, stdout, stderr, terminalSize: terminal },
-        { signal: limit.signal },
+        { signal: limit.signal, killRest },
       );
     } catch (error) {
       limit[Symbol.dispose]();
@@ -392,13 +401,10 @@ function toReadable(input: ProcessOptions['stdin']): Readable | undefined {
 
 /** The first `max` bytes of a stream. The rest is read and dropped. */
 async function collect(stream: Readable, max: number, onMore: () => void): Promise<string> {
-  const chunks: Buffer[] = [];
-  let length = 0;
+  const kept = new GatheredBytes();
   for await (const chunk of stream as AsyncIterable<Buffer>) {
-    if (length + chunk.length > max) onMore();
-    const kept = chunk.subarray(0, max - length);
-    if (kept.length > 0) chunks.push(kept);
-    length += kept.length;
+    if (kept.length + chunk.length > max) onMore();
+    kept.add(chunk.subarray(0, max - kept.length));
   }
-  return Buffer.concat(chunks).toString();
+  return kept.bytes.toString();
 }

@@ -2,6 +2,8 @@
 // with this reader. Like machine.ts, it imports nothing of the machine monitor, so that the sandbox
 // can use it.
 
+import { GatheredBytes } from '../bytes/index.js';
+
 const NEWLINE = 0x0a;
 
 /**
@@ -21,8 +23,7 @@ export class JsonLineError extends Error {
  */
 export class JsonLines {
   readonly #maxLine: number;
-  #pending: Buffer[] = [];
-  #pendingLength = 0;
+  #pending = new GatheredBytes();
 
   /**
    * @param maxLine the most bytes of a line, without its newline. Limits the memory that a peer can
@@ -42,25 +43,22 @@ export class JsonLines {
     let rest = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     try {
       for (let end = rest.indexOf(NEWLINE); end >= 0; end = rest.indexOf(NEWLINE)) {
-        this.#checkLength(this.#pendingLength + end);
-        const line = Buffer.concat([...this.#pending, rest.subarray(0, end)]).toString();
-        this.#pending = [];
-        this.#pendingLength = 0;
+        this.#checkLength(this.#pending.length + end);
+        this.#pending.add(rest.subarray(0, end));
+        const line = this.takeRest().toString();
         rest = rest.subarray(end + 1);
         yield parse(line);
       }
     } finally {
-      if (rest.length > 0) this.#pending.push(Buffer.from(rest));
-      this.#pendingLength += rest.length;
+      this.#pending.add(rest);
     }
-    this.#checkLength(this.#pendingLength);
+    this.#checkLength(this.#pending.length);
   }
 
   /** Returns the bytes after the last line that was read, and forgets them. */
   takeRest(): Buffer {
-    const rest = Buffer.concat(this.#pending);
-    this.#pending = [];
-    this.#pendingLength = 0;
+    const rest = this.#pending.bytes;
+    this.#pending = new GatheredBytes();
     return rest;
   }
 

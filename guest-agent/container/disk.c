@@ -1,4 +1,4 @@
-// Mounting the image (EROFS), the writable layer (ext4 or tmpfs), and the overlay.
+// Mounting the image (EROFS), the writable layer (ext4 or tmpfs), and the overlay; or a shared root.
 #include "container/disk.h"
 
 #include <errno.h>
@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/console.h"
+#include "boot/machine.h"
 
 #define WORK DISK_LAYER "/work"
 
@@ -19,6 +20,9 @@ enum {
 	PLUG_TIMEOUT = 10000,
 	PLUG_PAUSE = 1,
 };
+
+// The preset of `share`: the root is a disk.
+#define NO_SHARE UINT32_MAX
 
 // A machine that was restored from a template gets its disks then. The kernel learns of it by an
 // interrupt, and reads the capacity a little later. Anything but a device is left to mount(2).
@@ -73,8 +77,26 @@ static bool make_upper(struct failure *failure)
 	return true;
 }
 
+// MS_NODEV: device nodes in a share would be the machine's own devices.
+static bool mount_shared_root(uint32_t share, struct failure *failure)
+{
+	char source[sizeof MACHINE_SHARES + 16];
+
+	snprintf(source, sizeof source, MACHINE_SHARES "/%u", share);
+	if (!make_directory(DISK_ROOT, failure))
+		return false;
+	if (mount(source, DISK_ROOT, NULL, MS_BIND, NULL) != 0 ||
+	    mount(NULL, DISK_ROOT, NULL, MS_REMOUNT | MS_BIND | MS_NODEV, NULL) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "mount shared root %u", share);
+	return true;
+}
+
 bool disk_mount(const struct root_spec *root, struct failure *failure)
 {
+	if ((root->device == NULL) == (root->share == NO_SHARE))
+		return fail(failure, ERROR_BAD_REQUEST, 0, "root: either a device or a share");
+	if (root->share != NO_SHARE)
+		return mount_shared_root(root->share, failure);
 	if (!make_directory(DISK_IMAGE, failure) || !make_directory(DISK_LAYER, failure) ||
 	    !make_directory(DISK_ROOT, failure))
 		return false;

@@ -1,12 +1,12 @@
-// The container's root: the image's disk, the writable layer, and the overlay of both. Names are
-// relative to the container's directory, which is the working directory of all functions.
+// The container's root: the image's disk, the writable layer, and the overlay of both; or a folder
+// of the host. Names are relative to the container's directory, which is the working directory of all functions.
 #ifndef TSVM_DISK_H
 #define TSVM_DISK_H
 
 #include "protocol/failure.h"
 #include "protocol/protocol.h"
 
-// Where the overlay is mounted, in the agent's mount namespace.
+// Where the root is mounted, in the agent's mount namespace.
 #define DISK_ROOT "root"
 // The parts of the overlay.
 #define DISK_IMAGE "image"

@@ -212,7 +212,7 @@ static bool become(const struct launch *launch, struct failure *failure)
 	if (!enter_container(launch, failure))
 		return false;
 	if (!accounts_read(&accounts, failure) ||
-	    !user_find(&user, &accounts, process->user, &process->groups, failure))
+	    !(process->exact ? user_exact : user_find)(&user, &accounts, process->user, &process->groups, failure))
 		return false;
 	if (!open_streams(launch, &user, failure))
 		return false;
@@ -227,7 +227,7 @@ static bool become(const struct launch *launch, struct failure *failure)
 	if (!close_descriptors(launch->status, failure) || !privileges_drop(process, &user, failure) ||
 	    !change_directory_as_user(process->cwd, failure))
 		return false;
-	umask(022);
+	umask((mode_t)process->umask);
 	if (!send_message(launch->status, &ready, -1))
 		return fail(failure, ERROR_SETUP_FAILED, errno, "report");
 	if (launch->first && launch->container->spec->init) {

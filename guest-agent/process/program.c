@@ -53,10 +53,12 @@ char **program_environment(const struct process_request *process, const struct u
 	if (env == NULL)
 		return NULL;
 	gethostname(hostname, sizeof hostname - 1);
-	if ((find_variable(given, "PATH") == NULL && !add_variable(env, &count, "PATH", DEFAULT_PATH)) ||
-	    (find_variable(given, "HOSTNAME") == NULL && !add_variable(env, &count, "HOSTNAME", hostname)) ||
-	    (process->has_terminal && find_variable(given, "TERM") == NULL &&
-	     !add_variable(env, &count, "TERM", "xterm")))
+	// By the OCI runtimes' custom, an exact process gets nothing but its home.
+	if (!process->exact &&
+	    ((find_variable(given, "PATH") == NULL && !add_variable(env, &count, "PATH", DEFAULT_PATH)) ||
+	     (find_variable(given, "HOSTNAME") == NULL && !add_variable(env, &count, "HOSTNAME", hostname)) ||
+	     (process->has_terminal && find_variable(given, "TERM") == NULL &&
+	      !add_variable(env, &count, "TERM", "xterm"))))
 		return NULL;
 	for (size_t i = 0; i < given->count; i++)
 		env[count++] = given->items[i];

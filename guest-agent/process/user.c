@@ -14,10 +14,14 @@
 enum {
 	MAX_ACCOUNT_FILE = 4 * 1024 * 1024,
 	MAX_GROUPS = 65536, // NGROUPS_MAX
-	MAX_ID = INT32_MAX,
 	PASSWD_COLUMNS = 7,
 	GROUP_COLUMNS = 4,
 };
+
+// Of a name or number that Docker looks up.
+#define MAX_ID ((uint32_t)INT32_MAX)
+// Of a number that is taken as it is. The kernel takes the next one for "unchanged".
+#define MAX_EXACT_ID (UINT32_MAX - 1)
 
 // A part of a file or of `spec`, not terminated.
 struct piece {
@@ -51,7 +55,7 @@ static bool cut(struct piece *rest, char separator, struct piece *out)
 	return true;
 }
 
-static bool parse_id(struct piece piece, uint32_t *id)
+static bool parse_number(struct piece piece, uint32_t max, uint32_t *id)
 {
 	uint64_t value = 0;
 
@@ -62,10 +66,15 @@ static bool parse_id(struct piece piece, uint32_t *id)
 			return false;
 		value = value * 10 + (uint64_t)(piece.start[i] - '0');
 	}
-	if (value > MAX_ID)
+	if (value > max)
 		return false;
 	*id = (uint32_t)value;
 	return true;
+}
+
+static bool parse_id(struct piece piece, uint32_t *id)
+{
+	return parse_number(piece, MAX_ID, id);
 }
 
 // Stores the columns of the next line that has at least `least` of them. Missing ones are empty.
@@ -107,6 +116,14 @@ static bool add_group(struct user *user, gid_t gid, struct failure *failure)
 	return true;
 }
 
+static void set_home(struct user *user, struct piece home)
+{
+	if (home.length == 0 || home.length >= sizeof user->home || memchr(home.start, '\0', home.length) != NULL)
+		return;
+	memcpy(user->home, home.start, home.length);
+	user->home[home.length] = '\0';
+}
+
 // Sets uid, gid and home. Stores the user's name if the passwd file has one.
 static bool find_user(struct user *user, struct piece passwd, struct piece wanted, struct piece *name,
 		      struct failure *failure)
@@ -125,11 +142,7 @@ static bool find_user(struct user *user, struct piece passwd, struct piece wante
 			continue;
 		user->uid = uid;
 		user->gid = gid;
-		if (columns[5].length > 0 && columns[5].length < sizeof user->home &&
-		    memchr(columns[5].start, '\0', columns[5].length) == NULL) {
-			memcpy(user->home, columns[5].start, columns[5].length);
-			user->home[columns[5].length] = '\0';
-		}
+		set_home(user, columns[5]);
 		*name = columns[0];
 		return true;
 	}
@@ -212,6 +225,38 @@ bool user_find(struct user *user, const struct accounts *accounts, const char *s
 
 		if (!find_group(&gid, group, wanted, failure) || !add_group(user, gid, failure))
 			return false;
+	}
+	return true;
+}
+
+bool user_exact(struct user *user, const struct accounts *accounts, const char *spec, const struct text_list *groups,
+		struct failure *failure)
+{
+	struct piece passwd = { accounts->passwd, accounts->passwd_length };
+	struct piece columns[PASSWD_COLUMNS];
+	struct piece rest = { spec, strlen(spec) };
+	struct piece uid = { "", 0 };
+
+	*user = (struct user){ .home = "/" };
+	cut(&rest, ':', &uid);
+	if (!parse_number(uid, MAX_EXACT_ID, &user->uid) || !parse_number(rest, MAX_EXACT_ID, &user->gid))
+		return fail(failure, ERROR_BAD_REQUEST, 0, "user %.40s: not two numbers", spec);
+	for (size_t i = 0; i < groups->count; i++) {
+		struct piece wanted = { groups->items[i], strlen(groups->items[i]) };
+		gid_t gid;
+
+		if (!parse_number(wanted, MAX_EXACT_ID, &gid))
+			return fail(failure, ERROR_BAD_REQUEST, 0, "group %.40s: not a number", groups->items[i]);
+		if (!add_group(user, gid, failure))
+			return false;
+	}
+	while (next_line(&passwd, columns, PASSWD_COLUMNS, 4)) {
+		uint32_t found;
+
+		if (parse_id(columns[2], &found) && found == user->uid) {
+			set_home(user, columns[5]);
+			break;
+		}
 	}
 	return true;
 }

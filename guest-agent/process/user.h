@@ -21,7 +21,7 @@ struct accounts {
 struct user {
 	uid_t uid;
 	gid_t gid;
-	gid_t *groups; // supplementary; the primary group is the first
+	gid_t *groups; // supplementary; user_find() puts the primary group first
 	size_t group_count;
 	char home[PATH_MAX];
 };
@@ -33,6 +33,11 @@ bool accounts_read(struct accounts *accounts, struct failure *failure);
 // groups. Free `user` afterwards, whether this succeeds or not.
 bool user_find(struct user *user, const struct accounts *accounts, const char *spec,
 	       const struct text_list *more_groups, struct failure *failure);
+
+// Takes `spec`, `UID:GID`, and `groups` as they are: no name is looked up, and no group is added. The
+// home is that of the first entry with this uid. Free `user` afterwards, whether this succeeds or not.
+bool user_exact(struct user *user, const struct accounts *accounts, const char *spec, const struct text_list *groups,
+		struct failure *failure);
 
 void user_free(struct user *user);
 

@@ -122,10 +122,11 @@ struct rlimit_list {
 
 // The container's root file system.
 struct root_spec {
-	const char *device;  // EROFS block device of the image: /dev/vda
+	const char *device;  // EROFS block device of the image: /dev/vda; absent: share is the root
 	const char *scratch; // ext4 block device of the writable layer: /dev/vdb; absent: a tmpfs
 	uint64_t tmpfs_size; // bytes of that tmpfs; 0 or absent: half of the memory
 	bool readonly;       // the container cannot write to its root
+	uint32_t share;      // a folder of the virtio-fs device tsvm, in place of all disks
 };
 
 // A tmpfs in the container. nosuid, nodev and noexec unless a flag says otherwise, as Docker's.
@@ -187,6 +188,14 @@ struct limits_spec {
 	uint64_t pids;       // pids.max, processes and threads
 	uint64_t cpu_quota;  // cpu.max, microseconds of CPU time in each period
 	uint64_t cpu_period; // microseconds; 0 or absent: 100000
+};
+
+// The capabilities of a process beside its bounding set, one bit each. Absent: none.
+struct capabilitySets_spec {
+	uint64_t permitted;   // the permitted set
+	uint64_t effective;   // the effective set
+	uint64_t inheritable; // the inheritable set
+	uint64_t ambient;     // the ambient set
 };
 
 // A kernel parameter, set in the container's namespaces before its first process starts.
@@ -260,6 +269,10 @@ struct process_request {
 	struct program seccomp;        // filter of system calls (seccomp(2)), see "The container"
 	uint32_t port;                 // the host's vsock port for the streams
 	bool tool;                     // argv names a tool of the agent, which runs as root; see "Tools"
+	bool exact;                    // user and groups are numbers, and all there are; see "The container"
+	bool has_capability_sets;
+	struct capabilitySets_spec capability_sets; // absent: root's are the bounding set, others have none
+	uint16_t umask;                             // file mode creation mask; absent: 022
 };
 
 // Sends a signal to a process. Answered only by error.

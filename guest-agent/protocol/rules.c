@@ -21,13 +21,14 @@ static const struct group_rule rlimit_rule = {
 };
 
 static const struct field_rule root_fields[] = {
-	{ .tag = 1, .name = "device", .kind = FIELD_PATH, .required = true, .offset = offsetof(struct root_spec, device), .max = 4095 },
+	{ .tag = 1, .name = "device", .kind = FIELD_PATH, .offset = offsetof(struct root_spec, device), .max = 4095 },
 	{ .tag = 2, .name = "scratch", .kind = FIELD_PATH, .offset = offsetof(struct root_spec, scratch), .max = 4095 },
 	{ .tag = 3, .name = "tmpfsSize", .kind = FIELD_INTEGER, .offset = offsetof(struct root_spec, tmpfs_size), .size = sizeof(uint64_t), .max = 9007199254740991 },
 	{ .tag = 4, .name = "readonly", .kind = FIELD_FLAG, .offset = offsetof(struct root_spec, readonly) },
+	{ .tag = 5, .name = "share", .kind = FIELD_INTEGER, .offset = offsetof(struct root_spec, share), .size = sizeof(uint32_t), .max = 99999, .preset = 0xffffffff },
 };
 static const struct group_rule root_rule = {
-	.name = "root", .size = sizeof(struct root_spec), .fields = root_fields, .count = 4,
+	.name = "root", .size = sizeof(struct root_spec), .fields = root_fields, .count = 5,
 };
 
 static const struct field_rule tmpfs_fields[] = {
@@ -81,6 +82,16 @@ static const struct field_rule limits_fields[] = {
 };
 static const struct group_rule limits_rule = {
 	.name = "limits", .size = sizeof(struct limits_spec), .fields = limits_fields, .count = 4,
+};
+
+static const struct field_rule capabilitySets_fields[] = {
+	{ .tag = 1, .name = "permitted", .kind = FIELD_INTEGER, .offset = offsetof(struct capabilitySets_spec, permitted), .size = sizeof(uint64_t), .max = UINT64_MAX },
+	{ .tag = 2, .name = "effective", .kind = FIELD_INTEGER, .offset = offsetof(struct capabilitySets_spec, effective), .size = sizeof(uint64_t), .max = UINT64_MAX },
+	{ .tag = 3, .name = "inheritable", .kind = FIELD_INTEGER, .offset = offsetof(struct capabilitySets_spec, inheritable), .size = sizeof(uint64_t), .max = UINT64_MAX },
+	{ .tag = 4, .name = "ambient", .kind = FIELD_INTEGER, .offset = offsetof(struct capabilitySets_spec, ambient), .size = sizeof(uint64_t), .max = UINT64_MAX },
+};
+static const struct group_rule capabilitySets_rule = {
+	.name = "capabilitySets", .size = sizeof(struct capabilitySets_spec), .fields = capabilitySets_fields, .count = 4,
 };
 
 static const struct field_rule sysctl_fields[] = {
@@ -146,9 +157,12 @@ static const struct field_rule process_request_fields[] = {
 	{ .tag = 13, .name = "seccomp", .kind = FIELD_PROGRAM, .offset = offsetof(struct process_request, seccomp) },
 	{ .tag = 14, .name = "port", .kind = FIELD_INTEGER, .offset = offsetof(struct process_request, port), .size = sizeof(uint32_t), .min = 1024, .max = 4294967294, .preset = 0x400 },
 	{ .tag = 15, .name = "tool", .kind = FIELD_FLAG, .offset = offsetof(struct process_request, tool) },
+	{ .tag = 16, .name = "exact", .kind = FIELD_FLAG, .offset = offsetof(struct process_request, exact) },
+	{ .tag = 17, .name = "capabilitySets", .kind = FIELD_GROUP, .offset = offsetof(struct process_request, capability_sets), .given = offsetof(struct process_request, has_capability_sets), .group = &capabilitySets_rule },
+	{ .tag = 18, .name = "umask", .kind = FIELD_INTEGER, .offset = offsetof(struct process_request, umask), .size = sizeof(uint16_t), .max = 511, .preset = 0x12 },
 };
 static const struct group_rule process_request_rule = {
-	.name = "process", .size = sizeof(struct process_request), .fields = process_request_fields, .count = 15,
+	.name = "process", .size = sizeof(struct process_request), .fields = process_request_fields, .count = 18,
 };
 
 static const struct field_rule signal_request_fields[] = {

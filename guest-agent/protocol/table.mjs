@@ -142,10 +142,13 @@ export const groups = {
     type: 'RootSpec',
     doc: "The container's root file system.",
     fields: [
-      required(1, 'device', path, 'EROFS block device of the image: `/dev/vda`'),
+      optional(1, 'device', path, 'EROFS block device of the image: `/dev/vda`; absent: `share` is the root'),
       optional(2, 'scratch', path, 'ext4 block device of the writable layer: `/dev/vdb`; absent: a tmpfs'),
       optional(3, 'tmpfsSize', integer(SAFE), 'bytes of that tmpfs; 0 or absent: half of the memory'),
       optional(4, 'readonly', flag, 'the container cannot write to its root'),
+      optional(5, 'share', integer(99_999), 'a folder of the virtio-fs device `tsvm`, in place of all disks', {
+        preset: U32,
+      }),
     ],
   },
   tmpfs: {
@@ -199,6 +202,16 @@ export const groups = {
       optional(2, 'pids', integer(SAFE), '`pids.max`, processes and threads'),
       optional(3, 'cpuQuota', integer(SAFE), '`cpu.max`, microseconds of CPU time in each period'),
       optional(4, 'cpuPeriod', integer(SAFE), 'microseconds; 0 or absent: 100000'),
+    ],
+  },
+  capabilitySets: {
+    type: 'CapabilitySets',
+    doc: 'The capabilities of a process beside its bounding set, one bit each. Absent: none.',
+    fields: [
+      optional(1, 'permitted', bits('CAPABILITIES'), 'the permitted set'),
+      optional(2, 'effective', bits('CAPABILITIES'), 'the effective set'),
+      optional(3, 'inheritable', bits('CAPABILITIES'), 'the inheritable set'),
+      optional(4, 'ambient', bits('CAPABILITIES'), 'the ambient set'),
     ],
   },
   sysctl: {
@@ -288,6 +301,9 @@ export const frames = {
       optional(13, 'seccomp', program, 'filter of system calls (seccomp(2)), see "The container"'),
       optional(14, 'port', integer(U32 - 1, 1024), "the host's vsock port for the streams", { preset: 1024 }),
       optional(15, 'tool', flag, 'argv names a tool of the agent, which runs as root; see "Tools"'),
+      optional(16, 'exact', flag, '`user` and `groups` are numbers, and all there are; see "The container"'),
+      optional(17, 'capabilitySets', group('capabilitySets'), "absent: root's are the bounding set, others have none"),
+      optional(18, 'umask', integer(0o777), 'file mode creation mask; absent: 022', { preset: 0o22 }),
     ],
   },
   signal: {

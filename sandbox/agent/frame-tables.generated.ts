@@ -16,10 +16,11 @@ const rlimit: Fields = [
 ];
 
 const root: Fields = [
-  { tag: 1, name: 'device', kind: 'text', max: 4095, required: true },
+  { tag: 1, name: 'device', kind: 'text', max: 4095 },
   { tag: 2, name: 'scratch', kind: 'text', max: 4095 },
   { tag: 3, name: 'tmpfsSize', kind: 'integer', max: 9007199254740991 },
   { tag: 4, name: 'readonly', kind: 'flag' },
+  { tag: 5, name: 'share', kind: 'integer', max: 99999 },
 ];
 
 const tmpfs: Fields = [
@@ -58,6 +59,13 @@ const limits: Fields = [
   { tag: 2, name: 'pids', kind: 'integer', max: 9007199254740991 },
   { tag: 3, name: 'cpuQuota', kind: 'integer', max: 9007199254740991 },
   { tag: 4, name: 'cpuPeriod', kind: 'integer', max: 9007199254740991 },
+];
+
+const capabilitySets: Fields = [
+  { tag: 1, name: 'permitted', kind: 'bits', names: CAPABILITIES },
+  { tag: 2, name: 'effective', kind: 'bits', names: CAPABILITIES },
+  { tag: 3, name: 'inheritable', kind: 'bits', names: CAPABILITIES },
+  { tag: 4, name: 'ambient', kind: 'bits', names: CAPABILITIES },
 ];
 
 const sysctl: Fields = [
@@ -127,6 +135,9 @@ export const FRAMES: readonly FrameType[] = [
       { tag: 13, name: 'seccomp', kind: 'program' },
       { tag: 14, name: 'port', kind: 'integer', min: 1024, max: 4294967294 },
       { tag: 15, name: 'tool', kind: 'flag' },
+      { tag: 16, name: 'exact', kind: 'flag' },
+      { tag: 17, name: 'capabilitySets', kind: 'group', fields: capabilitySets },
+      { tag: 18, name: 'umask', kind: 'integer', max: 511 },
     ],
   },
   {

@@ -150,14 +150,16 @@ export interface Rlimit {
 
 /** The container's root file system. */
 export interface RootSpec {
-  /** EROFS block device of the image: `/dev/vda`. */
-  device: string;
+  /** EROFS block device of the image: `/dev/vda`; absent: `share` is the root. */
+  device?: string | undefined;
   /** Ext4 block device of the writable layer: `/dev/vdb`; absent: a tmpfs. */
   scratch?: string | undefined;
   /** Bytes of that tmpfs; 0 or absent: half of the memory. */
   tmpfsSize?: number | undefined;
   /** The container cannot write to its root. */
   readonly?: boolean | undefined;
+  /** A folder of the virtio-fs device `tsvm`, in place of all disks. */
+  share?: number | undefined;
 }
 
 /** A tmpfs in the container. nosuid, nodev and noexec unless a flag says otherwise, as Docker's. */
@@ -224,6 +226,18 @@ export interface Limits {
   cpuQuota?: number | undefined;
   /** Microseconds; 0 or absent: 100000. */
   cpuPeriod?: number | undefined;
+}
+
+/** The capabilities of a process beside its bounding set, one bit each. Absent: none. */
+export interface CapabilitySets {
+  /** The permitted set. */
+  permitted?: Capability[] | undefined;
+  /** The effective set. */
+  effective?: Capability[] | undefined;
+  /** The inheritable set. */
+  inheritable?: Capability[] | undefined;
+  /** The ambient set. */
+  ambient?: Capability[] | undefined;
 }
 
 /** A kernel parameter, set in the container's namespaces before its first process starts. */
@@ -329,6 +343,12 @@ export interface ProcessRequest {
   port?: number | undefined;
   /** Argv names a tool of the agent, which runs as root; see "Tools". */
   tool?: boolean | undefined;
+  /** `user` and `groups` are numbers, and all there are; see "The container". */
+  exact?: boolean | undefined;
+  /** Absent: root's are the bounding set, others have none. */
+  capabilitySets?: CapabilitySets | undefined;
+  /** File mode creation mask; absent: 022. */
+  umask?: number | undefined;
 }
 
 /** Sends a signal to a process. Answered only by `error`. */

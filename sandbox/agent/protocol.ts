@@ -2,6 +2,7 @@
 // guest-agent/PROTOCOL.md. The guest is hostile: no length, tag or value is trusted, and a
 // violation of the protocol is a ProtocolError.
 
+import { GatheredBytes } from '../../bytes/index.js';
 import { decodeFields, encodeFields } from './fields.js';
 import { FRAMES } from './frame-tables.generated.js';
 import {
@@ -61,8 +62,7 @@ function decodeFrame(from: 'host' | 'agent', number: number, request: number, pa
  * carries raw bytes: no more frames are read, and `rest` holds the bytes behind the frame.
  */
 class ByteStreamDecoder<F extends Frame> {
-  #pending: Buffer[] = [];
-  #length = 0;
+  #pending = new GatheredBytes();
   #raw = false;
   readonly #from: 'host' | 'agent';
   readonly #limit: number;
@@ -79,7 +79,7 @@ class ByteStreamDecoder<F extends Frame> {
 
   /** The bytes that are not yet part of a frame. After a `stream` frame, the first raw bytes. */
   get rest(): Buffer {
-    return Buffer.concat(this.#pending, this.#length);
+    return this.#pending.bytes;
   }
 
   /**
@@ -87,40 +87,29 @@ class ByteStreamDecoder<F extends Frame> {
    * @throws ProtocolError if the bytes are not frames of this side; close the connection then
    */
   push(chunk: Buffer): F[] {
-    this.#pending.push(chunk);
-    this.#length += chunk.length;
+    this.#pending.add(chunk);
+    let bytes = this.#pending.bytes;
     const frames: F[] = [];
-    while (!this.#raw && this.#length >= FRAME_HEADER_LENGTH) {
-      const header = this.#peek(FRAME_HEADER_LENGTH);
-      const length = header.readUInt32LE(0);
-      if (length > this.#limit)
-        throw new ProtocolError(`a frame of ${length} bytes, at most ${this.#limit} are allowed`);
-      if (this.#length < FRAME_HEADER_LENGTH + length) break;
-      const bytes = this.#peek(FRAME_HEADER_LENGTH + length);
-      this.#drop(bytes.length);
-      const payload = bytes.subarray(FRAME_HEADER_LENGTH);
+    for (let end = this.#frameEnd(bytes); end <= bytes.length; end = this.#frameEnd(bytes)) {
+      const payload = bytes.subarray(FRAME_HEADER_LENGTH, end);
       const frame = decodeFrame(this.#from, bytes.readUInt16LE(4), bytes.readUInt16LE(6), payload) as F;
       this.#raw = frame.type === 'stream';
       frames.push(frame);
+      bytes = bytes.subarray(end);
     }
+    if (frames.length === 0) return frames;
+    // The frames keep the memory that they lie in.
+    this.#pending = new GatheredBytes();
+    this.#pending.add(bytes);
     return frames;
   }
 
-  /** Returns the first `count` pending bytes in one piece. That many must be pending. */
-  #peek(count: number): Buffer {
-    let [first = Buffer.alloc(0)] = this.#pending;
-    if (first.length < count) {
-      first = this.rest;
-      this.#pending = [first];
-    }
-    return first.subarray(0, count);
-  }
-
-  /** Removes `count` bytes from the first piece. It must have that many. */
-  #drop(count: number): void {
-    const [first = Buffer.alloc(0), ...others] = this.#pending;
-    this.#length -= count;
-    this.#pending = first.length > count ? [first.subarray(count), ...others] : others;
+  /** Bytes of the frame that begins here. More than there are if that is not known, or none is read. */
+  #frameEnd(bytes: Buffer): number {
+    if (this.#raw || bytes.length < FRAME_HEADER_LENGTH) return Number.POSITIVE_INFINITY;
+    const length = bytes.readUInt32LE(0);
+    if (length > this.#limit) throw new ProtocolError(`a frame of ${length} bytes, at most ${this.#limit} are allowed`);
+    return FRAME_HEADER_LENGTH + length;
   }
 }
 

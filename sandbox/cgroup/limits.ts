@@ -21,6 +21,11 @@ const MAX_CPU_WEIGHT = 10_000;
 const THREADS = 64;
 /** Each CPU has a worker of Node.js or a thread of QEMU. */
 const THREADS_PER_CPU = 4;
+/** Of User-Mode Linux: each process of the guest is one of the host's. */
+export const UML_PROCESSES = 4096;
+
+/** The most processes and threads of QEMU, or of a machine process and QEMU together. */
+export const threadsOf = (cpus: number): number => THREADS + THREADS_PER_CPU * Math.ceil(cpus);
 
 /** What a container may use. */
 export interface MachineSize {
@@ -28,8 +33,8 @@ export interface MachineSize {
   memory: number;
   /** May be a fraction. */
   cpus: number;
-  /** The machine may be emulated. */
-  mayEmulate: boolean;
+  /** `auto`: any of the others. */
+  accel: 'auto' | 'kvm' | 'tcg' | 'uml';
   /** Lines of `io.max`. */
   io?: readonly string[];
 }
@@ -50,8 +55,8 @@ export interface CgroupLimits {
   io: readonly string[];
 }
 
-export function cgroupLimits({ memory, cpus, mayEmulate, io = [] }: MachineSize): CgroupLimits {
-  const overhead = OVERHEAD + memory * OVERHEAD_SHARE + (mayEmulate ? EMULATOR : 0);
+export function cgroupLimits({ memory, cpus, accel, io = [] }: MachineSize): CgroupLimits {
+  const overhead = OVERHEAD + memory * OVERHEAD_SHARE + (accel === 'kvm' ? 0 : EMULATOR);
   return {
     memory: Math.ceil(memory + overhead),
     // As Docker: as much swap as memory.
@@ -59,7 +64,7 @@ export function cgroupLimits({ memory, cpus, mayEmulate, io = [] }: MachineSize)
     cpuQuota: Math.round((cpus + DEVICE_CPUS) * CPU_PERIOD),
     cpuPeriod: CPU_PERIOD,
     cpuWeight: Math.min(Math.max(Math.round(cpus * CPU_WEIGHT), 1), MAX_CPU_WEIGHT),
-    pids: THREADS + THREADS_PER_CPU * Math.ceil(cpus),
+    pids: threadsOf(cpus) + (accel === 'uml' || accel === 'auto' ? UML_PROCESSES : 0),
     io,
   };
 }

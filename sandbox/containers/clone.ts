@@ -43,7 +43,9 @@ export async function createClone(home: Home, snapshot: Snapshot, options: Clone
   const hasLayer = await snapshot.copyLayer(unfinished.layer);
   if (!spec.autoRemove) await home.images.hold(id, config.image);
   try {
-    const how = { isSupervised, layer: hasLayer ? unfinished.layer : undefined };
+    // What it was connected with, without the aliases of the original.
+    const networks = Object.fromEntries(snapshot.networks.map((name) => [name, []]));
+    const how = { isSupervised, layer: hasLayer ? unfinished.layer : undefined, networks };
     const published = await home.containers.withLock(() =>
       haveVolumes(home, spec.mounts ?? []) ? publishContainer(home, folder, config, how) : undefined,
     );

@@ -14,7 +14,7 @@ import { type ContainerConfig, type ContainerState, isRunning, stopTimeoutOf } f
 import type { Home } from '../home/home.js';
 import type { LogEntry } from '../home/log-file.js';
 import { type ReadLogOptions, readLog } from '../home/log-reader.js';
-import { networksOf } from '../home/networks.js';
+import { membershipsOf, networksOf } from '../home/networks.js';
 import {
   checkSnapshotName,
   type Snapshot,
@@ -36,6 +36,7 @@ import { ContainerFiles } from './files.js';
 import { describeContainer } from './inspect.js';
 import { diskUsage, type ProcessInfo, readProcesses, readUsage, type Usage } from './report.js';
 import { killContainer, stopContainer } from './stop.js';
+import { runTool } from './tools.js';
 
 /** The configuration, state and name of a container at one moment. */
 export interface ContainerInfo {
@@ -205,8 +206,9 @@ export class Container {
    * Starts another process in it.
    * @throws SandboxError `not-running`, `not-found`, `cannot-invoke`, `unresponsive`, `agent`
    */
-  exec(spec: ExecSpec, io: ContainerIo, options?: ExecOptions): Promise<Exec> {
-    return exec(this.#folder, this.config, spec, io, options);
+  exec(spec: ExecSpec, io: ContainerIo, { killRest = false, ...options }: ExecOptions = {}): Promise<Exec> {
+    const onExited = killRest ? () => runTool(this.#folder, ['kill']) : undefined;
+    return exec(this.#folder, this.config, spec, io, { ...options, onExited });
   }
 
   /** Starts another process without streams. @throws SandboxError as `exec` */
@@ -350,7 +352,7 @@ export class Container {
   /**
    * Makes a snapshot of it, with its memory, processes and writable disk. It runs on.
    * @throws SandboxError `not-running`; `conflict` if the name is taken, or it runs without KVM;
-   *   `bad-spec`, `snapshot`, `no-space`, `state`, `unresponsive`; `machine-died`: it is lost
+   *   `bad-spec`, `damaged`, `snapshot`, `no-space`, `state`, `unresponsive`; `machine-died`: it is lost
    */
   async snapshot(name: string): Promise<Snapshot> {
     checkSnapshotName(name);
@@ -399,7 +401,7 @@ export class Container {
     using client = await openRequest(this.#folder, { type: 'snapshot', machine, layer });
     const reply = await client.next();
     if (reply?.type !== 'done') throw new SandboxError('machine-died', 'the container was lost');
-    return unfinished.finish(this.name ?? this.id, this.config);
+    return unfinished.finish(this.name ?? this.id, this.config, Object.keys(membershipsOf(this.#folder, this.config)));
   }
 
   /** Its output, oldest first. With `follow`, until the container ends. */

@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 import type { Image, ImageConfig, Progress } from '../../images/index.js';
 import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
-import type { ContainerFolder } from '../home/container-folder.js';
+import type { ContainerFolder, NewFolder } from '../home/container-folder.js';
 import { checkName } from '../home/container-names.js';
 import type { ContainerConfig } from '../home/container-record.js';
 import { containerMounts, fillVolumes, haveVolumes } from '../home/container-volumes.js';
@@ -53,7 +53,7 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
   checkRunSpec(spec);
   checkContainerSpec(spec);
   // Neither is needed yet, but without them the container could not be started.
-  await findKernel(spec, { pull: true });
+  await findKernel(spec, { pull: true, isEarly: true });
   home.openRuntime();
   await roomInHome(home.path);
   const store = home.images;
@@ -106,7 +106,7 @@ export function publishContainer(
   home: Home,
   folder: ContainerFolder,
   config: ContainerConfig,
-  how: { isSupervised: boolean; layer?: string | undefined },
+  how: NewFolder,
 ): { lock: FileLock | undefined } {
   const { id } = folder;
   const { spec } = config;

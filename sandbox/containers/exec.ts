@@ -62,6 +62,13 @@ export interface ExecOptions {
   signal?: AbortSignal | undefined;
   /** Milliseconds without a byte from or to the guest, after which `exit` rejects. */
   idleTimeout?: number | undefined;
+  /** If true, all other processes of the container are killed once it has exited, before `exit`. */
+  killRest?: boolean | undefined;
+}
+
+export interface ExecProcessOptions extends Omit<ExecOptions, 'killRest'> {
+  /** Called once it has exited. Until that resolves, its output is not at its end. */
+  onExited?: (() => Promise<void>) | undefined;
 }
 
 /**
@@ -82,7 +89,7 @@ export function exec(
   config: ContainerConfig,
   spec: ExecSpec,
   io: ContainerIo,
-  options?: ExecOptions,
+  options?: ExecProcessOptions,
 ): Promise<Exec> {
   return execProcess(folder, processSpec(config, spec, io.terminalSize), io, options);
 }
@@ -95,7 +102,7 @@ export async function execProcess(
   folder: ContainerFolder,
   described: ProcessSpec,
   io: ContainerIo,
-  { signal, idleTimeout }: ExecOptions = {},
+  { signal, ...options }: ExecProcessOptions = {},
 ): Promise<Exec> {
   const { sockets } = folder;
   if (sockets === undefined || !existsSync(sockets))
@@ -122,7 +129,7 @@ export async function execProcess(
     const pid = await unlessAborted(expectStarted(control), signal);
     return {
       pid,
-      exit: Promise.race([finish(control, streams, output, idleTimeout), unread.promise]).finally(() => {
+      exit: Promise.race([finish(control, streams, output, options), unread.promise]).finally(() => {
         control[Symbol.dispose]();
         listener[Symbol.dispose]();
       }),
@@ -150,7 +157,7 @@ async function finish(
   client: ControlClient,
   streams: ProcessIo,
   output: Promise<void>,
-  idleTimeout: number | undefined,
+  { idleTimeout, onExited }: ExecProcessOptions,
 ): Promise<number> {
   using _client = client;
   using timers = new ResourceStack();
@@ -159,6 +166,7 @@ async function finish(
     ? client.next()
     : Promise.race([client.next(), streams.idle(idleTimeout, own).then(() => standsStill(idleTimeout))]));
   if (reply?.type !== 'exited') throw new SandboxError('machine-died', 'the container was lost');
+  await onExited?.();
   await Promise.race([output, streams.stalled(own)]);
   return reply.code;
 }

@@ -179,6 +179,15 @@ export class ContainerFiles {
     return changed.map(({ kind, path }) => ({ kind: kind.toUpperCase() as Change['kind'], path }));
   }
 
+  /**
+   * Shows a file or directory of the container at another path too, while it runs. The target is made
+   * if it is missing. A source of null hides what is there.
+   * @internal
+   */
+  async mount(source: string | null, target: string, { readOnly = false }: { readOnly?: boolean } = {}): Promise<void> {
+    await this.#run(['mount', source ?? '-', target, ...(readOnly ? ['ro'] : [])], {}, {});
+  }
+
   /** Writes the changes of the container as a layer of an image, a tar archive. */
   layer(output: Writable): Promise<void> {
     return this.#run(['layer'], { stdout: output }, {});

@@ -37,6 +37,7 @@ export function describeContainer({ home, folder, config }: Supervised): object 
       Unresponsive: state.unresponsive === true,
       Pid: state.pid ?? state.machinePid ?? 0,
       Accelerator: state.accelerator ?? '',
+      AcceleratorReason: state.acceleratorReason ?? '',
       Jail: state.jail ?? null,
       Cgroup: isRunning(state) ? (state.cgroup ?? '') : '',
       SupervisorCgroup: isRunning(state) ? (state.supervisorCgroup ?? '') : '',

@@ -21,6 +21,12 @@ const NETWORKS = 'networks.json';
 /** Ends the name of a folder that is being made or removed. */
 export const REMOVED = '.removed';
 
+export interface NewFolder {
+  isSupervised?: boolean;
+  layer?: string | undefined;
+  networks?: Readonly<Record<string, readonly string[]>> | undefined;
+}
+
 export class ContainerFolder {
   readonly path: string;
 
@@ -65,13 +71,11 @@ export class ContainerFolder {
    * also after a power failure if the container is kept.
    * With `isSupervised`, this process is the supervisor from the beginning.
    * @param layer path of a disk in the same file system, which becomes that of the writable layer
+   * @param networks its private networks, if they are not those of its spec
    * @returns the supervisor's lock, with `isSupervised`
    * @throws SandboxError `state`
    */
-  make(
-    config: ContainerConfig,
-    { isSupervised = false, layer }: { isSupervised?: boolean; layer?: string | undefined } = {},
-  ): FileLock | undefined {
+  make(config: ContainerConfig, { isSupervised = false, layer, networks }: NewFolder = {}): FileLock | undefined {
     const aside = `${this.path}${REMOVED}`;
     const state = isSupervised ? { ...CREATED, supervisorPid: process.pid, bootId: bootId() } : CREATED;
     let lock: FileLock | undefined;
@@ -81,6 +85,7 @@ export class ContainerFolder {
       const write = isKept ? writeSynced : (path: string, text: string) => writeFileSync(path, text, { mode: 0o600 });
       write(join(aside, CONFIG), JSON.stringify(config));
       writeFileSync(join(aside, STATE), JSON.stringify(state), { mode: 0o600 });
+      if (networks !== undefined) write(join(aside, NETWORKS), JSON.stringify(networks));
       if (layer !== undefined) renameSync(layer, join(aside, LAYER));
       if (isSupervised) lock = FileLock.take(join(aside, LOCK));
       if (isKept) syncFolder(aside);

@@ -71,6 +71,8 @@ export interface ContainerState {
   companionPid?: number;
   /** What runs its machine. Absent while there is none, and in old records. */
   accelerator?: Accelerator;
+  /** Why that is not KVM, if no machine was asked for. */
+  acceleratorReason?: string;
   /** Path of the cgroup of its machine: also after the supervisor was killed. */
   cgroup?: string;
   /** Path of the cgroup of its supervisor, likewise. */
@@ -96,7 +98,18 @@ const ORPHANED = 255;
 
 /** The state of a container whose record says that it is alive, but whose supervisor is dead. */
 export function orphaned(state: ContainerState): ContainerState {
-  const { supervisorPid, pid, machinePid, companionPid, accelerator, jail, sockets, unresponsive, ...kept } = state;
+  const {
+    supervisorPid,
+    pid,
+    machinePid,
+    companionPid,
+    accelerator,
+    acceleratorReason,
+    jail,
+    sockets,
+    unresponsive,
+    ...kept
+  } = state;
   const rest = { ...kept, isOrphaned: true as const };
   if (state.status === 'created' || state.status === 'exited') return rest;
   return { ...rest, status: 'exited', exitCode: ORPHANED, error: 'the process that supervised it was killed' };

@@ -26,6 +26,7 @@ import {
   qemuDevices,
 } from '../../vmm/outside/qemu-arguments.js';
 import { qemuProfile } from '../../vmm/outside/qemu-system-calls.js';
+import { threadsOf } from '../cgroup/limits.js';
 import type { JailReport } from '../jail-report.js';
 import { Companion } from './companion.js';
 import { Descriptors, readByMachine } from './companion-descriptors.js';
@@ -88,7 +89,7 @@ export function readyEmulator(
     const hasNetwork = spec.network !== undefined;
     const filter = compileForCompanion(spec, (others) => qemuProfile(hasNetwork, others));
     const companion = new Companion(
-      { name: NAME, path, args, ...(filter === undefined ? {} : { filter }) },
+      { name: NAME, path, args, processes: threadsOf(spec.cpus), ...(filter === undefined ? {} : { filter }) },
       { start, stdout, descriptors, isJailed },
     );
     files.take(ours);
@@ -106,7 +107,10 @@ export async function probeEmulatorJail(): Promise<JailReport | undefined> {
   const [start, starter] = libc.createPipe();
   const [read, stdout] = libc.createPipe();
   try {
-    using companion = new Companion({ name: NAME, path, args: [] }, { start, stdout, descriptors: [] });
+    using companion = new Companion(
+      { name: NAME, path, args: [], processes: threadsOf(1) },
+      { start, stdout, descriptors: [] },
+    );
     return await companion.report;
   } finally {
     for (const fd of [start, starter, read, stdout]) closeSync(fd);

@@ -75,6 +75,8 @@ export interface CompanionProgram {
   scratch?: number;
   /** The most bytes of its stack, and of those of its processes. */
   stack?: number;
+  /** The most processes and threads that it may have. */
+  processes: number;
   /** Its addresses are those that its file names (personality(2), ADDR_NO_RANDOMIZE). */
   hasFixedAddresses?: boolean;
 }
@@ -94,7 +96,7 @@ export const FIRST_COMPANION_FD = 4;
  * them come the launcher's report, and the file of the filter.
  */
 export function jailedCompanion(companion: CompanionProgram, count: number): string[] {
-  const { path, args, readable = [], devices = [], environment = {}, scratch, stack, filter } = companion;
+  const { path, args, readable = [], devices = [], environment = {}, scratch, stack, processes, filter } = companion;
   const kept = Array.from({ length: count }, (_, index) => FIRST_COMPANION_FD + index);
   return [
     JAIL_LAUNCHER,
@@ -107,6 +109,7 @@ export function jailedCompanion(companion: CompanionProgram, count: number): str
     ...option('--device', devices),
     ...option('--scratch', scratch === undefined ? [] : [scratch]),
     ...option('--stack', stack === undefined ? [] : [stack]),
+    ...option('--processes', [processes]),
     ...option('--personality', companion.hasFixedAddresses === true ? [FIXED_ADDRESSES] : []),
     ...option(
       '--env',

@@ -19,6 +19,9 @@ import { openKvm } from './open-kvm.js';
 const STDERR = 2;
 const CONTROL = 3;
 
+/** Milliseconds for the launcher to pass folders, which takes it 6: a file system may stand still. */
+const PASSING = 60_000;
+
 export interface ProcessOptions {
   /** Path of the machine's program. */
   program: string;
@@ -155,6 +158,8 @@ export class MachineProcess implements Disposable {
     const passer = spawn(JAIL_LAUNCHER, ['pass', String(CONTROL), filesLine(portion), ...fds], {
       stdio: ['ignore', 'ignore', 'pipe', descriptorOf(this.#control), ...portion.descriptors],
       env: {},
+      timeout: PASSING,
+      killSignal: 'SIGKILL',
     });
     let said = '';
     passer.stderr?.on('data', (chunk: Buffer) => {
@@ -162,9 +167,10 @@ export class MachineProcess implements Disposable {
     });
     return new Promise((resolve, reject) => {
       passer.once('error', reject);
-      passer.once('close', (code) => {
+      passer.once('close', (code, signal) => {
         if (code === 0) return resolve();
-        const why = said.replace(/[^\x20-\x7e]+/g, ' ').trim();
+        const what = `the launcher of jails was ended by ${signal}`;
+        const why = signal === null ? said.replace(/[^\x20-\x7e]+/g, ' ').trim() : what;
         reject(new SandboxError('state', `a folder of the host cannot be confined for the machine: ${why}`));
       });
     });

@@ -1,7 +1,8 @@
 // Opens /dev/kvm for a machine process.
 import { accessSync, constants, openSync } from 'node:fs';
 import { constants as os } from 'node:os';
-import { codeOf } from '../../errors/index.js';
+import { codeOf, hasCode } from '../../errors/index.js';
+import type { ProbeResult } from '../../vmm/machine.js';
 import { defaultHome, probeCachePath } from '../home/paths.js';
 import { storedProbe } from './probe-cache.js';
 
@@ -22,6 +23,17 @@ export function canOpenKvm(): boolean {
   } catch {
     return false;
   }
+}
+
+/** What is known of KVM without trying it. Undefined: it has to be tried. */
+export function knownKvm(probeCache: string): Pick<ProbeResult, 'usable' | 'reason'> | undefined {
+  try {
+    accessSync(PATH, constants.R_OK | constants.W_OK);
+  } catch (error) {
+    const isMissing = hasCode(error, 'ENOENT');
+    return { usable: false, reason: isMissing ? `there is no ${PATH}` : `no permission to open ${PATH}` };
+  }
+  return storedProbe(probeCache);
 }
 
 /** @param probes whatever an earlier probe found, KVM is to be probed */

@@ -67,6 +67,8 @@ export interface OutsideOptions {
   probeCache?: string | undefined;
   /** Default: `auto`. */
   jail?: JailMode | undefined;
+  /** Why the machine is not User-Mode Linux, for the report of a host that has no emulator either. */
+  noUml?: string | undefined;
   /** The cgroup of the machine. The caller removes it. */
   cgroup?: MachineCgroup | undefined;
   /** Called with the reason if the memory of the machine's processes has no limit. */
@@ -109,7 +111,7 @@ export class MachineOutside implements Disposable {
    * @throws MachineError
    */
   constructor(spec: MachineSpec, shares: readonly number[], options: OutsideOptions = {}) {
-    const { probeCache, jail, cgroup, onUnbounded = () => {} } = options;
+    const { probeCache, jail, noUml, cgroup, onUnbounded = () => {} } = options;
     const budgets = (spec.shares ?? []).flatMap(({ budget }, index) => (budget === undefined ? [] : [index]));
     const opened = shares.slice(0, shares.length - budgets.length);
     this.shares = opened.map((fd, index) => ({ fd, isReadOnly: spec.shares?.[index]?.readOnly === true }));
@@ -153,7 +155,7 @@ export class MachineOutside implements Disposable {
         this[Symbol.dispose]();
         throw error;
       }
-      noEmulator = error.message;
+      noEmulator = noUml === undefined ? error.message : `${error.message}; nor is User-Mode Linux: ${noUml}`;
     }
     this.spec = noEmulator === undefined ? machine : { ...machine, noEmulator };
   }

@@ -1,21 +1,32 @@
 // A saved machine on the disk: a folder with the file of its memory, that of the rest of its state,
 // and a manifest, which is written last. Whoever reads it trusts nothing of it before all of it is
 // checked. What differs is refused in one line.
-import { constants, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, truncateSync } from 'node:fs';
+import {
+  chmodSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+} from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { sourceFile } from '../../installation/index.js';
 import { type MachineSpec, SAVED_MEMORY, SAVED_STATE } from '../../vmm/machine.js';
-import { type Check, integer, nullable, parseState, record, text } from '../../vmm/saved-state.js';
+import { integer, nullable, parseState, record, text } from '../../vmm/saved-state.js';
 import { SandboxError } from '../errors.js';
 import { readRecord, syncFolder, writeSynced } from '../home/records.js';
 import { MACHINE_PROGRAM } from '../programs.js';
+import { type CheckedFile, changeOf, checkedFile, checkFile, fileIdentity } from './checked-file.js';
 import { copyDisk } from './copy-disk.js';
 import { type FileDigest, fileDigest, sparseDigest } from './file-digest.js';
 import { MachineFiles } from './machine-files.js';
 
-const VERSION = 1;
+const VERSION = 2;
 const MANIFEST = 'manifest.json';
 const MEMORY = 'memory';
 const STATE = 'state.json';
@@ -56,20 +67,22 @@ export interface SavedContainer {
   timeLeft: number | null;
 }
 
-interface Manifest extends Identity {
+/** An identity, and the files of `program` and `kernel`: while they are the same, so are the digests. */
+interface FoundIdentity extends Identity {
+  programFile: string;
+  kernelFile: string;
+}
+
+interface Manifest extends FoundIdentity {
   version: number;
   /** RFC 3339. */
   created: string;
   container: SavedContainer;
-  memory: FileDigest;
-  state: FileDigest;
+  memory: CheckedFile;
+  state: CheckedFile;
 }
 
 const anyText = text(/^/, 'text');
-const digest: Check<FileDigest> = record({
-  size: integer(0, Number.MAX_SAFE_INTEGER),
-  sha256: text(/^[0-9a-f]{64}$/, 'a SHA-256'),
-});
 const checkManifest = record<Manifest>({
   version: integer(VERSION, VERSION),
   created: anyText,
@@ -91,8 +104,10 @@ const checkManifest = record<Manifest>({
     process: integer(1, 2 ** 32 - 1),
     timeLeft: nullable(integer(0, Number.MAX_SAFE_INTEGER)),
   }),
-  memory: digest,
-  state: digest,
+  memory: checkedFile,
+  state: checkedFile,
+  programFile: anyText,
+  kernelFile: anyText,
 });
 
 /** Removes what a process left that was killed while it made or removed a saved machine at `path`. */
@@ -160,16 +175,16 @@ export class UnfinishedMachine implements Disposable {
    */
   async keep(spec: MachineSpec, container: SavedContainer, disk: string | undefined): Promise<void> {
     try {
+      const [memoryPath, statePath] = [join(this.#aside, MEMORY), join(this.#aside, STATE)];
+      for (const path of [memoryPath, statePath]) chmodSync(path, 0o400);
       const [memory, state, identity] = await Promise.all([
-        sparseDigest(join(this.#aside, MEMORY)),
-        fileDigest(join(this.#aside, STATE)),
+        checkFile(memoryPath, sparseDigest),
+        checkFile(statePath, fileDigest),
         identify(spec),
       ]);
       const created = new Date().toISOString();
       const manifest: Manifest = { version: VERSION, created, ...identity, container, memory, state };
-      for (const path of [join(this.#aside, MEMORY), join(this.#aside, STATE), disk]) {
-        if (path !== undefined) await sync(path);
-      }
+      if (disk !== undefined) await sync(disk);
       writeSynced(join(this.#aside, MANIFEST), JSON.stringify(manifest));
       syncFolder(this.#aside);
       renameSync(this.#aside, this.#path);
@@ -217,16 +232,20 @@ export class SavedMachine {
    * @throws SandboxError `snapshot`
    */
   static async open(path: string, spec: MachineSpec, isClone = false): Promise<SavedMachine> {
+    const files = new MachineFiles();
+    const add = async (name: string, file: string, written: CheckedFile, digestOf: typeof fileDigest) => {
+      const fd = openSync(file, constants.O_RDONLY);
+      files.add(name, fd);
+      await verify(fd, file, written, digestOf);
+    };
     try {
       const manifest = readManifest(path);
-      compare(manifest, await identify(spec), isClone);
-      await verify(join(path, MEMORY), manifest.memory, sparseDigest);
-      await verify(join(path, STATE), manifest.state, fileDigest);
-      const files = new MachineFiles();
-      files.add(SAVED_MEMORY, openSync(join(path, MEMORY), constants.O_RDONLY));
-      files.add(SAVED_STATE, openSync(join(path, STATE), constants.O_RDONLY));
+      compare(manifest, await identify(spec, manifest), isClone);
+      await add(SAVED_MEMORY, join(path, MEMORY), manifest.memory, sparseDigest);
+      await add(SAVED_STATE, join(path, STATE), manifest.state, fileDigest);
       return new SavedMachine(path, manifest.container, files, isClone);
     } catch (cause) {
+      files[Symbol.dispose]();
       throw new SandboxError('snapshot', messageOf(cause), { cause });
     }
   }
@@ -270,15 +289,29 @@ function compare(saved: Identity, now: Identity, isClone: boolean): void {
   }
 }
 
-async function verify(path: string, saved: FileDigest, digestOf: (path: string) => Promise<FileDigest>): Promise<void> {
-  const { size, sha256 } = await digestOf(path);
-  if (size !== saved.size) throw new RangeError(`the saved machine is damaged: ${path} has ${size} bytes`);
-  if (sha256 !== saved.sha256) throw new RangeError(`the saved machine is damaged: ${path} has another SHA-256`);
+async function verify(
+  fd: number,
+  path: string,
+  written: CheckedFile,
+  digestOf: (path: string) => Promise<FileDigest>,
+): Promise<void> {
+  const found = await changeOf(fd, written, digestOf);
+  if (found === undefined) return;
+  const what = found.size === written.size ? 'another SHA-256' : `${found.size} bytes`;
+  throw new RangeError(`the saved machine is damaged: ${path} has ${what}`);
 }
 
-async function identify(spec: MachineSpec): Promise<Identity> {
-  const [program, kernel] = await Promise.all([fileDigest(MACHINE_PROGRAM), fileDigest(spec.kernel)]);
-  return { tsvm: version(), program: program.sha256, ...hostCpu(), kernel: kernel.sha256, machine: visible(spec) };
+/** @param saved files that are still those of a saved machine have the same digests */
+async function identify(spec: MachineSpec, saved?: Manifest): Promise<FoundIdentity> {
+  const programFile = fileIdentity(MACHINE_PROGRAM);
+  const kernelFile = fileIdentity(spec.kernel);
+  const digest = async (path: string, isSame: boolean, known = '') =>
+    isSame ? known : (await fileDigest(path)).sha256;
+  const [program, kernel] = await Promise.all([
+    digest(MACHINE_PROGRAM, programFile === saved?.programFile, saved?.program),
+    digest(spec.kernel, kernelFile === saved?.kernelFile, saved?.kernel),
+  ]);
+  return { tsvm: version(), program, ...hostCpu(), kernel, machine: visible(spec), programFile, kernelFile };
 }
 
 /** Name and version of this program. */

@@ -3,11 +3,7 @@
 // host costs time and nothing else.
 import { createHash, randomUUID } from 'node:crypto';
 import {
-  type BigIntStats,
-  closeSync,
   constants,
-  fstatSync,
-  fsyncSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -16,16 +12,18 @@ import {
   rmSync,
   statSync,
   utimesSync,
+  writeFileSync,
 } from 'node:fs';
 import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { SAVED_MEMORY, SAVED_STATE } from '../../vmm/machine.js';
-import { boolean, type Check, integer, parseState, record, text } from '../../vmm/saved-state.js';
+import { boolean, integer, parseState, record, text } from '../../vmm/saved-state.js';
 import { SandboxError } from '../errors.js';
-import { FileLock } from '../home/lock.js';
+import { FileLock, isLocked } from '../home/lock.js';
 import { readRecord, syncFolder, writeSynced } from '../home/records.js';
 import { MACHINE_PROGRAM } from '../programs.js';
+import { type CheckedFile, changeOf, checkedFile, checkFile, fileIdentity } from './checked-file.js';
 import { type FileDigest, fileDigest, sparseDigest } from './file-digest.js';
 import { MachineFiles } from './machine-files.js';
 import { hostCpu, newMachineFiles, version } from './saved-machine.js';
@@ -37,6 +35,10 @@ const STATE = 'state.json';
 /** End the names of folders that are being made and removed. */
 const NEW = '.new';
 const REMOVED = '.removed';
+/** Ends the names of files that say why a template was given up. */
+const GIVEN_UP = '.failed';
+/** Milliseconds until one that was given up may be tried again. */
+const GIVEN_UP_FOR = 24 * 3600 * 1000;
 const LOCK = 'lock';
 const NAME = /^[0-9a-f]{32}$/;
 
@@ -49,11 +51,6 @@ export interface TemplateShape {
   hasLayer: boolean;
   hasNetwork: boolean;
   hasShares: boolean;
-}
-
-/** A file that was checked: while all of this is the same, so are its contents. */
-interface CheckedFile extends FileDigest {
-  identity: string;
 }
 
 interface Manifest {
@@ -77,11 +74,6 @@ export interface Template {
 }
 
 const anyText = text(/^/, 'text');
-const checkedFile: Check<CheckedFile> = record<CheckedFile>({
-  size: integer(0, Number.MAX_SAFE_INTEGER),
-  sha256: text(/^[0-9a-f]{64}$/, 'a SHA-256'),
-  identity: anyText,
-});
 const checkManifest = record<Manifest>({
   version: integer(VERSION, VERSION),
   created: anyText,
@@ -96,13 +88,8 @@ const checkManifest = record<Manifest>({
   state: checkedFile,
 });
 
-/** A change of a file's contents changes its times. ctime cannot be set. */
-function identityOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
-  return [dev, ino, size, mtimeNs, ctimeNs].join(' ');
-}
-
-function fileIdentity(path: string | undefined): string {
-  return path === undefined ? '' : `${path} ${identityOf(statSync(path, { bigint: true }))}`;
+function inputIdentity(path: string | undefined): string {
+  return path === undefined ? '' : `${path} ${fileIdentity(path)}`;
 }
 
 /**
@@ -118,7 +105,7 @@ export function templateName(
   const parts = [
     VERSION,
     version(),
-    ...[MACHINE_PROGRAM, kernel, initramfs, modules].map(fileIdentity),
+    ...[MACHINE_PROGRAM, kernel, initramfs, modules].map(inputIdentity),
     hostCpu(),
     release(),
     [cpus, memory, hasLayer, hasNetwork, hasShares],
@@ -172,9 +159,27 @@ export class TemplateStore {
     }
   }
 
-  /** True if there is none: this costs a run nothing. */
-  get isEmpty(): boolean {
-    return this.names().length === 0;
+  /** True while a process makes a template. */
+  get isBusy(): boolean {
+    return isLocked(join(this.path, LOCK));
+  }
+
+  /**
+   * Remembers for a day that a template cannot be made or continued. What is made without having been
+   * asked for is not made again and again.
+   */
+  giveUp(name: string, reason: string): void {
+    try {
+      writeFileSync(join(this.path, `${name}${GIVEN_UP}`), `${reason}\n`);
+    } catch {
+      // It is tried again.
+    }
+  }
+
+  /** True if a template of that name was given up less than a day ago. */
+  wasGivenUp(name: string): boolean {
+    const mark = statSync(join(this.path, `${name}${GIVEN_UP}`), { throwIfNoEntry: false });
+    return mark !== undefined && Date.now() - mark.mtimeMs < GIVEN_UP_FOR;
   }
 
   /** True if there is one of that name. */
@@ -251,7 +256,8 @@ export class TemplateStore {
       const lock = FileLock.take(join(this.path, LOCK));
       if (lock === undefined) return undefined;
       for (const left of readdirSync(this.path)) {
-        if (left.endsWith(NEW) || left.endsWith(REMOVED)) {
+        const isOld = left.endsWith(GIVEN_UP) && !this.wasGivenUp(left.slice(0, -GIVEN_UP.length));
+        if (left.endsWith(NEW) || left.endsWith(REMOVED) || isOld) {
           rmSync(join(this.path, left), { recursive: true, force: true });
         }
       }
@@ -295,12 +301,13 @@ export class UnfinishedTemplate implements Disposable {
   async keep(shape: TemplateShape): Promise<void> {
     try {
       rmSync(join(this.#aside, 'empty'), { recursive: true, force: true });
-      const memory = await describe(join(this.#aside, MEMORY), sparseDigest);
-      const state = await describe(join(this.#aside, STATE), fileDigest);
+      const memory = await checkFile(join(this.#aside, MEMORY), sparseDigest);
+      const state = await checkFile(join(this.#aside, STATE), fileDigest);
       const manifest: Manifest = { version: VERSION, created: new Date().toISOString(), shape, memory, state };
       writeSynced(join(this.#aside, MANIFEST), JSON.stringify(manifest));
       rmSync(this.#path, { recursive: true, force: true });
       renameSync(this.#aside, this.#path);
+      rmSync(`${this.#path}${GIVEN_UP}`, { force: true });
       syncFolder(dirname(this.#path));
     } catch (cause) {
       throw new SandboxError('state', `cannot write ${this.#path}: ${messageOf(cause)}`, { cause });
@@ -313,35 +320,18 @@ export class UnfinishedTemplate implements Disposable {
   }
 }
 
-async function describe(path: string, digestOf: (path: string) => Promise<FileDigest>): Promise<CheckedFile> {
-  const file = openSync(path, constants.O_RDONLY);
-  try {
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  const digest = await digestOf(path);
-  return { ...digest, identity: identityOf(statSync(path, { bigint: true })) };
-}
-
 function readManifest(path: string): Manifest {
   const found = readRecord(join(path, MANIFEST));
   if (found === undefined) throw new RangeError(`the template has no whole ${MANIFEST}`);
   return parseState('manifest', checkManifest, found);
 }
 
-/**
- * A file that was not touched since it was checked is not read: gigabytes would take longer than a
- * boot.
- */
 async function verify(
   name: string,
   fd: number,
-  { identity, size, sha256 }: CheckedFile,
+  written: CheckedFile,
   digestOf: (path: string) => Promise<FileDigest>,
 ): Promise<void> {
-  if (identityOf(fstatSync(fd, { bigint: true })) === identity) return;
-  const found = await digestOf(`/proc/self/fd/${fd}`);
-  if (found.size === size && found.sha256 === sha256) return;
+  if ((await changeOf(fd, written, digestOf)) === undefined) return;
   throw new RangeError(`the template is damaged: its ${name} is not what was written`);
 }

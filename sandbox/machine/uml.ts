@@ -14,6 +14,7 @@ import {
 } from '../../vmm/machine.js';
 import { umlDevices, umlParameters } from '../../vmm/outside/uml-arguments.js';
 import { umlProfile } from '../../vmm/outside/uml-system-calls.js';
+import { UML_PROCESSES } from '../cgroup/limits.js';
 import { Companion } from './companion.js';
 import { Descriptors, readByMachine } from './companion-descriptors.js';
 import { SCRATCH } from './jail.js';
@@ -70,6 +71,7 @@ export function readyUml(spec: MachineSpec, files: MachineFiles, isJailed: boole
         devices: ['null'],
         scratch: memory + MORE_SCRATCH,
         stack: STACK,
+        processes: UML_PROCESSES,
         ...(filter === undefined ? {} : { filter }),
         hasFixedAddresses: true,
       },

@@ -1,6 +1,6 @@
 // The first part of a run: makes everything that the machine needs, and tells it to boot.
 import { messageOf } from '../../errors/index.js';
-import type { MachineSpec } from '../../vmm/machine.js';
+import type { Accelerator, MachineSpec } from '../../vmm/machine.js';
 import { type IoUse, ioLimits } from '../cgroup/io-limits.js';
 import { cgroupLimits } from '../cgroup/limits.js';
 import { cgroupName } from '../cgroup/machine-cgroup.js';
@@ -18,12 +18,13 @@ import type { GuestMachine } from './guest-machine.js';
 import { readHostNetwork } from './host-network.js';
 import { findKernel } from './kernel.js';
 import { layerDisk } from './layer-disk.js';
+import { machineFor } from './machine-choice.js';
 import { type LayerDisk, machineSpec } from './machine-spec.js';
 import { type NetworkPlan, planNetwork } from './network-plan.js';
 import type { Layer, RunOptions, SavedSource } from './run-options.js';
 import { openShares, type Share } from './shares.js';
 import type { Trace } from './trace.js';
-import { findTemplate, type UsedTemplate } from './used-template.js';
+import { findTemplate, type TemplateChoice, type UsedTemplate } from './used-template.js';
 
 /** The parts of the machine that its guest must be told of. */
 export interface Boot {
@@ -37,6 +38,8 @@ export interface Boot {
   saved: SavedMachine | undefined;
   /** The template that it was restored from. */
   template: UsedTemplate | undefined;
+  /** See `TemplateChoice`. */
+  makeMissing: TemplateChoice['makeMissing'] | undefined;
 }
 
 /**
@@ -45,11 +48,26 @@ export interface Boot {
  */
 export async function bootMachine(
   machine: GuestMachine,
-  spec: RunSpec,
+  asked: RunSpec,
   options: RunOptions,
   { trace, log }: { trace: Trace; log: Log },
 ): Promise<Boot> {
   const { folder, image, machineLog = 'warn', home } = options;
+  const jail = asked.jail === undefined ? defaultJailMode() : parseJailMode(asked.jail, 'jail');
+  const systemCalls = systemCallFilter(jail);
+  const choice = await machine.whileAlive(
+    machineFor({
+      spec: asked,
+      isSaved: options.saved !== undefined,
+      jailMode: jail,
+      jail: async () => {
+        const report = await machine.firstJail;
+        return report && { ...report, seccomp: systemCalls };
+      },
+      probeCache: home.probeCache,
+    }),
+  );
+  const spec = { ...asked, accel: choice.accel };
   const kernel = await machine.whileAlive(findKernel(spec));
   folder.clear();
   const [, layer] = await machine.whileAlive(
@@ -62,21 +80,21 @@ export async function bootMachine(
   const exposed = image.config.ExposedPorts;
   const network = planNetwork(wanted, readHostNetwork(), { id: folder.id, networks: options.networks, exposed });
   const parts = { kernel, image, layer, shares: shares.all, network, vsock: folder.vsock, home, logLevel: machineLog };
-  const jail = spec.jail === undefined ? defaultJailMode() : parseJailMode(spec.jail, 'jail');
-  const filtered = { ...machineSpec(spec, parts), systemCalls: systemCallFilter(jail) };
+  const filtered = { ...machineSpec(spec, parts), systemCalls };
   const cgroup = await machine.makeCgroup({
     name: cgroupName(folder.id),
     parent: spec.cgroupParent,
     limits: cgroupLimits({
       memory: spec.memory ?? DEFAULT_MEMORY,
       cpus: spec.cpus ?? 1,
-      mayEmulate: acceleratorOf(spec) !== 'kvm',
+      accel: acceleratorOf(spec),
       io: ioLimits(ioUses(filtered)),
     }),
     onPath: (path) => options.onCgroup?.(path),
   });
   const saved = options.saved === undefined ? undefined : await openSaved(options.saved, filtered);
-  const template = saved === undefined ? await findTemplate(filtered, spec, home, log) : undefined;
+  const templates = saved === undefined ? await findTemplate(filtered, spec, home, log) : undefined;
+  const template = templates?.used;
   using restored = saved?.files ?? template?.files;
   // A saved machine needs KVM, and no emulator made ready beside it.
   const booted: MachineSpec =
@@ -84,15 +102,18 @@ export async function bootMachine(
   const outside = new MachineOutside(booted, shares.take(), {
     probeCache: home.probeCache,
     cgroup,
-    jail,
+    // Where nobody asked for User-Mode Linux, it has all of its jail.
+    jail: choice.reason === undefined ? jail : 'require',
+    noUml: choice.noUml,
     onUnbounded: (reason) => log.warn(reason),
   });
   if (restored !== undefined) outside.files.take(restored);
-  machine.boot(outside, ({ accel, reason }) => {
-    if (reason !== undefined) options.onFallback?.(reason);
+  const onBooted = ({ accel, reason }: { accel: Accelerator; reason: string | undefined }) => {
+    if (reason !== undefined) options.onFallback?.({ accel, reason });
     if (accel === 'tcg' && vcpuCount(spec.cpus) > 1) options.onEmulatedCpus?.(vcpuCount(spec.cpus));
-    log.debug('booted', { accel, image: image.digest });
-  });
+    log.debug('booted', { accel, ...(reason === undefined ? {} : { reason }), image: image.digest });
+  };
+  machine.boot(outside, onBooted, choice);
   for (const watch of shares.takeWatches()) machine.own(watch);
   sweepSocketFolders(folder.root).then(
     (swept) => swept.length > 0 && log.debug('removed the socket folders of dead runs', { swept }),
@@ -105,6 +126,7 @@ export async function bootMachine(
     spec: filtered,
     saved,
     template,
+    makeMissing: templates?.makeMissing,
   };
 }
 

@@ -95,6 +95,7 @@ export class ContainerRun {
   readonly #aborted = defer<never>();
   readonly #suspended = defer<'suspended'>();
   #spec: MachineSpec | undefined;
+  #makeTemplate: Boot['makeMissing'];
   /** When the time limit ends, as performance.now(). */
   #limit: number | undefined;
   #state: ContainerState = { name: 'starting' };
@@ -154,6 +155,11 @@ export class ContainerRun {
   /** What runs the guest. Undefined before it runs. */
   get accelerator(): Accelerator | undefined {
     return this.#machine.accelerator;
+  }
+
+  /** Why that is not KVM, if no machine was asked for. */
+  get acceleratorReason(): string | undefined {
+    return this.#machine.acceleratorReason;
   }
 
   /** Process id of QEMU's launcher; undefined while there is none. */
@@ -375,6 +381,7 @@ export class ContainerRun {
     const machine = this.#machine;
     this.#address = boot.network?.address;
     this.#spec = boot.spec;
+    this.#makeTemplate = boot.makeMissing;
     const parts = {
       ...boot,
       seccomp: seccompFilter(spec, kernel),
@@ -407,7 +414,7 @@ export class ContainerRun {
       return { boot, kernel };
     } catch (error) {
       if (boot.template === undefined || this.#isOver()) throw explainIsolation(error, spec.isolation);
-      boot.template.discard();
+      boot.template.discard(messageOf(error));
       this.#log.warn(`the container starts cold, its template cannot be used: ${messageOf(error)}`);
     }
     // Nothing of the container has run.
@@ -496,6 +503,8 @@ export class ContainerRun {
     this.#trace.mark('processStarted');
     if (this.#trace.wanted) this.#countStart();
     this.#state = { name: 'running', ...running };
+    // Before the supervisor enters its cgroup: what it has started there ends with it.
+    if (!this.options.noCommand) this.#makeTemplate?.(this.#machine.accelerator);
     this.#started.resolve();
     if (!timeout || this.options.noCommand) return;
     this.#limit = performance.now() + timeout;

@@ -16,6 +16,7 @@ import type { MachineFiles } from '../machine/machine-files.js';
 import type { MachineOutside } from '../machine/outside.js';
 import { BOOT_DEADLINE, type BootDeadline, BootTimer } from './boot-timer.js';
 import { GuestContainer, inOrder } from './guest-container.js';
+import { type MachineChoice, whyNotKvm } from './machine-choice.js';
 import { ResourceStack } from './resource-stack.js';
 import type { Trace } from './trace.js';
 
@@ -60,6 +61,7 @@ interface Options {
 export class GuestMachine implements Disposable {
   readonly #client: MachineClient;
   #accelerator: Accelerator | undefined;
+  #acceleratorReason: string | undefined;
   readonly #trace: Trace;
   readonly #log: Log;
   readonly #bootDeadline: BootDeadline;
@@ -110,6 +112,16 @@ export class GuestMachine implements Disposable {
   /** What runs the guest. Undefined before it runs. */
   get accelerator(): Accelerator | undefined {
     return this.#accelerator;
+  }
+
+  /** Why it is not KVM that runs the guest, if no machine was asked for. */
+  get acceleratorReason(): string | undefined {
+    return this.#acceleratorReason;
+  }
+
+  /** What the first process was jailed by. Undefined: nothing. */
+  get firstJail(): Promise<JailReport | undefined> {
+    return this.#client.firstJail;
   }
 
   /** Process id of the companion, which leads a process group; undefined while there is none. */
@@ -177,17 +189,23 @@ export class GuestMachine implements Disposable {
    * Tells the machine to boot. Does not wait.
    * @param outside what was opened for the machine, owned from now on
    * @param onBooted called when the vCPUs run; the machine has then opened all files of the spec
+   * @param choice why it is not KVM, or not User-Mode Linux, that runs the guest
    * @throws SandboxError `wrong-state`
    */
-  boot(outside: MachineOutside, onBooted: (how: { accel: string; reason: string | undefined }) => void): void {
+  boot(
+    outside: MachineOutside,
+    onBooted: (how: { accel: Accelerator; reason: string | undefined }) => void,
+    choice: Pick<MachineChoice, 'reason' | 'noUml'> = {},
+  ): void {
     const { session } = this.#expectFor(outside, 'listening');
     this.#client.boot(outside);
     this.#state = { name: 'booting', session };
     this.#trace.mark('bootSent');
-    this.#client.booted.then(({ accel, reason, times }) => {
+    this.#client.booted.then(({ accel, reason: noKvm, times }) => {
       this.#accelerator = accel;
+      this.#acceleratorReason = whyNotKvm(choice, noKvm);
       this.#trace.markMachine(times);
-      onBooted({ accel, reason });
+      onBooted({ accel, reason: this.#acceleratorReason });
     });
   }
 

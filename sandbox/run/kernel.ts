@@ -18,6 +18,8 @@ export { isBootName } from '../../kernels/index.js';
 export interface FindKernelOptions {
   /** If true, a distribution's kernel that is named and not there is fetched. */
   pull?: boolean;
+  /** If true, the machine is not chosen yet: without a name, a kernel of any machine that it may be will do. */
+  isEarly?: boolean;
   onPull?: ((name: string, phase: PullPhase) => void) | undefined;
 }
 
@@ -33,7 +35,7 @@ export async function findKernel(wanted: Wanted, options: FindKernelOptions = {}
   }
 }
 
-async function find(spec: Wanted, { pull = false, onPull }: FindKernelOptions): Promise<BootKernel> {
+async function find(spec: Wanted, { pull = false, isEarly = false, onPull }: FindKernelOptions): Promise<BootKernel> {
   const { kernel, kernelModules } = spec;
   const isProgram = acceleratorOf(spec) === 'uml';
   checkKind(kernel, isProgram);
@@ -42,6 +44,9 @@ async function find(spec: Wanted, { pull = false, onPull }: FindKernelOptions): 
   if (found === undefined && pull && kernel !== undefined && isPulledName(kernel)) {
     await pullKernel(kernel, { onProgress: (phase) => onPull?.(kernel, phase) });
     found = await findBootKernel(wanted);
+  }
+  if (found === undefined && isEarly && kernel === undefined && acceleratorOf(spec) === 'auto') {
+    found = await findBootKernel({ isProgram: true });
   }
   if (found !== undefined) return found;
   throw new SandboxError('no-kernel', missing(kernel, isProgram));

@@ -32,6 +32,12 @@ export type TemplateOptions = Pick<RunSpec, 'kernel' | 'kernelModules' | 'cgroup
   keep?: boolean;
 };
 
+/** The name of the template of this shape. @throws SandboxError, ImageError */
+export async function templateNameFor(shape: TemplateShape, options: TemplateOptions = {}): Promise<string> {
+  const { path, modules } = await findKernel({ ...options, accel: 'kvm' });
+  return templateName({ kernel: path, initramfs: INITRAMFS, modules }, shape);
+}
+
 /** The shape of a run's machine with so many CPUs and bytes of memory. */
 export function sizedShape({ cpus, memory, ...devices }: TemplateShape): TemplateShape {
   return { cpus: vcpuCount(cpus), memory: wholePages(memory), ...devices };
@@ -94,7 +100,7 @@ async function save(spec: MachineSpec, unfinished: UnfinishedTemplate, parts: Pa
     const cgroup = await machine.makeCgroup({
       name: cgroupName(id),
       parent: cgroupParent,
-      limits: cgroupLimits({ memory, cpus, mayEmulate: false }),
+      limits: cgroupLimits({ memory, cpus, accel: 'kvm' }),
       onPath: () => {},
     });
     const shares = (spec.shares ?? []).map(({ path }) => openat2(AT_FDCWD, path, O_PATH, RESOLVE_NO_SYMLINKS));

@@ -1,6 +1,6 @@
 // What a run needs besides the container's configuration and streams, and how it ends.
 import type { Image } from '../../images/index.js';
-import type { MachineSpec, Refusal } from '../../vmm/machine.js';
+import type { Accelerator, MachineSpec, Refusal } from '../../vmm/machine.js';
 import type { Home } from '../home/home.js';
 import type { ContainerNetworks } from '../home/networks.js';
 import type { SocketFolder } from '../home/socket-folder.js';
@@ -23,6 +23,13 @@ export interface SavedSource {
   isClone: boolean;
 }
 
+/** What runs a machine instead of KVM. */
+export interface Fallback {
+  accel: Accelerator;
+  /** Why it is not KVM and, for the emulator, not User-Mode Linux. */
+  reason: string;
+}
+
 export interface RunOptions {
   image: Image;
   /** The folder of the container's sockets, already published. The run does not dispose of it. */
@@ -40,8 +47,8 @@ export interface RunOptions {
   machine?: MachineClient | undefined;
   log?: Log | undefined;
   trace?: Trace | undefined;
-  /** Called with the reason if the accelerator is `auto` and the machine is emulated. */
-  onFallback?: ((reason: string) => void) | undefined;
+  /** Called if the accelerator is `auto` and the machine is not on KVM. */
+  onFallback?: ((fallback: Fallback) => void) | undefined;
   /**
    * Called with how many CPUs are emulated, if several are: one may run what another has changed.
    */

@@ -24,17 +24,17 @@ import type { ContainerConfig } from '../home/container-record.js';
 import type { Home } from '../home/home.js';
 import { FileLock } from '../home/lock.js';
 import { readRecord, syncFolder, writeSynced } from '../home/records.js';
+import { type CheckedFile, changeOf, checkFile } from '../machine/checked-file.js';
 import { copyDisk } from '../machine/copy-disk.js';
 import { type FileDigest, fileDigest, sparseDigest } from '../machine/file-digest.js';
 
-const VERSION = 1;
+const VERSION = 2;
 const RECORD = 'snapshot.json';
 const MACHINE = 'machine';
 const LAYER = 'layer.ext4';
 const LOCK = 'lock';
-/** The files of a saved machine, of which the manifest has the digests of the others. */
+/** Has the digests of the saved machine's other files. */
 const MANIFEST = join(MACHINE, 'manifest.json');
-const MACHINE_FILES = [MANIFEST, join(MACHINE, 'memory'), join(MACHINE, 'state.json')];
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}$/;
 const FOLDER = /^\.[0-9a-f]{64}$/;
 
@@ -46,9 +46,11 @@ interface SnapshotRecord {
   source: string;
   /** The container that was copied. */
   config: ContainerConfig;
+  /** The names of its private networks. */
+  networks: readonly string[];
   manifest: FileDigest;
   /** Of the writable disk. null: the container has none. */
-  layer: FileDigest | null;
+  layer: CheckedFile | null;
   /** SHA-256 of all the others, as JSON. */
   sha256: string;
 }
@@ -91,6 +93,11 @@ export class Snapshot {
     return this.record.config;
   }
 
+  /** The names of its private networks then. @internal */
+  get networks(): readonly string[] {
+    return this.record.networks;
+  }
+
   /** Path of its saved machine. @internal */
   get machine(): string {
     return join(this.path, MACHINE);
@@ -124,10 +131,25 @@ export class Snapshot {
   async copyLayer(to: string): Promise<boolean> {
     const { layer } = this.record;
     if (layer === null) return false;
-    await copyDisk(join(this.path, LAYER), to);
-    chmodSync(to, 0o600);
-    await verify(to, layer, sparseDigest);
+    const disk = openDisk(join(this.path, LAYER));
+    try {
+      await copyDisk(`/proc/self/fd/${disk}`, to);
+      chmodSync(to, 0o600);
+      // After the copy: what changed meanwhile is seen, too.
+      if ((await changeOf(disk, layer, sparseDigest)) !== undefined) await verify(to, layer, sparseDigest);
+    } finally {
+      closeSync(disk);
+    }
     return true;
+  }
+}
+
+/** @throws SandboxError `state` */
+function openDisk(path: string): number {
+  try {
+    return openSync(path, constants.O_RDONLY);
+  } catch (cause) {
+    throw new SandboxError('state', `cannot copy ${path}: ${messageOf(cause)}`, { cause });
   }
 }
 
@@ -167,21 +189,23 @@ export class UnfinishedSnapshot implements Disposable {
 
   /**
    * Finishes it once its files are there. It has no name yet.
+   * @param networks the names of the container's private networks
    * @throws SandboxError `state`
    */
-  async finish(source: string, config: ContainerConfig): Promise<Snapshot> {
+  async finish(source: string, config: ContainerConfig, networks: readonly string[]): Promise<Snapshot> {
     const hasLayer = lstatSync(this.layer, { throwIfNoEntry: false }) !== undefined;
     try {
+      for (const file of [MANIFEST, ...(hasLayer ? [LAYER] : [])]) chmodSync(join(this.path, file), 0o400);
       const about = {
         version: VERSION,
         created: new Date().toISOString(),
         source,
         config,
+        networks,
         manifest: await fileDigest(join(this.path, MANIFEST)),
-        layer: hasLayer ? await sparseDigest(this.layer) : null,
+        layer: hasLayer ? await checkFile(this.layer, sparseDigest) : null,
       };
       const record = { ...about, sha256: hashOf(about) };
-      for (const file of [...MACHINE_FILES, ...(hasLayer ? [LAYER] : [])]) chmodSync(join(this.path, file), 0o400);
       writeSynced(join(this.path, RECORD), JSON.stringify(record));
       syncFolder(this.path);
       return new Snapshot(undefined, this.path, record);
@@ -271,7 +295,7 @@ export class SnapshotStore {
   /** @internal */
   async name(path: string, name: string, image: string): Promise<void> {
     checkSnapshotName(name);
-    const holder = path.slice(-64);
+    const holder = holderOf(path);
     await this.#home.images.hold(holder, image);
     try {
       symlinkSync(path.slice(this.#path.length + 1), join(this.#path, name));
@@ -320,7 +344,7 @@ export class SnapshotStore {
 
   async #discard(path: string): Promise<void> {
     rmSync(path, { recursive: true, force: true });
-    await this.#home.images.release(path.slice(-64));
+    await this.#home.images.release(holderOf(path));
   }
 
   /** @throws SandboxError `state` */
@@ -348,6 +372,11 @@ export class SnapshotStore {
       return undefined;
     }
   }
+}
+
+/** The name by which a snapshot holds its image. */
+function holderOf(path: string): string {
+  return `snapshot-${path.slice(-64)}`;
 }
 
 /** Undefined if another process has it, or the folder is gone. */

@@ -117,10 +117,14 @@ export interface RunSpec {
   kernelModules?: string;
   /** If true, the guest's serial console is written to stderr. */
   console?: boolean;
+  /**
+   * Default `auto`: KVM if it is usable, else User-Mode Linux for one CPU and no `kernel`, where its
+   * kernel is there and its jail complete, else QEMU's emulator.
+   */
   accel?: Accelerator | 'auto';
   /** If true, the machine boots its kernel, although there is a template that it could come from. */
   cold?: boolean;
-  /** `vm` refuses the emulator. Default: what `TSVM_ISOLATION` says, else `default`. */
+  /** `vm` refuses the emulator and User-Mode Linux. Default: what `TSVM_ISOLATION` says, else `default`. */
   isolation?: Isolation;
   /** Milliseconds that the process may run. It gets SIGTERM then, and SIGKILL 2 seconds later. */
   timeout?: number;

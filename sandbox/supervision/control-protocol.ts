@@ -4,7 +4,7 @@
 import type { Socket } from 'node:net';
 import { messageOf } from '../../errors/index.js';
 import { JsonLineError, JsonLines } from '../../vmm/json-lines.js';
-import type { MachineStatistics, PeerNetwork } from '../../vmm/machine.js';
+import type { Accelerator, MachineStatistics, PeerNetwork } from '../../vmm/machine.js';
 import type { ProcessSpec, TerminalSize } from '../agent/protocol.js';
 import { SandboxError, type SandboxErrorCode } from '../errors.js';
 
@@ -63,7 +63,8 @@ export type ControlReply =
   | { type: 'started'; pid: number }
   | { type: 'statistics'; statistics: MachineStatistics }
   /** Sent during a start: the host lacks something, and `reason` says what. */
-  | { type: 'warning'; of: 'fallback' | 'network'; reason: string }
+  | { type: 'warning'; of: 'fallback'; accel: Accelerator; reason: string }
+  | { type: 'warning'; of: 'network'; reason: string }
   | { type: 'warning'; of: 'cpus'; cpus: number }
   | { type: 'attached'; key: number; terminal: boolean; stdin: boolean }
   /** The stream is connected: from now on it loses no bytes. */

@@ -76,6 +76,7 @@ export class StateRecorder {
       machinePid: undefined,
       companionPid: undefined,
       accelerator: undefined,
+      acceleratorReason: undefined,
       jail: undefined,
       unresponsive: undefined,
     });
@@ -113,6 +114,7 @@ export class StateRecorder {
         machinePid: undefined,
         companionPid: undefined,
         accelerator: undefined,
+        acceleratorReason: undefined,
         jail: undefined,
         sockets: undefined,
       });

@@ -20,7 +20,7 @@ import { type Log, SILENT } from '../log.js';
 import type { MachineClient } from '../machine/machine-client.js';
 import { sweepSavedMachine, UnfinishedMachine } from '../machine/saved-machine.js';
 import { ContainerRun } from '../run/container-run.js';
-import type { ExitStatus, SavedSource } from '../run/run-options.js';
+import type { ExitStatus, Fallback, SavedSource } from '../run/run-options.js';
 import type { Trace } from '../run/trace.js';
 import type { RestartPolicy } from '../spec/container-spec.js';
 import { type ControlReply, type SnapshotFiles, toReply } from './control-protocol.js';
@@ -46,8 +46,8 @@ export interface SuperviseOptions {
   machine?: MachineClient | undefined;
   log?: Log | undefined;
   trace?: Trace | undefined;
-  /** Called with the reason if the accelerator is `auto` and the machine is emulated. */
-  onFallback?: ((reason: string) => void) | undefined;
+  /** Called if the accelerator is `auto` and the machine is not on KVM. */
+  onFallback?: ((fallback: Fallback) => void) | undefined;
   /**
    * Called with how many CPUs are emulated, if several are: one may run what another has changed.
    */
@@ -157,7 +157,10 @@ export class Supervision {
     }
     // The signal that stops a process would reach the guest's programs.
     if (this.#run?.accelerator === 'uml') {
-      throw new SandboxError('conflict', `container ${this.#folder.shortId} runs on uml, which cannot be paused`);
+      throw new SandboxError(
+        'conflict',
+        `container ${this.#folder.shortId} runs on uml, which cannot be paused: kvm and tcg can`,
+      );
     }
     if (paused) this.#guard = new PauseGuard(groups, this.#log);
     for (const group of groups) process.kill(-group, paused ? 'SIGSTOP' : 'SIGCONT');
@@ -382,6 +385,7 @@ export class Supervision {
           machinePid: run.machinePid,
           companionPid: run.companionPid,
           accelerator: run.accelerator,
+          acceleratorReason: run.acceleratorReason,
           jail: run.jail,
           address: run.address,
           ports: run.ports,

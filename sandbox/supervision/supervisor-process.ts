@@ -6,6 +6,7 @@ import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import type { Home } from '../home/home.js';
 import { SUPERVISOR_PROGRAM } from '../programs.js';
+import type { Fallback } from '../run/run-options.js';
 import { ControlClient } from './control-client.js';
 
 /** The orders to the supervisor: one line each, in this order. */
@@ -23,8 +24,8 @@ export interface StartOptions {
    * resolves.
    */
   onListening?: (() => Promise<void>) | undefined;
-  /** Called with the reason if the accelerator is `auto` and the machine is emulated. */
-  onFallback?: ((reason: string) => void) | undefined;
+  /** Called if the accelerator is `auto` and the machine is not on KVM. */
+  onFallback?: ((fallback: Fallback) => void) | undefined;
   /**
    * Called with how many CPUs are emulated, if several are: one may run what another has changed.
    */
@@ -82,7 +83,7 @@ export class SupervisorProcess implements Disposable {
       if (reply?.type !== 'warning') {
         throw new SandboxError('state', "the container's supervisor died as it was started");
       }
-      if (reply.of === 'fallback') onFallback?.(reply.reason);
+      if (reply.of === 'fallback') onFallback?.(reply);
       else if (reply.of === 'cpus') onEmulatedCpus?.(reply.cpus);
       else onNoNetwork?.(reply.reason);
     }

@@ -70,7 +70,7 @@ async function supervise(order: Extract<SupervisorOrder, { type: 'supervise' }>)
         say({ type: 'done' });
         return go.promise;
       },
-      onFallback: (reason) => say({ type: 'warning', of: 'fallback', reason }),
+      onFallback: ({ accel, reason }) => say({ type: 'warning', of: 'fallback', accel, reason }),
       onEmulatedCpus: (cpus) => say({ type: 'warning', of: 'cpus', cpus }),
       onNoNetwork: (reason) => say({ type: 'warning', of: 'network', reason }),
     },

@@ -94,9 +94,12 @@ const RUNTIME: SyscallRule[] = [
   { ...fail(['madvise'], libc.EINVAL), args: [{ index: 2, op: 'SCMP_CMP_GE', value: 0 }] },
   // Made by the vDSO without a system call, unless the host's clock cannot be read in user space.
   allow(['clock_gettime'], [{ index: 0, op: 'SCMP_CMP_LT', value: FIRST_OTHER_CLOCK }]),
-  // V8 reserves the room of its code without access, and changes that by mprotect.
-  allow(['mmap'], [isEqual(0, 0), lacks(2, PROT_EXEC), lacks(3, MAP_FIXED)]),
-  allow(['mmap'], [isAtLeast(0, fixed.FIRST_FREE), lacks(2, PROT_EXEC)]),
+  // V8 reserves the room of its code without access, and changes that by mprotect. Memory that is shared
+  // is that of a file: the kernel's limit of private memory (RLIMIT_DATA) does not count it.
+  ...[libc.MAP_SHARED, libc.MAP_ANONYMOUS].flatMap((one) => [
+    allow(['mmap'], [isEqual(0, 0), lacks(2, PROT_EXEC), lacks(3, MAP_FIXED + one)]),
+    allow(['mmap'], [isAtLeast(0, fixed.FIRST_FREE), lacks(2, PROT_EXEC), lacks(3, one)]),
+  ]),
 ];
 
 /** What fails without harm to its caller. */
@@ -192,8 +195,11 @@ const KVM: SyscallRule[] = [
   allow(['prctl'], [isEqual(0, PR_SET_SECCOMP), isEqual(1, SECCOMP_MODE_FILTER)]),
 ];
 
-/** vhost-user: descriptors that QEMU passes become non-blocking. */
-const EMULATED: SyscallRule[] = [allow(['ioctl'], [isEqual(1, libc.FIONBIO)])];
+/**
+ * vhost-user: descriptors that the other VMM passes become non-blocking, and User-Mode Linux is
+ * called again if it has not read a call.
+ */
+const EMULATED: SyscallRule[] = [libc.FIONBIO, libc.SIOCOUTQ].map((request) => allow(['ioctl'], [isEqual(1, request)]));
 
 const emptyPath = (index: number) => isEqual(index, fixed.EMPTY_PATH);
 const slotPath = (index: number) => isEqual(index, fixed.SLOT_PATH);
@@ -286,7 +292,27 @@ export function vcpuProfile(mode: Mode): SeccompProfile {
   };
 }
 
-/** The host's kernel and the process's capabilities do not matter to these profiles. */
-export function compile(profile: SeccompProfile): BpfInstruction[] {
-  return compileProfile(profile, { capabilities: [], kernelRelease: '' });
+const compiled = new Map<string, readonly BpfInstruction[]>();
+
+/**
+ * The program of a profile, compiled once. The host's kernel and the process's capabilities do not
+ * matter to these profiles.
+ */
+export function compile(profile: SeccompProfile): readonly BpfInstruction[] {
+  const key = JSON.stringify(profile);
+  const known = compiled.get(key);
+  if (known !== undefined) return known;
+  const program = compileProfile(profile, { capabilities: [], kernelRelease: '' });
+  compiled.set(key, program);
+  return program;
+}
+
+/**
+ * Compiles the filters of most machines on KVM while their owner prepares them. Later, their guests
+ * have begun to run, and stand still meanwhile.
+ */
+export function prepareFilters(): void {
+  const usual = { hasShares: false, hasBudget: false, hasNetwork: true, hasRelay: true, isEmulated: false };
+  compile(vcpuProfile('kill'));
+  compile(processProfile({ ...usual, slot: -1, firstKept: 0, canSwitchUser: false }, 'kill'));
 }

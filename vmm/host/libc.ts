@@ -320,6 +320,15 @@ export function setNonBlocking(fd: number): void {
   ioctlPointer(fd, FIONBIO, on);
 }
 
+/** linux/sockios.h. */
+export const SIOCOUTQ = 0x5411;
+const queued = new Int32Array(1);
+
+/** Whether the other end of a UNIX socket has not read all that was written; false for another file. */
+export function isUnread(fd: number): boolean {
+  return ioctlPointer(fd, SIOCOUTQ, queued) === 0 && queued[0] !== 0;
+}
+
 /** Creates a non-blocking, close-on-exec eventfd with count 0. */
 export function createEventFd(): number {
   return check(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), 'eventfd');

@@ -8,12 +8,23 @@ const ENOSYS = 38;
 const AF_UNIX = 1;
 const TCGETS = 0x5401;
 const CLONE_THREAD = 0x10000;
+const MAP_SHARED = 1;
+const MAP_ANONYMOUS = 0x20;
+/** F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC. */
+const DESCRIPTOR_COMMANDS = [0, 1, 2, 3, 4, 1030];
+const O_PATH = 0o10000000;
 const PR_SET_NAME = 15;
 const PR_SET_TIMERSLACK = 29;
 const PR_MCE_KILL = 33;
 const PR_SET_NO_NEW_PRIVS = 38;
 
 const isEqual = (index: number, value: number): ArgumentCondition => ({ index, op: 'SCMP_CMP_EQ', value });
+const lacks = (index: number, bits: number): ArgumentCondition => ({
+  index,
+  op: 'SCMP_CMP_MASKED_EQ',
+  value: bits,
+  valueTwo: 0,
+});
 const allow = (names: string, args: ArgumentCondition[] = []): SyscallRule => ({
   names: names.split(' '),
   action: 'SCMP_ACT_ALLOW',
@@ -24,10 +35,14 @@ const RULES: SyscallRule[] = [
   // The launcher executes QEMU. There is nothing else in its jail, and QEMU's own filter refuses more.
   allow('execve'),
   // The loader, glibc and glib.
-  allow('mmap munmap mprotect mremap madvise brk arch_prctl set_tid_address set_robust_list rseq futex membarrier'),
+  allow('munmap mprotect mremap madvise brk arch_prctl set_tid_address set_robust_list rseq futex membarrier'),
   allow('rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack restart_syscall exit exit_group'),
   allow('getpid gettid getuid geteuid getgid getegid uname sysinfo sched_getaffinity sched_yield getrandom'),
   allow('clock_gettime gettimeofday clock_getres clock_nanosleep nanosleep'),
+  // Memory that is shared is that of a file: the kernel's limit of private memory (RLIMIT_DATA) does not
+  // count it. So no memfd either: guest memory is the owner's.
+  allow('mmap', [lacks(3, MAP_SHARED)]),
+  allow('mmap', [lacks(3, MAP_ANONYMOUS)]),
   // Its own limits: read, not set.
   allow('prlimit64', [isEqual(0, 0), isEqual(2, 0)]),
   allow(
@@ -38,16 +53,23 @@ const RULES: SyscallRule[] = [
   allow('clone', [{ index: 0, op: 'SCMP_CMP_MASKED_EQ', value: CLONE_THREAD, valueTwo: CLONE_THREAD }]),
   // Its own filter.
   allow('seccomp'),
-  // Libraries, guest memory, the firmware, and what it looks for and does not find.
-  allow('openat open access newfstatat fstat stat lstat readlink getdents64 lseek pread64 fadvise64 statfs fstatfs'),
+  // Libraries, guest memory, the firmware, and what it looks for and does not find. Landlock refuses no
+  // descriptor that stands for a path alone (O_PATH). The machine process, to which QEMU may pass one,
+  // could change modes and owners with it.
+  allow('openat', [lacks(2, O_PATH)]),
+  allow('open', [lacks(1, O_PATH)]),
+  allow('access newfstatat fstat stat lstat readlink getdents64 lseek pread64 fadvise64 statfs fstatfs'),
   allow('fchdir getcwd'),
   // Whether stdin is a terminal.
   allow('ioctl', [isEqual(1, TCGETS)]),
   // Its event loop, the console, the log, vhost-user.
-  allow('read readv write writev close fcntl ppoll poll eventfd2 signalfd4 sendmsg recvmsg'),
+  allow('read readv write writev close ppoll poll eventfd2 signalfd4 sendmsg recvmsg'),
+  // None that names an owner, who would get signals: any process of the user, where there is no namespace.
+  allow(
+    'fcntl',
+    DESCRIPTOR_COMMANDS.map((command) => isEqual(1, command)),
+  ),
   allow('getsockname getpeername getsockopt setsockopt shutdown'),
-  // Whether the host has memfds: guest memory is one.
-  allow('memfd_create'),
   // The balloon gives memory back to the host.
   allow('fallocate'),
 ];

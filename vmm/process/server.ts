@@ -8,7 +8,7 @@ import { createMachine, type KvmReserve } from '../accel/create.js';
 import type { Saved } from '../accel/kvm/machine.js';
 import type { Machine, MachineContext } from '../accel/machine.js';
 import type { NetworkContext } from '../accel/network.js';
-import { compile, processProfile, vcpuProfile } from '../accel/system-calls.js';
+import { compile, prepareFilters, processProfile, vcpuProfile } from '../accel/system-calls.js';
 import type { VirtioNet } from '../devices/net/device.js';
 import { CAP_SETUID, hasCapability } from '../host/capabilities.js';
 import { EventLoop } from '../host/event-loop.js';
@@ -349,5 +349,7 @@ export function serveMachine(reserve: Omit<KvmReserve, 'kvm'>, kvmFd: number): n
   harden();
   // /dev/null in its place.
   if (kvmFd < 0) libc.close(KVM_FD);
-  return new MachineServer({ ...reserve, kvm: openKvm(kvmFd) }).run();
+  const server = new MachineServer({ ...reserve, kvm: openKvm(kvmFd) });
+  if (reserve.started.length > 0) prepareFilters();
+  return server.run();
 }

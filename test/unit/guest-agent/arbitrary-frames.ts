@@ -42,6 +42,8 @@ const identity = fc.record(
   { requiredKeys: ['container', 'hostname', 'machineId'] },
 );
 
+const capabilities = fc.subarray([...CAPABILITIES]);
+
 /** Valid requests with values from all of their ranges. */
 export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
   fc.record(
@@ -60,7 +62,10 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
       request: u16,
       id: u32,
       hostname: short(64),
-      root: fc.record({ device: path, scratch: path, tmpfsSize: size }, { requiredKeys: ['device'] }),
+      root: fc.record(
+        { device: path, scratch: path, tmpfsSize: size, share: fc.integer({ min: 0, max: 99999 }) },
+        { requiredKeys: [] },
+      ),
       tmpfs: fc.array(tmpfs, { minLength: 1, maxLength: 3 }),
       shares: fc.array(share, { minLength: 1, maxLength: 3 }),
       hosts: text,
@@ -90,7 +95,7 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
       groups: fc.array(text, { minLength: 1, maxLength: 4 }),
       terminal: fc.record({ columns: u16, rows: u16 }),
       stdin: fc.constant(true),
-      capabilities: fc.subarray([...CAPABILITIES]),
+      capabilities,
       noNewPrivileges: fc.constant(true),
       rlimits: fc.array(fc.record({ name: fc.constantFrom(...RLIMITS), soft: limit, hard: limit }), {
         minLength: 1,
@@ -107,6 +112,12 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
       ),
       port: fc.integer({ min: 1024, max: 2 ** 32 - 2 }),
       tool: fc.constant(true),
+      exact: fc.constant(true),
+      capabilitySets: fc.record(
+        { permitted: capabilities, effective: capabilities, inheritable: capabilities, ambient: capabilities },
+        { requiredKeys: [] },
+      ),
+      umask: fc.integer({ min: 0, max: 0o777 }),
     },
     { requiredKeys: ['type', 'request', 'container', 'id', 'argv'] },
   ),

@@ -115,10 +115,22 @@ static void print_bits(const struct bit *bits, size_t count, uint64_t value)
 	putchar(']');
 }
 
+// The bounding set of a process, and the four beside it.
+static bool is_capability_set(const char *name)
+{
+	static const char *const names[] = { "capabilities", "permitted", "effective", "inheritable", "ambient" };
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 // The fields whose numbers have names on the host.
 static bool print_named(const char *name, uint64_t value)
 {
-	if (strcmp(name, "capabilities") == 0) {
+	if (is_capability_set(name)) {
 		print_bits(capabilities, sizeof capabilities / sizeof *capabilities, value);
 	} else if (strcmp(name, "access") == 0) {
 		print_bits(accesses, sizeof accesses / sizeof *accesses, value);

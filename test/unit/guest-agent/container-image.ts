@@ -61,7 +61,7 @@ sam:x:1000:
 `;
 
 /** Makes a root file system in `directory`. */
-function populate(directory: string): void {
+export function populate(directory: string): void {
   for (const name of ['bin', 'etc', 'home/sam', 'root', 'tmp', 'run', 'var/empty', 'opt']) {
     mkdirSync(join(directory, name), { recursive: true });
   }

@@ -102,6 +102,17 @@ describe('the frame decoder', () => {
     expect(() => new FrameDecoder().push(encodeFrame({ type: 'ping', request: 1 }))).toThrow(ProtocolError);
   });
 
+  test('copies what is not complete: a guest that cuts frames into bytes takes no memory for each', () => {
+    const decoder = new FrameDecoder();
+    const bytes = encodeFrame({ type: 'pong', request: 7 });
+    const piece = Buffer.alloc(1);
+    const frames = Array.from(bytes).flatMap((byte) => {
+      piece[0] = byte;
+      return decoder.push(piece);
+    });
+    expect(frames).toEqual([{ type: 'pong', request: 7 }]);
+  });
+
   test.each([
     ['neither code nor signal', {}],
     ['both', { code: 0, signal: 9 }],

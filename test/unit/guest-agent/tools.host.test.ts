@@ -270,6 +270,20 @@ test('processes and statistics are those of the container', async () => {
   expect(statistics).toEqual(expect.arrayContaining(['cpu.stat', 'memory.current', 'meminfo', 'layer']));
 });
 
+test('what commands left behind is killed, and is gone then', async () => {
+  await using guest = await Guest.boot();
+  // Children of process 1: one of them has ended already, others fork without an end or ignore signals.
+  await guest.shell('(sleep 0 >/dev/null 2>&1 &)');
+  await guest.shell("(trap '' TERM HUP; while :; do sleep 0.01; done) >/dev/null 2>&1 &");
+  await guest.shell('(f() { sleep 0.01; f & }; f; f) >/dev/null 2>&1 &');
+  expect(await guest.tool(['kill'])).toEqual(Buffer.alloc(0));
+  const left = (await guest.tool(['processes'])).toString().split('\0').filter(Boolean);
+  expect(left).toHaveLength(1);
+  // Nothing to kill is no failure, and the container goes on.
+  await guest.tool(['kill']);
+  expect(await guest.shell('echo on')).toBe('on\n');
+});
+
 test('a tool that there is not is not found', async () => {
   await using guest = await Guest.boot();
   guest.session.send({ type: 'process', request: 70, container: BOX, id: 70, argv: ['frobnicate'], tool: true });

@@ -20,6 +20,9 @@ const DOCKER_CAPABILITIES: Capability[] = [
   'SETFCAP',
 ];
 
+/** A set of capabilities as the agent tells it. */
+const inOrder = (names: readonly Capability[] = []) => CAPABILITIES.filter((name) => names.includes(name));
+
 function processWithDefaults(process: ProcessRequest): Understood {
   return {
     env: [],
@@ -31,8 +34,16 @@ function processWithDefaults(process: ProcessRequest): Understood {
     rlimits: [],
     port: 1024,
     tool: false,
+    exact: false,
+    umask: 0o22,
     ...process,
-    capabilities: CAPABILITIES.filter((name) => (process.capabilities ?? DOCKER_CAPABILITIES).includes(name)),
+    capabilities: inOrder(process.capabilities ?? DOCKER_CAPABILITIES),
+    capabilitySets: process.capabilitySets && {
+      permitted: inOrder(process.capabilitySets.permitted),
+      effective: inOrder(process.capabilitySets.effective),
+      inheritable: inOrder(process.capabilitySets.inheritable),
+      ambient: inOrder(process.capabilitySets.ambient),
+    },
   };
 }
 
@@ -62,7 +73,7 @@ export function withDefaults(frame: HostFrame): Understood {
     privileged: false,
     init: false,
     ...frame,
-    root: { tmpfsSize: 0, readonly: false, ...frame.root },
+    root: { tmpfsSize: 0, readonly: false, share: 0xffff_ffff, ...frame.root },
     tmpfs: (frame.tmpfs ?? []).map((mount) => ({ size: 0, mode: 0o1777, uid: 0, gid: 0, ...off, ...mount })),
     devices: frame.devices ?? [],
     shares: (frame.shares ?? []).map((mount) => ({ readonly: false, ...mount })),

@@ -11,7 +11,8 @@ import type { JailReport } from '../../../sandbox/jail-report.js';
 import { jailedCommand, NO_NEEDS } from '../../../sandbox/machine/jail.js';
 import { MACHINE_PROGRAM } from '../../../sandbox/programs.js';
 import { encodeFilter } from '../../../seccomp/bpf.js';
-import { compile, processProfile } from '../../../vmm/accel/system-calls.js';
+import type { SeccompProfile } from '../../../seccomp/profile.js';
+import { compile, processProfile, vcpuProfile } from '../../../vmm/accel/system-calls.js';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const CFLAGS = ['-std=gnu11', '-D_GNU_SOURCE', '-static', '-O1', '-Wall', '-Wextra', '-Werror'];
@@ -105,13 +106,21 @@ function exploitFiltered(uid: number, filter: Uint8Array, options: Case): Outcom
 
 /** What the exploit needs until main(), and no machine process once its guest runs. */
 const START = 'execve arch_prctl set_tid_address set_robust_list rseq prlimit64 getrandom';
+/** What the exploit needs to tell what it reached, and a vCPU's thread may not do. */
+const TELL = 'fstat write exit_group';
 
 /** The filter of a machine process whose guest runs, but that a call which is not on its list fails. */
 function machineFilter(isEmulated: boolean): Uint8Array {
   const parts = { hasShares: false, slot: -1, firstKept: 64, hasBudget: false, hasNetwork: true, hasRelay: true };
-  const profile = processProfile({ ...parts, canSwitchUser: false, isEmulated }, 'refuse');
-  const start = { names: START.split(' '), action: 'SCMP_ACT_ALLOW' as const };
-  return encodeFilter(compile({ ...profile, syscalls: [start, ...(profile.syscalls ?? [])] }));
+  return withMore(processProfile({ ...parts, canSwitchUser: false, isEmulated }, 'refuse'), START);
+}
+
+/** The filter of a vCPU's thread, but that it fails what it does not allow. */
+const vcpuFilter = () => withMore(vcpuProfile('refuse'), `${START} ${TELL}`);
+
+function withMore(profile: SeccompProfile, names: string): Uint8Array {
+  const more = { names: names.split(' '), action: 'SCMP_ACT_ALLOW' as const };
+  return encodeFilter(compile({ ...profile, syscalls: [more, ...(profile.syscalls ?? [])] }));
 }
 
 /** A folder of this user's alone. */
@@ -162,7 +171,10 @@ const EVERYTHING = {
   ...{ files: 'namespace', network: 'namespace', processes: 'namespace', sockets: 'namespace', ipc: 'namespace' },
 };
 /** What is tried in a companion's place alone. */
-const IN_COMPANIONS_PLACE = ['above-own', 'shrink-memory', 'process', 'user-namespace', 'trace-parent', 'session'];
+const IN_COMPANIONS_PLACE = [
+  ...['above-own', 'shrink-memory', 'process', 'user-namespace', 'trace-parent', 'session'],
+  ...['own-descriptor', 'path-descriptor', 'uncounted-memory'],
+];
 
 test('without a jail the exploit reaches what it tries to reach', () => {
   // The limit of core files is the caller's.
@@ -276,7 +288,8 @@ describe.each([
     expect(outcome).toMatchObject({ status: 0, stderr: '', report: EVERYTHING });
     expect(outcome.report).not.toHaveProperty('noNamespaces');
     expect(Object.keys(outcome.attempts)).toEqual(expect.arrayContaining([...IN_COMPANIONS_PLACE, 'udp', 'mount']));
-    expect(reached(outcome)).toEqual(['process']);
+    // Its processes share memory. Its root is that of its jail.
+    expect(reached(outcome)).toEqual(['path-descriptor', 'process', 'uncounted-memory']);
   });
 
   test.each(['namespaces', 'mounts', 'landlock'])(
@@ -316,6 +329,18 @@ describe.each([
       expect(outcome).toMatchObject({ status: 0, stderr: '', report: { noNamespaces: expect.any(String) } });
       expect(Object.keys(outcome.attempts)).toEqual(
         expect.arrayContaining(['udp', 'path-socket', 'shared-memory', 'tcp']),
+      );
+      expect(reached(outcome)).toEqual([]);
+    },
+  );
+
+  test.each(['nothing', 'namespaces', 'landlock'])(
+    "in the place of a vCPU's thread, where the host refuses %s, there is nothing to reach",
+    (refused) => {
+      const outcome = exploitFiltered(uid, vcpuFilter(), refused === 'nothing' ? {} : { refused });
+      expect(outcome).toMatchObject({ status: 0, stderr: '', report: expect.anything() });
+      expect(Object.keys(outcome.attempts)).toEqual(
+        expect.arrayContaining(['udp', 'path-socket', 'shared-memory', 'tcp', 'signal-owner', 'trace-owner']),
       );
       expect(reached(outcome)).toEqual([]);
     },

@@ -58,6 +58,18 @@ describe.each([
     );
   });
 
+  test('a program takes no more memory, files and CPU than its limits say', () => {
+    const dd = (megabytes: number) => `dd if=/dev/zero of=/dev/null bs=${megabytes}M count=1 2>&1 | tail -n 1`;
+    const devices = option('--device', ['zero', 'null']);
+    const memory = shell(uid, [...devices, '--memory', '67108864'], `${dd(32)}; ${dd(128)}`);
+    expect(memory.stdout).toMatch(/^33554432 bytes .* copied.*\ndd: memory exhausted.*\n$/);
+    expect(shell(uid, ['--files', '16'], 'ulimit -n; ulimit -Hn').stdout).toBe('16\n16\n');
+    const write = 'head -c 2000 /bin/dash > /dev/shm/file; stat -c %s /dev/shm/file';
+    expect(shell(uid, ['--scratch', '65536', '--file-size', '0'], write).stdout).toBe('0\n');
+    const { status, signal } = shell(uid, ['--cpu-seconds', '1'], 'while :; do :; done');
+    expect(signal ?? status).toBe('SIGKILL');
+  });
+
   test('a program has the filter that it was given: the one of User-Mode Linux', () => {
     const filter = compileProfile(umlProfile('SCMP_ACT_ERRNO'), { capabilities: [], kernelRelease: '' });
     const { stdout, stderr } = shell(uid, ['--keep', '3', '--filter', '3'], 'kill -ABRT $$; echo alive', filter);

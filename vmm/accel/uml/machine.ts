@@ -90,6 +90,7 @@ export class UmlMachine implements Machine {
       new VhostUserBackend(device, fd, {
         loop,
         hasBackendRequests: true,
+        repeatsCalls: true,
         onFailure: (reason) => log.warn({ device: device.name }, `the guest broke the device's protocol: ${reason}`),
         onBroken: (reason) => log.warn({ device: device.name }, `the kernel broke the vhost-user protocol: ${reason}`),
       }),

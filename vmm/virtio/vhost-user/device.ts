@@ -25,6 +25,12 @@ export interface VhostUserOptions {
    * virtio_uml has no interrupt without it.
    */
   hasBackendRequests?: boolean;
+  /**
+   * Makes a call again until the front-end reads it. User-Mode Linux is called over a socket, which
+   * sends it a signal. A signal that comes between its last look for work and its sleep does not wake
+   * it, as os_idle_sleep blocks the timer's signal alone (arch/um/os-Linux/time.c).
+   */
+  repeatsCalls?: boolean;
   /** The front-end sent SET_OWNER. */
   onOwned?: () => void;
   /** Called with the reason when the driver broke the rules of a queue, and the device stopped. */
@@ -61,7 +67,7 @@ export class VhostUserBackend<State = unknown> implements Disposable {
     this.device = device;
     this.#options = options;
     this.#socket = new VhostUserSocket(fd);
-    this.#rings = device.queueSizes.map((size) => new Ring(options.loop, size));
+    this.#rings = device.queueSizes.map((size) => new Ring(options.loop, size, options.repeatsCalls === true));
     const own = [VIRTIO_F_VERSION_1, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX, vhost.VHOST_USER_F_PROTOCOL_FEATURES];
     this.#offered = featureWords([...device.features, ...own]);
     const hasConfig = device.config.length > 0;

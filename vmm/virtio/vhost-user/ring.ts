@@ -1,12 +1,16 @@
 // One ring as the vhost-user front-end set it up: addresses, position and eventfds.
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
+import { Timer } from '../../host/timer.js';
 import { Virtqueue, VirtqueueError, type VirtqueueOptions } from '../queue.js';
 import type { SharedMemory } from './memory.js';
 import { VhostUserError } from './messages.js';
 
 /** No file descriptor. */
 const NONE = -1;
+
+/** A call that the front-end has not taken by then is made again. In milliseconds. */
+const PATIENCE = 10;
 
 export type RingEvent = 'kick' | 'call' | 'error';
 
@@ -21,12 +25,17 @@ export class Ring implements Disposable {
   readonly #fds: Record<RingEvent, number> = { kick: NONE, call: NONE, error: NONE };
   readonly #count = new Uint8Array(8);
   #watched = false;
+  readonly #repeat: Timer | undefined;
+  #isRepeatSet = false;
 
+  /** @param repeatsCalls whether the front-end may miss a call (VhostUserOptions) */
   constructor(
     loop: EventLoop,
     public size: number,
+    repeatsCalls: boolean,
   ) {
     this.#loop = loop;
+    if (repeatsCalls) this.#repeat = new Timer(loop, () => this.#repeatCall());
   }
 
   /** True if the ring has everything that a device needs. */
@@ -48,7 +57,16 @@ export class Ring implements Disposable {
 
   /** Signals used buffers, or a broken ring, to the front-end. */
   signal(event: 'call' | 'error'): void {
-    if (this.#fds[event] !== NONE) libc.signalEventFd(this.#fds[event]);
+    if (this.#fds[event] === NONE) return;
+    libc.signalEventFd(this.#fds[event]);
+    if (event === 'error' || this.#repeat === undefined || this.#isRepeatSet) return;
+    this.#repeat.set(PATIENCE);
+    this.#isRepeatSet = true;
+  }
+
+  #repeatCall(): void {
+    this.#isRepeatSet = false;
+    if (this.#fds.call !== NONE && libc.isUnread(this.#fds.call)) this.signal('call');
   }
 
   /**
@@ -110,6 +128,7 @@ export class Ring implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#repeat?.[Symbol.dispose]();
     for (const event of ['kick', 'call', 'error'] as const) this.setDescriptor(event);
   }
 }

@@ -5,7 +5,7 @@ import { cgroupLimits, limitFiles } from '../../../../sandbox/cgroup/limits.js';
 const MIB = 2 ** 20;
 
 test('memory is that of the guest, an eighth of it, and a constant', () => {
-  const size = { memory: 512 * MIB, cpus: 1, mayEmulate: false };
+  const size = { memory: 512 * MIB, cpus: 1, accel: 'kvm' as const };
   expect(cgroupLimits(size).memory).toBe((512 + 64 + 256) * MIB);
   expect(cgroupLimits({ ...size, memory: 64 * MIB }).memory).toBe((64 + 8 + 256) * MIB);
   expect(cgroupLimits({ ...size, memory: 2 ** 40 }).memory).toBe(2 ** 40 + 2 ** 37 + 256 * MIB);
@@ -13,12 +13,12 @@ test('memory is that of the guest, an eighth of it, and a constant', () => {
 
 test('a machine that may be emulated has memory for the emulator', () => {
   const size = { memory: 512 * MIB, cpus: 1 };
-  const [kvm, emulated] = [false, true].map((mayEmulate) => cgroupLimits({ ...size, mayEmulate }).memory);
+  const [kvm, emulated] = (['kvm', 'auto'] as const).map((accel) => cgroupLimits({ ...size, accel }).memory);
   expect(emulated).toBe(384 * MIB + (kvm ?? 0));
 });
 
 test('an odd size is a whole number of bytes', () => {
-  const { memory } = cgroupLimits({ memory: 64 * MIB + 1, cpus: 1, mayEmulate: false });
+  const { memory } = cgroupLimits({ memory: 64 * MIB + 1, cpus: 1, accel: 'kvm' });
   expect(memory).toBe((64 + 8 + 256) * MIB + 2);
 });
 
@@ -31,14 +31,19 @@ test.each([
   [64, 65, 6400],
   [1000, 1001, 10_000],
 ])('%d CPUs of the guest are %d of the host, with that of the devices, and a weight of %d', (cpus, ofHost, weight) => {
-  const { cpuQuota, cpuPeriod, cpuWeight } = cgroupLimits({ memory: 64 * MIB, cpus, mayEmulate: false });
+  const { cpuQuota, cpuPeriod, cpuWeight } = cgroupLimits({ memory: 64 * MIB, cpus, accel: 'kvm' });
   expect(cpuQuota).toBe(Math.round(ofHost * cpuPeriod));
   expect(cpuWeight).toBe(weight);
 });
 
 test('the number of threads grows with the CPUs', () => {
-  const pids = (cpus: number) => cgroupLimits({ memory: 64 * MIB, cpus, mayEmulate: false }).pids;
+  const pids = (cpus: number) => cgroupLimits({ memory: 64 * MIB, cpus, accel: 'kvm' }).pids;
   expect([pids(0.5), pids(1), pids(1.5), pids(64)]).toEqual([68, 68, 72, 320]);
+});
+
+test("User-Mode Linux has a process of the host for each of the guest's", () => {
+  const pids = (accel: 'auto' | 'tcg' | 'uml') => cgroupLimits({ memory: 64 * MIB, cpus: 1, accel }).pids;
+  expect([pids('tcg'), pids('uml'), pids('auto')]).toEqual([68, 4164, 4164]);
 });
 
 test('each limit is written to its file', () => {

@@ -51,7 +51,7 @@ test('the record of a container names no cgroup but its own', () => {
 
 test('a machine that the kernel ended for lack of memory is told from one that ended otherwise', () => {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-cgroup-'));
-  const limits = cgroupLimits({ memory: 64 * 2 ** 20, cpus: 1, mayEmulate: false });
+  const limits = cgroupLimits({ memory: 64 * 2 ** 20, cpus: 1, accel: 'kvm' });
   // The texts are those of Linux 6.1.
   const events = (kills: number) =>
     `low 0\nhigh 0\nmax 212\noom ${kills}\noom_kill ${kills}\noom_group_kill ${kills}\n`;

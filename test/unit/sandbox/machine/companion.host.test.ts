@@ -5,6 +5,8 @@ import { describe, expect, test } from 'vitest';
 import { Companion } from '../../../../sandbox/machine/companion.js';
 import { createPipe } from '../../../../vmm/host/libc.js';
 
+const PROCESSES = 16;
+
 /** A shell as a companion, with its stdout and the pipe that starts it. */
 class Shell implements Disposable {
   readonly companion: Companion;
@@ -15,7 +17,13 @@ class Shell implements Disposable {
   constructor(script: string, isJailed: boolean, descriptors: readonly number[] = []) {
     const [start, starter] = createPipe();
     const [stdout, write] = createPipe();
-    const program = { name: 'dash', path: '/usr/bin/dash', args: ['-c', script], readable: ['/usr/bin'] };
+    const program = {
+      name: 'dash',
+      path: '/usr/bin/dash',
+      args: ['-c', script],
+      readable: ['/usr/bin'],
+      processes: PROCESSES,
+    };
     this.companion = new Companion(program, { start, stdout: write, descriptors, isJailed });
     this.#starter = starter;
     this.#stdout = stdout;
@@ -114,6 +122,19 @@ describe.each([
       await gone(pids);
     }
   });
+});
+
+test('in a jail it has no more processes than it may', async () => {
+  // The shell and its launcher count too.
+  for (const [count, end] of [
+    [PROCESSES / 2, { exitCode: 0 }],
+    [PROCESSES, { exitCode: 2, said: expect.stringMatching(/Cannot fork/) }],
+  ] as const) {
+    const pipeline = Array.from({ length: count }, (_, index) => (index === 0 ? 'sleep 0.5' : 'cat')).join(' | ');
+    using shell = new Shell(`${pipeline}; exit`, true);
+    shell.start();
+    expect(await shell.companion.ended).toMatchObject(end);
+  }
 });
 
 test('in a jail it has its own descriptors, without those that start it and report', async () => {

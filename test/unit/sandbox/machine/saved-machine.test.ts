@@ -175,7 +175,7 @@ describe('refused in one line is', () => {
       () => rmSync(join(path, 'state.json')),
       "ENOENT: no such file or directory, open '/suspended/state.json'",
     ],
-    ['another version', () => change({ version: 2 }), 'the saved machine has version 2, not 1'],
+    ['another version', () => change({ version: 3 }), 'the saved machine has version 3, not 2'],
     [
       'a field of another version',
       () => change({ more: 1 }),
@@ -186,7 +186,11 @@ describe('refused in one line is', () => {
       () => change({ tsvm: 'tsvm 9.9.9' }),
       'the machine was saved by tsvm 9.9.9, and this is tsvm 0.1.0',
     ],
-    ['one of another build', () => change({ program: 'x' }), 'the machine was saved by another build of tsvm 0.1.0'],
+    [
+      'one of another build',
+      () => change({ program: 'x', programFile: 'x' }),
+      'the machine was saved by another build of tsvm 0.1.0',
+    ],
     [
       'one of a CPU with other features',
       () => change({ features: 'fpu' }),

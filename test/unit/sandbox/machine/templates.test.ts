@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   openSync,
   readdirSync,
+  readFileSync,
   readSync,
   rmSync,
   statSync,
@@ -61,7 +62,6 @@ async function read(name = NAME): Promise<string | undefined> {
 const files = () => readdirSync(store.path).sort();
 
 test('a template is there once it is kept, for its owner alone', async () => {
-  expect(store.isEmpty).toBe(true);
   expect(await read()).toBeUndefined();
   await make();
   expect(await read()).toBe('memory');
@@ -81,6 +81,34 @@ test('one template is made at a time, and replaces one of its name', async () =>
   }
   await make(NAME, 'others');
   expect(await read()).toBe('others');
+});
+
+test('one that was given up is not tried again for a day, or until it is made', async () => {
+  await make(OTHER);
+  expect(store.wasGivenUp(NAME)).toBe(false);
+  store.giveUp(NAME, 'the disk is full');
+  expect(store.wasGivenUp(NAME)).toBe(true);
+  expect(store.wasGivenUp(OTHER)).toBe(false);
+  expect(store.names()).toEqual([OTHER]);
+  const mark = join(store.path, `${NAME}.failed`);
+  expect(readFileSync(mark, 'utf8')).toBe('the disk is full\n');
+  const old = new Date(Date.now() - 25 * 3600 * 1000);
+  utimesSync(mark, old, old);
+  expect(store.wasGivenUp(NAME)).toBe(false);
+  await make(OTHER);
+  expect(existsSync(mark)).toBe(false);
+  store.giveUp(NAME, 'it does not fit');
+  await make();
+  expect(store.wasGivenUp(NAME)).toBe(false);
+});
+
+test('whether a template is being made is seen', () => {
+  expect(store.isBusy).toBe(false);
+  {
+    using _unfinished = store.begin(NAME);
+    expect(store.isBusy).toBe(true);
+  }
+  expect(store.isBusy).toBe(false);
 });
 
 test('what is not kept is gone, and what killed processes left is removed by the next', async () => {

@@ -22,6 +22,7 @@ import { createClone } from '../../../../sandbox/containers/clone.js';
 import type { ContainerConfig } from '../../../../sandbox/home/container-record.js';
 import { Home } from '../../../../sandbox/home/home.js';
 import { homeSize } from '../../../../sandbox/home/home-size.js';
+import { membershipsOf } from '../../../../sandbox/home/networks.js';
 import { copyDisk } from '../../../../sandbox/machine/copy-disk.js';
 import { type Snapshot, SnapshotStore } from '../../../../sandbox/snapshots/snapshot-store.js';
 import { writeLayout } from '../../../fixtures/oci-layout.js';
@@ -65,12 +66,15 @@ function writeDisk(path: string): void {
 }
 
 /** Makes a snapshot as a supervisor and a command would. */
-async function make(name: string, { hasLayer = true } = {}): Promise<Snapshot> {
+async function make(
+  name: string,
+  { hasLayer = true, networks = [] }: { hasLayer?: boolean; networks?: string[] } = {},
+): Promise<Snapshot> {
   using unfinished = await store.begin();
   mkdirSync(unfinished.machine);
   for (const file of ['manifest.json', 'memory', 'state.json']) writeFileSync(join(unfinished.machine, file), file);
   if (hasLayer) writeDisk(unfinished.layer);
-  await unfinished.finish('source', config);
+  await unfinished.finish('source', config, networks);
   await unfinished.keep(name, config.image);
   return store.find(name);
 }
@@ -84,10 +88,10 @@ test('snapshots are listed by name, found, and removed with what they hold', asy
   expect(store.list().map(({ name }) => name)).toEqual(['first', 'second']);
   expect(second).toMatchObject({ name: 'second', source: 'source', config });
   expect(statSync(second.path).mode & 0o777).toBe(0o700);
-  for (const file of ['layer.ext4', 'machine/memory'])
+  for (const file of ['layer.ext4', 'machine/manifest.json'])
     expect(statSync(join(second.path, file)).mode & 0o777).toBe(0o400);
   await store.remove('first');
-  await expect(home.images.remove(config.image)).rejects.toThrow(second.id.slice(0, 12));
+  await expect(home.images.remove(config.image)).rejects.toThrow(`being used by snapshot ${second.id.slice(0, 12)}`);
   await store.remove('second');
   await expect(store.remove('first')).rejects.toMatchObject({ code: 'no-such-snapshot' });
   expect(entries()).toEqual([]);
@@ -195,10 +199,10 @@ describe('refused in one line is', () => {
     const { path } = await make('one');
     const { version, sha256, ...rest } = JSON.parse(readFileSync(join(path, 'snapshot.json'), 'utf8'));
     const { createHash } = await import('node:crypto');
-    const about = { version: 2, ...rest };
+    const about = { version: 3, ...rest };
     const digest = createHash('sha256').update(JSON.stringify(about)).digest('hex');
     rewrite(join(path, 'snapshot.json'), JSON.stringify({ ...about, sha256: digest }));
-    expect(await refusal()).toBe('snapshot: the snapshot one has version 2, not 1');
+    expect(await refusal()).toBe('snapshot: the snapshot one has version 3, not 2');
   });
 
   test('a link that leads elsewhere', async () => {
@@ -262,6 +266,13 @@ test('a clone has what the snapshot had, but for what only one container can hav
   expect(statSync(second.folder.layer).blocks * 512).toBeLessThan(2 ** 20);
   await expect(createClone(home, snapshot, { name: 'mine' })).rejects.toMatchObject({ code: 'conflict' });
   expect(entries()).toEqual([`.${snapshot.id}`, 'one']);
+});
+
+test('a clone is in the private networks of the snapshot, without the aliases', async () => {
+  const { folder, config: own } = await createClone(home, await make('one', { networks: ['lan', 'other'] }));
+  expect(membershipsOf(folder, own)).toEqual({ lan: [], other: [] });
+  const alone = await createClone(home, await make('two'));
+  expect(membershipsOf(alone.folder, alone.config)).toEqual({});
 });
 
 test('a snapshot without a disk makes a clone without one', async () => {

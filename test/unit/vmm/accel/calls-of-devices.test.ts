@@ -34,7 +34,13 @@ const allowed = new Set(
 const CALLS: Record<string, string | undefined> = {
   ...{ check: undefined, errno: undefined, viewMemory: undefined, unixAddress: undefined, SystemError: undefined },
   ...{ preadv: 'preadv2', readv: 'preadv2', pwritev: 'pwritev2', writev: 'pwritev2', _exit: 'exit_group' },
-  ...{ ioctlPointer: 'ioctl', setNonBlocking: 'ioctl', signalEventFd: 'write', drainEventFd: 'read' },
+  ...{
+    ioctlPointer: 'ioctl',
+    setNonBlocking: 'ioctl',
+    isUnread: 'ioctl',
+    signalEventFd: 'write',
+    drainEventFd: 'read',
+  },
   ...{ createEventFd: 'eventfd2', createPipe: 'pipe2', fileStatus: 'fstat', now: 'clock_gettime' },
   ...{ fcntlPointer: 'fcntl', signal: 'rt_sigaction', pthread_sigmask: 'rt_sigprocmask', signalfd: 'signalfd4' },
 };

@@ -3,7 +3,13 @@
 import { describe, expect, test } from 'vitest';
 import type { SeccompProfile } from '../../../../seccomp/profile.js';
 import { SYSCALLS } from '../../../../seccomp/syscalls.js';
-import { compile, type FilteredMachine, processProfile, vcpuProfile } from '../../../../vmm/accel/system-calls.js';
+import {
+  compile,
+  type FilteredMachine,
+  prepareFilters,
+  processProfile,
+  vcpuProfile,
+} from '../../../../vmm/accel/system-calls.js';
 import {
   EMPTY_PATH,
   FIRST_FREE,
@@ -129,6 +135,12 @@ describe('arguments', () => {
     ['memory in the place of the fixed arguments', kvm, 'mmap', [EMPTY_PATH, 4096, 3, 0x32], KILL],
     ['memory from the first address on', kvm, 'mmap', [0, 2 ** 30, 3, 0x32], KILL],
     ['memory at an address, of a vCPU', vcpu, 'mmap', [EMPTY_PATH, 4096, 3, 0x32], KILL],
+    ['memory of a file', kvm, 'mmap', [0, 4096, 3, 0x1, 5], ALLOW],
+    ['memory of a file at an address', kvm, 'mmap', [FIRST_FREE, 4096, 3, 0x11, 5], ALLOW],
+    ['memory that no limit counts', kvm, 'mmap', [0, 4096, 3, 0x21], KILL],
+    ['memory that no limit counts, at an address', kvm, 'mmap', [FIRST_FREE, 4096, 3, 0x31], KILL],
+    ['likewise, with all flags checked', emulated, 'mmap', [0, 4096, 3, 0x23], KILL],
+    ['likewise, of a vCPU', vcpu, 'mmap', [0, 4096, 3, 0x21], KILL],
     ['the room of memory', kvm, 'munmap', [FIRST_FREE, 4096], ALLOW],
     ['the room of the fixed arguments', kvm, 'munmap', [EMPTY_PATH, 4096], KILL],
     ['the room from below the fixed arguments on', kvm, 'munmap', [4096, 2 ** 30], KILL],
@@ -301,4 +313,13 @@ test.each([
 ] as const)('to debug, what is not allowed is met by %s', (mode, expected) => {
   expect(result(processProfile(machine, mode), 'execve')).toBe(expected);
   expect(result(vcpuProfile(mode), 'execve')).toBe(expected);
+});
+
+test('a filter is compiled once, and that of most machines does not depend on what is known last', () => {
+  prepareFilters();
+  const prepared = compile(processProfile({ ...machine, hasRelay: true, slot: -1, firstKept: 0 }, 'kill'));
+  expect(compile(relayed)).toBe(prepared);
+  expect(compile(processProfile({ ...machine, hasRelay: true, canSwitchUser: false }, 'kill'))).toBe(prepared);
+  expect(compile(kvm)).not.toBe(prepared);
+  expect(compile(processProfile({ ...machine, hasRelay: true }, 'refuse'))).not.toEqual(prepared);
 });

@@ -46,6 +46,25 @@ describe('a device behind vhost-user', () => {
     expect(frontEnd.broken).toEqual([]);
   });
 
+  test('calls a sleeping front-end again until it has read the call', () => {
+    using frontEnd = new VhostUserFrontEnd(new VirtioRng(), { repeatsCalls: true }).start();
+    const [ours, theirs] = frontEnd.createSockets();
+    frontEnd.send(vhost.SET_VRING_CALL, payload(0n), [theirs]);
+    expect(askForBytes(frontEnd)).toBe(32);
+    const fire = () => {
+      while (frontEnd.loop.poll(-1) === 0);
+    };
+    const calls = Buffer.alloc(64);
+    fire();
+    fire();
+    expect(libc.read(ours, calls, calls.length)).toBe(3 * 8);
+    fire();
+    expect(libc.read(ours, calls, calls.length)).toBe(-1);
+    expect(frontEnd.loop.poll(50)).toBe(0);
+    expect(askForBytes(frontEnd)).toBe(32);
+    expect(libc.read(ours, calls, calls.length)).toBe(8);
+  });
+
   test('accepts rings of any size', () => {
     using frontEnd = new VhostUserFrontEnd(new VirtioRng()).start(1024);
     expect(askForBytes(frontEnd)).toBe(32);

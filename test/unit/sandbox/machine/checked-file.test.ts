@@ -1,0 +1,63 @@
+// A file that was checked is read again only if its inode, size or times are others, and then its
+// contents decide.
+import {
+  chmodSync,
+  closeSync,
+  cpSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { type CheckedFile, changeOf, checkFile } from '../../../../sandbox/machine/checked-file.js';
+import { fileDigest } from '../../../../sandbox/machine/file-digest.js';
+
+const digest = vi.fn(fileDigest);
+let folder: string;
+let path: string;
+let written: CheckedFile;
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'tsvm-checked-'));
+  path = join(folder, 'file');
+  writeFileSync(path, 'contents');
+  written = await checkFile(path, fileDigest);
+  digest.mockClear();
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+async function change(file = path): Promise<string | undefined> {
+  const fd = openSync(file, 'r');
+  try {
+    return (await changeOf(fd, written, digest))?.sha256;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+test('a file that was not touched is not read', async () => {
+  expect(await change()).toBeUndefined();
+  expect(digest).not.toHaveBeenCalled();
+});
+
+test.each([
+  ['a copy', () => cpSync(path, `${path}2`), '2'],
+  ['one with another mode', () => chmodSync(path, 0o400), ''],
+  ['one that was written anew', () => writeFileSync(path, 'contents'), ''],
+])('%s is read, and is the same', async (_, touch, end) => {
+  touch();
+  expect(await change(path + end)).toBeUndefined();
+  expect(digest).toHaveBeenCalledOnce();
+});
+
+test('a change is found although the time of the last one is put back', async () => {
+  const { atime, mtime } = statSync(path);
+  writeFileSync(path, 'Contents');
+  utimesSync(path, atime, mtime);
+  expect(await change()).toMatch(/^[0-9a-f]{64}$/);
+});
