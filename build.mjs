@@ -1,5 +1,5 @@
 // Bundles the programs into dist/: the CLI (one file, compiled ahead), the SDK, the supervisor, the
-// machine process and its vCPU worker, koffi, the lab, the benchmarks and the examples. It also
+// machine process and its vCPU worker, the service, koffi, the lab, the benchmarks and the examples. It also
 // builds the guest agent's initramfs, the launcher of jails, and the gauge of `tsvm compare`.
 //
 // The output depends on the sources and the modules alone, except for V8's compiled code.
@@ -48,17 +48,35 @@ const PROGRAMS = {
   machine: 'vmm/process/main.ts',
   vcpu: 'vmm/accel/kvm/vcpu-worker.ts',
   supervisor: 'sandbox/supervision/supervisor.ts',
+  template: 'sandbox/run/template-process.ts',
+  keeper: 'oci/keeper/main.ts',
   sdk: 'sandbox/index.ts',
+  service: 'service/index.ts',
 };
 const GROUNDS = { lab: 'test/lab/main.ts', bench: 'test/bench/main.ts' };
 const ENTRIES = new Set(Object.values({ ...PROGRAMS, ...GROUNDS }));
+
+/** SQLite's program for this platform lies beside the bundles, and nothing looks for others. */
+const SQLITE = 'node_modules/@photostructure/sqlite/prebuilds/linux-x64/@photostructure+sqlite.glibc.node';
+const sqlite = {
+  name: "SQLite's program",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node-gyp-build$/ }, () => ({ path: 'program', namespace: 'sqlite' }));
+    onLoad({ filter: /./, namespace: 'sqlite' }, () => ({
+      contents: "export default () => require('./sqlite.node');",
+    }));
+    onResolve({ filter: /sqlite\.node$/ }, ({ path }) => ({ path, external: true }));
+  },
+};
 
 const programs = await build({
   ...product,
   entryPoints: PROGRAMS,
   splitting: true,
+  plugins: [sqlite],
   banner,
 });
+replace(join(dist, 'sqlite.node'), readFileSync(SQLITE));
 
 // One file for all commands. Finding and loading many files costs more than reading one whose code
 // V8 has mostly compiled already.
@@ -81,12 +99,6 @@ const command = await build({
 const [bundle] = command.outputFiles;
 replace(cli, `${bundle.text}//${createHash('sha256').update(bundle.contents).digest('hex')}\n`);
 for (const name of readdirSync(dist).filter((name) => /^cli\.cjs\.[0-9a-f]+$/.test(name))) rmSync(join(dist, name));
-const empty = mkdtempSync(join(tmpdir(), 'tsvm-build-'));
-execFileSync(process.execPath, ['bin/compile.cjs', cli], {
-  env: { ...process.env, TSVM_HOME: empty, XDG_RUNTIME_DIR: empty },
-  stdio: 'inherit',
-});
-rmSync(empty, { recursive: true });
 
 // The page of `tsvm compare`, with the library of its plots, which no other command loads.
 const comparePage = await build({
@@ -119,6 +131,14 @@ const koffi = await build({
 for (const file of ['package.json', 'index.js', 'linux_x64/koffi.node']) {
   replace(join(dist, 'koffi/linux-x64', file), readFileSync(join('node_modules', KOFFI_PROGRAM, file)));
 }
+
+// The command runs for this, with koffi.
+const empty = mkdtempSync(join(tmpdir(), 'tsvm-build-'));
+execFileSync(process.execPath, ['bin/compile.cjs', cli], {
+  env: { ...process.env, TSVM_HOME: empty, XDG_RUNTIME_DIR: empty },
+  stdio: 'inherit',
+});
+rmSync(empty, { recursive: true });
 
 /** The licences of the packages that are part of the bundles: they must come with each copy. */
 function licences() {
@@ -189,7 +209,7 @@ for (const name of readdirSync(dist)) {
 
 // `--programs`: only what Node.js runs. The agent and the launcher need a C compiler.
 if (!process.argv.includes('--programs')) {
-  for (const folder of ['guest-agent', 'jail', 'compare/gauge']) {
+  for (const folder of ['guest-agent', 'jail', 'oci/command', 'compare/gauge']) {
     // To dist by a relative path: make knows no path with a space.
     execFileSync('make', ['-s', '-C', folder], { stdio: 'inherit' });
   }

@@ -21,6 +21,9 @@ async function compile(path) {
   const file = compiledPath(path, readFileSync(path, 'utf8'));
   writeFileSync(`${file}.new`, script.createCachedData());
   renameSync(`${file}.new`, file);
+  process.exitCode = 0;
 }
 
+// A command that never settles would end this process without a cache.
+process.exitCode = 1;
 compile(process.argv[2]);

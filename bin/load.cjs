@@ -19,6 +19,11 @@ exports.load = (path) => {
 };
 
 /**
+ * Imports an ES module. A script that `load` runs cannot: Node.js 20 knows no module for it.
+ */
+exports.importModule = (url) => import(url);
+
+/**
  * The path of a program's code cache. It includes a hash of the source, as V8 does not check the
  * source itself.
  */

@@ -48,6 +48,7 @@ const COMMANDS: Record<string, CommandEntry> = {
     load: () => import('./commands/container/port.js'),
   },
   logs: { summary: 'show the logs of a container', load: () => import('./commands/container/logs.js') },
+  build: { summary: 'build an image from a Dockerfile', load: () => import('./commands/image/build.js') },
   images: { summary: 'list images', load: () => import('./commands/image/images.js') },
   import: { summary: 'create an image from a root file system', load: () => import('./commands/image/import.js') },
   pull: { summary: 'download an image from a registry', load: () => import('./commands/image/pull.js') },
@@ -70,6 +71,7 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'measure levels of isolation side by side',
     load: () => import('./commands/compare/compare.js'),
   },
+  serve: { summary: 'run sandboxes and jobs of tenants, over HTTP', load: () => import('./commands/service/serve.js') },
   doctor: { summary: 'check whether this host can run containers', load: () => import('./commands/system/doctor.js') },
   'container prune': {
     summary: 'remove all stopped containers',
@@ -116,6 +118,47 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'show all details of snapshots',
     load: () => import('./commands/snapshot/inspect.js'),
   },
+  'job run': {
+    summary: 'run a job at a service',
+    load: async () => ({ command: (await import('./commands/service/job.js')).run }),
+  },
+  'job ls': {
+    summary: 'list jobs',
+    load: async () => ({ command: (await import('./commands/service/job.js')).ls }),
+  },
+  'job show': {
+    summary: 'show all of a job',
+    load: async () => ({ command: (await import('./commands/service/job.js')).show }),
+  },
+  'job logs': {
+    summary: 'print the output of a job',
+    load: async () => ({ command: (await import('./commands/service/job.js')).logs }),
+  },
+  'job cancel': {
+    summary: 'end a job',
+    load: async () => ({ command: (await import('./commands/service/job.js')).cancel }),
+  },
+  'job wait': {
+    summary: 'wait until a job has ended',
+    load: async () => ({ command: (await import('./commands/service/job.js')).wait }),
+  },
+  'tenant add': {
+    summary: 'add a tenant of a service',
+    load: async () => ({ command: (await import('./commands/service/tenant.js')).add }),
+  },
+  'tenant ls': {
+    summary: 'list the tenants of a service',
+    load: async () => ({ command: (await import('./commands/service/tenant.js')).ls }),
+  },
+  'tenant key': {
+    summary: 'make an API key of a tenant',
+    load: async () => ({ command: (await import('./commands/service/tenant.js')).key }),
+  },
+  'tenant rm': {
+    summary: 'remove a tenant of a service',
+    load: async () => ({ command: (await import('./commands/service/tenant.js')).rm }),
+  },
+  'builder prune': { summary: 'remove the cache of builds', load: () => import('./commands/builder/prune.js') },
   'kernel path': { summary: 'print the path of a built kernel', load: () => import('./commands/kernel/path.js') },
   'kernel ls': { summary: 'list built kernels', load: () => import('./commands/kernel/ls.js') },
   'kernel pull': { summary: 'fetch a kernel of Debian', load: () => import('./commands/kernel/pull.js') },
@@ -170,8 +213,12 @@ const GROUPS: Record<string, CommandGroup> = {
     commands: {
       ls: 'images',
       rm: 'rmi',
-      ...same('pull', 'push', 'import', 'load', 'save', 'tag', 'history', 'inspect', 'prune'),
+      ...same('build', 'pull', 'push', 'import', 'load', 'save', 'tag', 'history', 'inspect', 'prune'),
     },
+  },
+  builder: {
+    summary: 'manage the cache of builds',
+    commands: inGroup('builder', 'prune'),
   },
   network: {
     summary: 'manage private networks, where containers reach each other by name',
@@ -188,6 +235,14 @@ const GROUPS: Record<string, CommandGroup> = {
   snapshot: {
     summary: 'manage snapshots of running containers, which new containers continue',
     commands: inGroup('snapshot', 'create', 'ls', 'rm', 'inspect'),
+  },
+  job: {
+    summary: 'run jobs at a service',
+    commands: inGroup('job', 'run', 'ls', 'show', 'logs', 'cancel', 'wait'),
+  },
+  tenant: {
+    summary: 'manage the tenants of a service',
+    commands: inGroup('tenant', 'add', 'ls', 'key', 'rm'),
   },
   kernel: {
     summary: 'build, fetch, find and remove kernels',

@@ -40,26 +40,7 @@ export async function compare(options: CompareOptions): Promise<Report> {
   const folder = makeFolder();
   try {
     for (const each of compared) await look(each);
-    options.onStep?.("copying the image's files", 0);
-    const rootfs = join(folder, 'rootfs');
-    mkdirSync(rootfs);
-    await using withGauge = await addGauge(home.images, image.digest);
-    await (await home.images.open(withGauge.digest)).extract('/', rootfs);
-    addMountPoints(rootfs);
-    const { programs = programsIn(rootfs) } = options;
-    for (const [index, each] of compared.entries()) {
-      if (each.report.state !== 'measured') continue;
-      const [own, shared] = [join(folder, `level-${index}`), join(folder, `shared-${index}`)];
-      for (const path of [own, shared]) mkdirSync(path);
-      const bundle = { ...{ image: withGauge.digest, config: image.config }, rootfs, folder: own, shared };
-      await prepare(each, { ...bundle, memory: options.memory }, options);
-    }
-    // Rounds come last: they have what is left of the time.
-    if (options.probes) await probeAll(compared, options);
-    if (options.surface) await surfaceAll(compared, done, options);
-    if (options.costs ?? true) {
-      await measureAll(compared, image.config.WorkingDir || '/', done, began, { ...options, programs });
-    }
+    if (compared.some(isHere)) await measure(compared, image, { folder, home, done, began }, options);
     done.complete = true;
   } catch (error) {
     if (!signal.aborted) throw error;
@@ -82,6 +63,38 @@ export async function compare(options: CompareOptions): Promise<Report> {
     warnings: [...done.warnings, ...warnOfRounds(done.rounds), ...warnOfLoad(done.busy)],
     levels: toReports(compared),
   };
+}
+
+/** A level that this host has, and that has not failed. */
+const isHere = ({ report }: Compared): boolean => report.state === 'measured';
+
+/** Measures the levels that this host has. @throws the reason of the signal */
+async function measure(
+  compared: readonly Compared[],
+  image: Awaited<ReturnType<Home['images']['resolve']>>,
+  { folder, home, done, began }: { folder: string; home: Home; done: Done; began: number },
+  options: CompareOptions,
+): Promise<void> {
+  options.onStep?.("copying the image's files", 0);
+  const rootfs = join(folder, 'rootfs');
+  mkdirSync(rootfs);
+  await using withGauge = await addGauge(home.images, image.digest);
+  await (await home.images.open(withGauge.digest)).extract('/', rootfs);
+  addMountPoints(rootfs);
+  const { programs = programsIn(rootfs) } = options;
+  for (const [index, each] of compared.entries()) {
+    if (!isHere(each)) continue;
+    const [own, shared] = [join(folder, `level-${index}`), join(folder, `shared-${index}`)];
+    for (const path of [own, shared]) mkdirSync(path);
+    const bundle = { ...{ image: withGauge.digest, config: image.config }, rootfs, folder: own, shared };
+    await prepare(each, { ...bundle, memory: options.memory }, options);
+  }
+  // Rounds come last: they have what is left of the time.
+  if (options.probes) await probeAll(compared, options);
+  if (options.surface) await surfaceAll(compared, done, options);
+  if (options.costs ?? true) {
+    await measureAll(compared, image.config.WorkingDir || '/', done, began, { ...options, programs });
+  }
 }
 
 function warnOfRounds(rounds: number): string[] {

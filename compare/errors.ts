@@ -4,8 +4,6 @@
 export type CompareErrorCode =
   /** No level has the name. */
   | 'unknown-level'
-  /** No level that was asked for works here. */
-  | 'no-level'
   /** A level does not work here. */
   | 'level'
   /** This program may not use the CPUs. */
@@ -13,9 +11,7 @@ export type CompareErrorCode =
   /** The caller's command failed in a level. */
   | 'command'
   /** A report cannot be read or written. */
-  | 'report'
-  /** The caller ended the comparison. */
-  | 'aborted';
+  | 'report';
 
 /** The message is one line that can be shown to a user. */
 export class CompareError extends Error {

@@ -50,6 +50,11 @@ export interface PreparedLevel extends AsyncDisposable {
    * Without it, this is the sandbox's own process.
    */
   faces?: RegExp;
+  /**
+   * Tells from its command line a process of the host that traces those that it starts. strace leaves
+   * these to it: a process has one tracer.
+   */
+  traces?: RegExp;
   /** Why the sandbox has no folder of the host: then nothing in it is measured. */
   folderless?: string;
   /** What a reader of its figures must know. */

@@ -18,6 +18,8 @@ const GRACE = 10_000;
 const STREAMS = 1000;
 /** Milliseconds that the removal of a sandbox may take. */
 const REMOVAL = 30_000;
+/** What the gauge says when all is well. */
+const SAID = /^(ready|done( \d+)?)$/;
 
 export interface Ended {
   /** Milliseconds from the start of the program to its end. */
@@ -237,7 +239,10 @@ function whyEnded(
   const [, told] = (failure && new RegExp(failure, 'm').exec(`${stderr}\n${stdout}`)) ?? [];
   if (told !== undefined) return told.trim();
   const lines = `${stdout}\n${stderr}`.split('\n').map((line) => line.trim());
-  return lines.filter((line) => line !== '').at(-1) ?? `it ended with ${code === null ? 'a signal' : `code ${code}`}`;
+  return (
+    lines.filter((line) => line !== '' && !SAID.test(line)).at(-1) ??
+    `it ended with ${code === null ? 'a signal' : `code ${code}`}`
+  );
 }
 
 /** @throws CompareError `level` if a program has failed */

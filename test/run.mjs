@@ -97,13 +97,12 @@ const statuses = [
 ];
 const lines = existsSync(counts) ? readFileSync(counts, 'utf8').trimEnd().split('\n') : [];
 rmSync(folder, { recursive: true });
-let [passed, failed] = [0, 0];
-for (const line of lines) {
-  const [ran, broke] = line.split(' ').map(Number);
-  passed += ran;
-  failed += broke;
-}
-// A run that ended without a count has failed.
-failed += statuses.length - lines.length;
-console.log(`${passed} passed, ${failed} failed`);
+const runs = lines.map((line) => JSON.parse(line));
+const failures = runs.flatMap((one) => one.failures);
+for (let missing = runs.length; missing < statuses.length; missing++) failures.push('a run ended without a count');
+// Vitest ends with a status of its own if what all tests share was not left as it was.
+if (failures.length === 0 && Math.max(...statuses) !== 0) failures.push('a run failed after its tests');
+// Here too, as what a lane prints of a failure is far above what the next one prints.
+for (const failure of failures) console.log(`failed: ${failure.replace(/\s+/g, ' ').slice(0, 300)}`);
+console.log(`${runs.reduce((sum, { passed }) => sum + passed, 0)} passed, ${failures.length} failed`);
 process.exit(Math.max(...statuses));

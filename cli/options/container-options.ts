@@ -242,7 +242,7 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
   { flags: '--cold', help: 'boot the machine, and restore no template', field: 'cold' },
   {
     flags: '--isolation <KIND>',
-    help: 'vm: refuse to emulate the CPU where KVM is not usable (default: default)',
+    help: 'vm: run on KVM or not at all (default: default)',
     field: 'isolation',
     choices: ['default', 'vm'],
     env: 'TSVM_ISOLATION',

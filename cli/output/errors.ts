@@ -4,6 +4,9 @@ import { codeOf } from '../../errors/index.js';
 /** Docker's exit code for a failure of tsvm itself. */
 export const FAILED = 125;
 
+/** Docker's exit code for a Dockerfile that does not build. */
+const BUILD_FAILED = 1;
+
 /** Wrong usage of the command line. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
@@ -24,11 +27,21 @@ export function exitCode(error: unknown): number {
   if (code === 'aborted' && typeof signal === 'number') return 128 + signal;
   if (code === 'not-found') return 127;
   if (code === 'cannot-invoke') return 126;
+  if (error instanceof Error && error.name === 'BuildError') return BUILD_FAILED;
   return FAILED;
 }
 
 /** Names of errors whose message is for the user. Any other error is a bug in tsvm. */
-const EXPECTED = new Set(['UsageError', 'SandboxError', 'ImageError', 'MachineError', 'KernelError', 'CompareError']);
+const EXPECTED = new Set([
+  'UsageError',
+  'SandboxError',
+  'ImageError',
+  'MachineError',
+  'KernelError',
+  'CompareError',
+  'BuildError',
+  'ServiceError',
+]);
 
 /** One line for the user; for a bug in tsvm also the stack. */
 export function describeError(error: unknown): { message: string; detail?: string } {

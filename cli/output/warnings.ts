@@ -1,7 +1,7 @@
 // Warns once per boot of the host about what it lacks.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Home, type StartOptions } from '../../sandbox/internal.js';
+import { type Fallback, Home, type StartOptions } from '../../sandbox/internal.js';
 import type { CliLog } from './log.js';
 
 /** What emulation by QEMU means to the user. */
@@ -10,9 +10,13 @@ export const EMULATION = 'QEMU emulates the CPU, and programs run 5 to 20 times 
 /** What several emulated CPUs mean to the user. */
 export const STALE_CODE = 'programs that change their own code, such as Java and .NET, may crash or err on several';
 
-/** @param reason why KVM cannot be used, from the machine process */
-export function warnOfEmulation(reason: string, log: CliLog, home = new Home().path): void {
-  warnOnce('told-of-emulation', reason, `${reason}: ${EMULATION} (see: tsvm doctor)`, log, home);
+/** What User-Mode Linux means to the user. */
+export const USER_MODE = 'containers run on User-Mode Linux, a jailed process of the host, without a hardware wall';
+
+/** Told once of each: which machine it is may depend on the container. */
+export function warnOfFallback({ accel, reason }: Fallback, log: CliLog, home = new Home().path): void {
+  const [file, what] = accel === 'uml' ? ['told-of-uml', USER_MODE] : ['told-of-emulation', EMULATION];
+  warnOnce(file, reason, `${reason}: ${what} (see: tsvm doctor)`, log, home);
 }
 
 /** Said at each start: a wrong result must not come without it. */
@@ -28,7 +32,7 @@ export function warnOfNoNetwork(reason: string, log: CliLog, home = new Home().p
 /** What a start tells of its machine. */
 export function startWarnings(log: CliLog): Pick<StartOptions, 'onFallback' | 'onEmulatedCpus' | 'onNoNetwork'> {
   return {
-    onFallback: (reason) => warnOfEmulation(reason, log),
+    onFallback: (fallback) => warnOfFallback(fallback, log),
     onEmulatedCpus: (cpus) => warnOfEmulatedCpus(cpus, log),
     onNoNetwork: (reason) => warnOfNoNetwork(reason, log),
   };

@@ -7,7 +7,9 @@ import { probeMachine } from '../../sandbox/internal.js';
 import { type CommandLine, FOLDER, type Level, type Missing } from '../level.js';
 
 /** The machine process, QEMU, and the kernel of User-Mode Linux. */
-const FACES = /^\S*node \S*machine\.js |^\S*qemu-system-x86_64 |^\S*kernel mem=/;
+const FACES = /^\S*node \S*machine\.js |^\S*qemu-system-x86_64 |^\S+ mem=\d/;
+/** The kernel of User-Mode Linux runs programs as processes that it traces. */
+const TRACES = /^\S+ mem=\d/;
 
 type Machine = 'kvm' | 'tcg' | 'uml';
 
@@ -54,6 +56,7 @@ function machineLevel(machine: Machine, jail: boolean): Level {
         version: '',
         limitsMemory: true,
         faces: FACES,
+        traces: TRACES,
         places: [new Home().containers.path],
         start: (id, command) => call('run', '--network=none', ...named(id, command)),
         connect(id, command, { enterHost, address, port }) {

@@ -20,13 +20,27 @@ export interface Counting {
 
 /**
  * Attaches to processes, none of which may have a tracer, and returns when it counts the calls of all of them.
+ * @param pids of processes, or of threads if no other is followed
  * @param path of a file for the counts
+ * @param follow `alone`: not the threads and processes that they start
  * @throws CompareError `level`
  */
-export async function countCalls(pids: readonly number[], path: string): Promise<Counting> {
+export async function countCalls(
+  pids: readonly number[],
+  path: string,
+  follow: 'children' | 'alone' = 'children',
+): Promise<Counting> {
   const program = findProgram('strace');
   if (program === undefined) throw new CompareError('level', 'strace is not installed: apt-get install strace');
-  const words = ['-f', '-c', '-U', 'calls,name', '-o', path, ...pids.flatMap((pid) => ['-p', String(pid)])];
+  const words = [
+    ...(follow === 'children' ? ['-f'] : []),
+    '-c',
+    '-U',
+    'calls,name',
+    '-o',
+    path,
+    ...pids.flatMap((pid) => ['-p', String(pid)]),
+  ];
   const tracer = spawn(program, words, { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
   let told = '';
   const closed = new Promise<void>((resolve) => {
@@ -71,4 +85,11 @@ export function parseCounts(text: string): Made[] {
   return [...text.matchAll(/^\s*(\d+) (\w+)$/gm)]
     .map(([, calls, name = '']) => ({ name, calls: Number(calls) }))
     .filter(({ name }) => name !== 'total');
+}
+
+/** The sum of several counts. */
+export function addCounts(counts: readonly (readonly Made[])[]): Made[] {
+  const sums = new Map<string, number>();
+  for (const { name, calls } of counts.flat()) sums.set(name, (sums.get(name) ?? 0) + calls);
+  return [...sums].map(([name, calls]) => ({ name, calls })).sort((one, other) => other.calls - one.calls);
 }

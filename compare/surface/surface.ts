@@ -14,7 +14,7 @@ import { descendantsOf } from '../memory.js';
 import type { SurfaceReport } from '../report.js';
 import { end, run, SETTLE, startIdling, succeeded } from '../running.js';
 import { allowedBy, parseFilter } from './filter.js';
-import { countCalls } from './made.js';
+import { addCounts, type Counting, countCalls } from './made.js';
 import { describeProcess, type HostProcess, threadsOf } from './processes.js';
 import { traceFunctions } from './reached.js';
 
@@ -79,18 +79,33 @@ export async function measureSurface(level: PreparedLevel, options: SurfaceOptio
       const tracing = await traceFunctions(id, pids.flatMap(threadsOf));
       try {
         await work();
-      } finally {
-        report.reached = await tracing.end();
+      } catch (error) {
+        await tracing.end().catch(() => {});
+        throw error;
       }
+      report.reached = await tracing.end();
     });
     await part('made', async () => {
-      const untraced = processes.filter(({ traced }) => !traced).map(({ pid }) => pid);
-      const counting = await countCalls(untraced, join(folder, `${id}.calls`));
+      const untraced = processes.filter(({ traced }) => !traced);
+      const alone = untraced.filter(({ words }) => level.traces?.test(words));
+      const followed = untraced.filter((each) => !alone.includes(each));
+      const countings: Counting[] = [];
+      const endAll = () => Promise.all(countings.map((each) => each.end()));
+      const path = join(folder, `${id}.calls`);
       try {
+        for (const { pid } of alone) countings.push(await countCalls(threadsOf(pid), `${path}-${pid}`, 'alone'));
+        countings.push(
+          await countCalls(
+            followed.map(({ pid }) => pid),
+            path,
+          ),
+        );
         await work();
-      } finally {
-        report.made = await counting.end();
+      } catch (error) {
+        await endAll().catch(() => {});
+        throw error;
       }
+      report.made = addCounts(await endAll());
     });
     return report;
   } finally {

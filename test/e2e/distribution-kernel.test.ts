@@ -1,13 +1,12 @@
 // Debian's own kernels run containers as the tuned one does: they find processors and devices in ACPI
 // tables, and load their drivers from an archive. `./quickstart --setup-only --test` fetches them.
 import { describe, expect, test } from 'vitest';
-import { DEBIAN, fastest, isUml, machines, PYTHON, run, TSVM, tsvmRun, withProcessor } from './machine.js';
+import { DEBIAN, fastestProcessor, isUml, machines, PYTHON, run, TSVM, tsvmRun } from './machine.js';
 import { OwnHome } from './own-home.js';
 
 const FETCH = 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())';
 
-// User-Mode Linux runs no kernel that is built for a processor.
-describe.each(withProcessor(fastest))('on $name', (machine) => {
+describe.each(fastestProcessor)('on $name', (machine) => {
   test("Debian's cloud kernel: streams, exit codes, folders, volumes, exec, ports, stop and start", async () => {
     using home = new OwnHome();
     const env = { TSVM_HOME: home.path };
@@ -59,7 +58,7 @@ describe.each(machines)('on $name', (machine) => {
   });
 });
 
-describe.each(withProcessor(fastest))('on $name', (machine) => {
+describe.each(fastestProcessor)('on $name', (machine) => {
   test("Debian's kernel for any machine, with two processors: an exit code, and a panic", async () => {
     const kernel = ['--kernel', 'debian-generic', '--network', 'none', '--cpus', '2'];
     const ended = await tsvmRun(machine, [...kernel, DEBIAN, 'sh', '-c', 'uname -r; nproc; exit 5']);

@@ -4,13 +4,13 @@
 //   for this machine.
 // The lab shares this machine's files but not its kernel. In a shared home, each would miss the
 // other's locks and take the other's containers for dead.
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { Container } from '../../sandbox/containers/container.js';
 import { Home } from '../../sandbox/home/home.js';
 import { Lab } from '../lab/lab.js';
+import { copyStores } from './own-home.js';
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -21,14 +21,6 @@ declare module 'vitest' {
   }
 }
 
-/** Hard-links the stores of a home. Their files never change, so links are as good as copies. */
-function linkStore(from: string, to: string): string {
-  mkdirSync(to);
-  const stores = readdirSync(from).filter((name) => name.startsWith('store-'));
-  execFileSync('cp', ['-al', ...stores.map((name) => join(from, name)), to]);
-  return to;
-}
-
 /** Lists the containers left in a home, with their commands. */
 function containersIn(home: string): string[] {
   return Container.list(new Home(home)).map(({ config, name }) => `${name} (${config.argv.join(' ')})`);
@@ -37,7 +29,10 @@ function containersIn(home: string): string[] {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const home = new Home().path;
   const folder = mkdtempSync(join(dirname(home), 'tsvm-test-'));
-  project.provide('homes', { lab: linkStore(home, join(folder, 'lab')), here: linkStore(home, join(folder, 'here')) });
+  project.provide('homes', {
+    lab: copyStores(home, join(folder, 'lab')),
+    here: copyStores(home, join(folder, 'here')),
+  });
   const lab = await Lab.onDemand();
   project.provide('lab', lab.socketPath);
   return async () => {

@@ -132,7 +132,9 @@ send(udp(b'source route', options=b'\\x83\\x07\\x04' + host + b'\\x00'))
 send(udp(b'another protocol', protocol=47))
 send(struct.pack('>HH', 1, 0x0800) + udp(b'VLAN'), 0x8100)
 send(b'FRAME<anything>' + bytes(60), 0x88b5)
-local = next(line.split()[0] for line in open('/proc/net/if_inet6') if line.rstrip().endswith('eth0'))
+# The interface's own address comes some time after the interface.
+local = next(line.split()[0] for attempt in iter(int, 1) for line in open('/proc/net/if_inet6')
+  if line.rstrip().endswith('eth0'))
 local = ':'.join(local[at:at + 4] for at in range(0, 32, 4))
 for to in ['2606:4700::1', 'fe80::1', 'ff02::1', '::ffff:192.168.77.1', '64:ff9b::c0a8:4d01']:
   send(udp6(to.encode(), to, local), 0x86dd)

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { DEBIAN, fastest, run, TSVM } from './machine.js';
+import { DEBIAN, fastestProcessor, run, TSVM } from './machine.js';
 
 const REFUSE = fileURLToPath(new URL('../unit/jail/refuse.c', import.meta.url));
 const NAMESPACES = {
@@ -47,7 +47,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-describe.each(fastest)('on $name', (machine) => {
+describe.each(fastestProcessor)('on $name', (machine) => {
   const sh = (script: string, words: string[], env: Record<string, string> = {}) =>
     run(machine, ['bash', '-c', script, 'bash', ...words], { env: { TSVM, ...env } });
   const refusing = (what: string, words: string[], env: Record<string, string> = {}) =>

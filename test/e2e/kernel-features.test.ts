@@ -3,12 +3,12 @@
 // the place of the image's.
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { DEBIAN, fastest, tsvmRun } from './machine.js';
+import { DEBIAN, fastestProcessor, tsvmRun } from './machine.js';
 
 const PROGRAMS = fileURLToPath(new URL('../fixtures/guest-programs', import.meta.url));
 const SHARED = ['-v', '/usr:/usr:ro', '-v', `${PROGRAMS}:/programs:ro`];
 
-describe.each(fastest)('on $name', (machine) => {
+describe.each(fastestProcessor)('on $name', (machine) => {
   test('a privileged container has each feature, and it works', async () => {
     const options = ['--privileged', '--network', 'none', ...SHARED];
     const { stdout } = await tsvmRun(machine, [...options, DEBIAN, '/programs/kernel-features.sh']);

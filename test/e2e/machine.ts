@@ -68,7 +68,9 @@ function toExitCode(code: number | null, signal: NodeJS.Signals | null): number 
 const lab: Machine = {
   name: 'the lab',
   spawn(argv, { env = {} } = {}) {
-    const { exit, ...command } = spawnInLab(inject('lab'), argv, { env: { TSVM_HOME: inject('homes').lab, ...env } });
+    const { TSVM_TEMPLATES_SIZE = '0' } = process.env;
+    const own = { TSVM_HOME: inject('homes').lab, TSVM_TEMPLATES_SIZE, ...env };
+    const { exit, ...command } = spawnInLab(inject('lab'), argv, { env: own });
     const code = exit.then(({ exitCode, signal }) => toExitCode(exitCode, signal));
     // A caller that awaits `exit` learns that the lab died. A test that failed earlier no longer
     // awaits it: without this handler the rejection would be unhandled.
@@ -95,28 +97,30 @@ function here(accel: 'kvm' | 'tcg' | 'uml'): Machine {
   };
 }
 
+const [tcg, kvm] = [here('tcg'), here('kvm')];
+
 /** User-Mode Linux. */
 export const uml = here('uml');
 
-/** Runs every test on User-Mode Linux alone: by hand, for what the suite runs elsewhere. */
-const isAllOnUml = process.env.TSVM_TEST_MACHINE === 'uml';
-
-const [tcg, kvm] = [here('tcg'), here('kvm')];
+const hasKvm = isKvmUsableHere();
 
 /** Every machine: for tests of what differs between them, which is CPU, KVM and transport. */
-export const machines: Machine[] = isAllOnUml ? [uml] : [lab, tcg, ...(isKvmUsableHere() ? [kvm] : []), uml];
+export const machines: readonly Machine[] = [lab, tcg, ...(hasKvm ? [kvm] : []), uml];
 
-/** The fastest machine that `auto` chooses: for tests of what is the same on each (CLI, containers, agent). */
-export const fastest: Machine[] = isAllOnUml ? [uml] : [machines.includes(kvm) ? kvm : tcg];
+/** The fastest machine here: for tests of what is the same on each (CLI, containers, agent). */
+export const fastest: readonly Machine[] = [hasKvm ? kvm : uml];
+
+/** The fastest machine here that runs a kernel for a processor, which User-Mode Linux does not. */
+export const fastestProcessor: readonly Machine[] = [hasKvm ? kvm : tcg];
+
+/** The accelerator of that machine, for tests that call tsvm themselves. */
+export const accelerator = hasKvm ? 'kvm' : 'tcg';
 
 /**
  * The fastest machine, and User-Mode Linux: for real software, and whatever depends on how a kernel
  * switches between programs, as User-Mode Linux does that by other means.
  */
-export const fastestAndUml: Machine[] = [...new Set([...fastest, uml])];
-
-/** Those that run a kernel for a processor, which User-Mode Linux is not. */
-export const withProcessor = (some: readonly Machine[]): Machine[] => some.filter((machine) => machine !== uml);
+export const fastestAndUml: readonly Machine[] = [...new Set([...fastest, uml])];
 
 /** Whether `machine` is the lab, where a guest is emulated twice and takes ten times as long. */
 export function isLab(machine: Machine): boolean {

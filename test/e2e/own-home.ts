@@ -1,6 +1,7 @@
 // A TSVM_HOME for tests: its own containers, networks and volumes, and the images of the default
 // home.
-import { mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { Home } from '../../sandbox/home/home.js';
 
@@ -9,16 +10,15 @@ export class OwnHome implements Disposable {
   readonly path = mkdtempSync('/var/tmp/tsvm-home-');
 
   constructor() {
-    const from = new Home().path;
-    for (const name of readdirSync(from).filter((name) => name.startsWith('store-'))) {
-      symlinkSync(realpathSync(join(from, name)), join(this.path, name));
-    }
+    linkStores(this.path);
   }
 
   /** What containers left behind: folders and names. */
   get left(): string[] {
     return [
-      ...list(join(this.path, 'containers')).filter((name) => !/^(names|lock|events\.json(\.1)?)$/.test(name)),
+      ...list(join(this.path, 'containers')).filter(
+        (name) => !/^(names|lock|shared-folders\.json|events\.json(\.1)?)$/.test(name),
+      ),
       ...list(join(this.path, 'containers/names')),
     ];
   }
@@ -26,6 +26,25 @@ export class OwnHome implements Disposable {
   [Symbol.dispose](): void {
     rmSync(this.path, { recursive: true, force: true });
   }
+}
+
+/** Gives a home the images of the default home. */
+export function linkStores(home: string): void {
+  const from = new Home().path;
+  for (const name of readdirSync(from).filter((name) => name.startsWith('store-'))) {
+    symlinkSync(realpathSync(join(from, name)), join(home, name));
+  }
+}
+
+/**
+ * Makes a home with the images of `from`, in the same file system, and a store of its own. The files of
+ * a store never change, so that hard links are as good as copies. Returns its path.
+ */
+export function copyStores(from: string, to: string): string {
+  mkdirSync(to);
+  const stores = readdirSync(from).filter((name) => name.startsWith('store-'));
+  execFileSync('cp', ['-al', ...stores.map((name) => join(from, name)), to]);
+  return to;
 }
 
 /** Returns the names in a folder, none if the folder does not exist. */

@@ -6,7 +6,7 @@ import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { enterBareDebian, makeBareDebian, type Release, type User } from '../fixtures/bare-debian.js';
 import { makePackage } from '../fixtures/package.js';
-import { DEBIAN, fastest, run, TSVM } from './machine.js';
+import { DEBIAN, fastestProcessor, run, TSVM } from './machine.js';
 
 /** What the package has to do without. */
 const NOT_THERE = ['cc', 'gcc', 'make', 'python3', 'git', 'xz', 'zstd', 'tsvm'];
@@ -43,7 +43,7 @@ const WHO: { release: Release; user: User }[] = [
   { release: 26, user: 'user' },
 ];
 
-describe.each(fastest)('on $name', (machine) => {
+describe.each(fastestProcessor)('on $name', (machine) => {
   test.each(WHO)('with Node.js $release, $user installs it without a network and runs an image', async (who) => {
     here(enter(['sh', '-c', NOT_THERE.map((name) => `! command -v ${name}`).join(' && ')], who));
 

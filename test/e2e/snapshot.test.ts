@@ -3,9 +3,10 @@
 import { describe, expect, test } from 'vitest';
 import { DEBIAN, isLab, type Machine, machines, run, TSVM } from './machine.js';
 
-/** Counts, and writes random bytes with each number. */
+/** Counts, and writes random bytes with each number, without a new process: four such machines run. */
 const COUNTS = `echo 0123456789abcdef0123456789abcdef > /etc/machine-id; echo before > /before
-  i=0; while :; do echo $((i += 1)) $(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' '); sleep 0.2; done`;
+  exec perl -e '$| = 1; for (;; select undef, undef, undef, 0.2) {
+    syscall(318, $b = chr(0) x 16, 16, 0) == 16 or die; print ++$i, " ", unpack("H*", $b), "\\n" }'`;
 
 /** What no two machines may have in common: one line each. */
 const IDENTITY = [

@@ -8,7 +8,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openStore } from '../../images/index.js';
 import { debianImages } from '../fixtures/debian-images.js';
 import {
-  fastest,
   fastestAndUml,
   isLab,
   type Machine,
@@ -23,8 +22,8 @@ import {
 const PROGRAMS = fileURLToPath(new URL('../fixtures/guest-programs', import.meta.url));
 /** Maximum time for a server to begin to answer, in milliseconds. */
 const PATIENCE = 200_000;
-/** How often PostgreSQL's machine is killed: on the fastest machine, and on another, to save minutes. */
-const [KILLS, KILLS_OF_OTHER] = [10, 4];
+/** How often PostgreSQL's machine is killed. */
+const KILLS = 10;
 /** The maximum time for that, in milliseconds. */
 const KILLS_TIMEOUT = 1_200_000;
 
@@ -106,10 +105,9 @@ describe.each(machines)('on $name', (machine) => {
 // PostgreSQL takes two minutes.
 describe.each(fastestAndUml)('on $name', (machine) => {
   const { command, tsvm, removed, serve, eventually } = prepare(machine);
-  const kills = fastest.includes(machine) ? KILLS : KILLS_OF_OTHER;
 
   test(
-    `PostgreSQL loses no row that it acknowledged to pgbench when its machine is killed ${kills} times`,
+    `PostgreSQL loses no row that it acknowledged to pgbench when its machine is killed ${KILLS} times`,
     async () => {
       const volume = `rows-${randomBytes(8).toString('hex')}`;
       const mounts = ['-v', `${volume}:/var/lib/postgresql`, '-v', `${PROGRAMS}:/programs:ro`];
@@ -118,17 +116,17 @@ describe.each(fastestAndUml)('on $name', (machine) => {
         const words = ['-u', 'postgres', ...mounts, image, '/programs/postgres/commit.sh'];
         await using server = removed(await tsvm('create', ...words));
         await tsvm('start', server.id);
-        for (let round = 1; round <= kills; round++) {
+        for (let round = 1; round <= KILLS; round++) {
           await committed(machine, server.id, round, acknowledged);
           const pid = await tsvm('inspect', '-f', '{{.State.Pid}}', server.id);
           expect((await command('kill', '-KILL', pid)).code).toBe(0);
           await command(TSVM, 'wait', server.id);
           await tsvm('start', server.id);
         }
-        await committed(machine, server.id, kills + 1, acknowledged);
+        await committed(machine, server.id, KILLS + 1, acknowledged);
         const query = (sql: string) => tsvm('exec', server.id, 'psql', '-h', '/tmp', '-qAtF', ', ', '-c', sql);
         const rows = new Set((await query('SELECT start, client, n FROM history')).split('\n'));
-        expect(acknowledged.size).toBeGreaterThan(4 * kills);
+        expect(acknowledged.size).toBeGreaterThan(4 * KILLS);
         expect([...acknowledged].filter((row) => !rows.has(row))).toEqual([]);
         const sums = 'SELECT (SELECT sum(balance) FROM accounts) = (SELECT sum(delta) FROM history)';
         expect(await query(sums)).toBe('t');

@@ -1,6 +1,7 @@
 // Nothing waits without an end: not for a guest that stands still, not for a reader that is gone.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { Container } from '../../sandbox/containers/container.js';
 import { Home } from '../../sandbox/home/home.js';
 import { Sandbox } from '../../sandbox/sandbox.js';
 import { DEBIAN, fastest, type Machine, readUntil, run, TSVM } from './machine.js';
@@ -104,11 +105,11 @@ describe.each(fastest)('on $name', (machine) => {
 
   test('a sandbox that has not started in time is ended and removed', async () => {
     const home = new Home(inject('homes').here);
-    const before = await home.containers.list();
+    const name = `late-${process.pid}`;
     // Far more than its container takes to be made, and less than an emulated kernel to boot.
-    const creating = Sandbox.create(DEBIAN, { home, accel: 'tcg', network: { mode: 'none' }, timeout: 1000 });
+    const creating = Sandbox.create(DEBIAN, { home, name, accel: 'tcg', network: { mode: 'none' }, timeout: 1000 });
     await expect(creating).rejects.toMatchObject({ code: 'timeout' });
-    await expect.poll(() => home.containers.list()).toEqual(before);
+    await expect.poll(() => Container.list(home).filter((container) => container.name === name)).toEqual([]);
   });
 
   test('a guest that stands still keeps nothing waiting', async () => {

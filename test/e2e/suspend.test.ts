@@ -6,14 +6,14 @@ import { DEBIAN, isLab, type Machine, machines, type RunOptions, run, TSVM } fro
 const COUNTS = 'i=0; while :; do echo $((i += 1)); sleep 0.1; done';
 
 /**
- * Runs a shell script in which `tsvm` is a command, and `lines FILE N` waits until a log has more
- * than N entries. Returns its output.
+ * Runs a shell script in which `tsvm` is a command, and `lines NAME N` waits until the log of a
+ * container has more than N entries, without a command for each look at it. Returns its output.
  */
 async function script(machine: Machine, text: string, options: RunOptions = {}): Promise<string> {
   const env = { TSVM, XDG_RUNTIME_DIR: '', ...options.env };
   const prelude = `
     tsvm() { "$TSVM" "$@"; }
-    lines() { until test $(tsvm logs $1 | wc -l) -gt $2; do sleep 0.2; done; }
+    lines() { log=$(tsvm inspect -f '{{.LogPath}}' $1); until test $(wc -l < $log) -gt $2; do sleep 0.2; done; }
     set -e
   `;
   const { code, stdout, stderr } = await run(machine, ['bash', '-c', prelude + text], { ...options, env });
@@ -41,7 +41,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
     const said = await script(
       machine,
       `
-      tsvm run -d --name ${name} ${DEBIAN} sh -c 'echo kept > /file; ${COUNTS}' > /dev/null
+      tsvm run -d -m 128m --name ${name} ${DEBIAN} sh -c 'echo kept > /file; ${COUNTS}' > /dev/null
       lines ${name} 5
       pid=$(tsvm inspect -f '{{.State.Pid}}' ${name})
       for cycle in 1 2; do
@@ -87,7 +87,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
     const said = await script(
       machine,
       `
-      tsvm run -d --name ${name} ${DEBIAN} sh -c '${COUNTS}' > /dev/null
+      tsvm run -d -m 128m --name ${name} ${DEBIAN} sh -c '${COUNTS}' > /dev/null
       lines ${name} 3
       tsvm suspend ${name} > /dev/null
       saved=$(dirname $(tsvm inspect -f '{{.LogPath}}' ${name}))/suspended
@@ -110,7 +110,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
       machine,
       `
       for delay in 0.2 0.7 1.2; do
-        tsvm run -d --name ${name} ${DEBIAN} sh -c '${COUNTS}' > /dev/null
+        tsvm run -d -m 128m --name ${name} ${DEBIAN} sh -c '${COUNTS}' > /dev/null
         lines ${name} 2
         supervisor=$(ps -o ppid= -p $(ps -o ppid= -p $(tsvm inspect -f '{{.State.Pid}}' ${name})))
         tsvm suspend ${name} > /dev/null 2>&1 &
@@ -138,7 +138,7 @@ test.each(machines.filter(({ name }) => name.endsWith('tcg')))(
     const said = await script(
       machine,
       `
-      tsvm run -d --name ${name} ${DEBIAN} sh -c '${COUNTS}' > /dev/null
+      tsvm run -d -m 128m --name ${name} ${DEBIAN} sh -c '${COUNTS}' > /dev/null
       lines ${name} 2
       tsvm suspend ${name} 2>&1 | sed 's/container [0-9a-f]*/container ID/'
       lines ${name} 5

@@ -14,7 +14,7 @@ import { startServer } from '../fixtures/tenants/server.js';
 import { BOUNDS, hostileOptions, STORMS, VOLUME } from '../fixtures/tenants/storms.js';
 import { execIn, Tenant } from '../fixtures/tenants/tenant.js';
 import type { Totals } from '../fixtures/tenants/totals.js';
-import { DEBIAN } from './machine.js';
+import { accelerator, DEBIAN } from './machine.js';
 
 const SOURCES = fileURLToPath(new URL('../fixtures/tenants/', import.meta.url));
 /** Characters of a storm's output that are kept. */
@@ -38,9 +38,10 @@ beforeAll(async () => {
   [hostile, other] = [new Tenant(), new Tenant()];
   server = await startServer();
   hostile.tsvm('volume', 'create', '--size', String(VOLUME.size), '--inodes', String(VOLUME.inodes), 'data');
+  const machine = ['--accel', accelerator];
   const bounded = [...hostileOptions(server.port, 'data'), ...mounts];
-  container = hostile.container(hostile.tsvm('run', '-d', ...bounded, DEBIAN, 'sleep', '100000'));
-  neighbour = other.container(other.tsvm('run', '-d', '--network', 'none', DEBIAN, 'sleep', '100000'));
+  container = hostile.container(hostile.tsvm('run', '-d', ...machine, ...bounded, DEBIAN, 'sleep', '100000'));
+  neighbour = other.container(other.tsvm('run', '-d', ...machine, '--network', 'none', DEBIAN, 'sleep', '100000'));
 });
 
 afterAll(() => {

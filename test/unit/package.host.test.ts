@@ -95,7 +95,8 @@ describe('its list of files', () => {
     const files = filesOf(content);
     const [kernel = ''] = readdirSync(join(content, 'dist/kernels'));
     expect(kernel).toMatch(/^guest-[\d.-]+-[0-9a-f]{16}$/);
-    const programs = ['machine.js', 'vcpu.js', 'supervisor.js', 'sdk.js'].flatMap((name) => [...loaded(name)]);
+    const entries = ['machine', 'vcpu', 'supervisor', 'template', 'keeper', 'sdk', 'service'];
+    const programs = entries.flatMap((name) => [...loaded(`${name}.js`)]);
     const wanted = [
       ...['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'package.json'],
       ...['bin/load.cjs', 'bin/package.json', 'bin/tsvm'],
@@ -104,8 +105,10 @@ describe('its list of files', () => {
         'dist/compare-page.cjs',
         'dist/initramfs.cpio',
         'dist/licences.txt',
+        'dist/sqlite.node',
         'dist/tsvm-gauge',
         'dist/tsvm-jail',
+        'dist/tsvm-oci',
       ],
       ...['index.cjs', 'linux-x64/index.js', 'linux-x64/linux_x64/koffi.node', 'linux-x64/package.json'].map(
         (name) => `dist/koffi/${name}`,
@@ -115,7 +118,7 @@ describe('its list of files', () => {
       ...namesIn('docs', '.md'),
       ...namesIn('kernels', '.config'),
       ...namesIn('kernels', '.patch'),
-      ...['docs/compare.schema.json', 'kernels/README.md'],
+      ...['docs/compare.schema.json', 'docs/serve.openapi.json', 'kernels/README.md'],
     ];
     expect(files.filter((name) => !name.startsWith('dist/types/'))).toEqual(wanted.sort());
   });
@@ -151,8 +154,9 @@ test('it needs no other package, and runs nothing while it is installed', () => 
 
 test("it has the licence of each package in its bundles, and says where the kernel's source is", () => {
   const licences = readFileSync(join(content, 'dist/licences.txt'), 'utf8');
-  for (const name of ['commander', 'execa', 'koffi', 'linkedom', 'pino', 'simple-statistics', 'tar', 'zod'])
-    expect(licences).toMatch(new RegExp(`^${name} \\d`, 'm'));
+  const scoped = ['@hono/node-server', '@photostructure/sqlite'];
+  const names = ['commander', 'execa', 'hono', 'koffi', 'linkedom', 'pino', 'simple-statistics', 'tar', 'zod'];
+  for (const name of [...scoped, ...names]) expect(licences).toMatch(new RegExp(`^${name} \\d`, 'm'));
   // Each has a text below its name.
   for (const part of licences.split(/^-{80}$/m)) expect(part.trim().split('\n').length).toBeGreaterThan(5);
 });

@@ -1,7 +1,9 @@
 // tsvm compare: measures levels of isolation side by side.
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { Command } from 'commander';
 import {
+  CompareError,
   changesBetween,
   compare,
   formatTable,
@@ -56,7 +58,7 @@ const OPTIONS: readonly Declaration<Options>[] = [
     help: 'levels to compare (default: all that this host has)',
     field: 'levels',
     values: LEVELS.map(({ name }) => name),
-    parse: (text, _flag, before = []) => [...before, ...text.split(',').filter((name) => name !== '')],
+    parse: (text, flag, before = []) => [...before, ...parseNames(text, flag)],
   },
   {
     flags: '--rounds <N>',
@@ -114,6 +116,12 @@ Examples:
 
 Levels: ${LEVELS.map(({ name }) => name).join(', ')}`;
 
+function parseNames(text: string, flag: string): string[] {
+  const names = text.split(',').filter((name) => name !== '');
+  if (names.length > 0) return names;
+  throw new UsageError(`invalid argument '${text}' for ${flag}: expected names of levels, with commas between them`);
+}
+
 function parseRounds(text: string, flag: string): number {
   const rounds = parseCount(text, flag);
   if (rounds >= 1 && rounds <= 10_000) return rounds;
@@ -152,6 +160,8 @@ export function command(context: Context): Command {
 }
 
 async function run(image: string, words: readonly string[], options: Options, context: Context): Promise<void> {
+  // A comparison takes minutes.
+  if (options.output !== undefined) checkFolder(options.output);
   const older = options.against === undefined ? undefined : readReport(options.against);
   const levels = options.levels === undefined ? LEVELS : levelsOf(options.levels);
   const only = options.probes === true || options.surface === true;
@@ -175,13 +185,22 @@ async function run(image: string, words: readonly string[], options: Options, co
   line[Symbol.dispose]();
   const report = older === undefined ? found : { ...found, changes: changesBetween(older, found) };
   const json = `${JSON.stringify(report, null, 2)}\n`;
+  process.stdout.write(options.format === 'json' ? json : formatTable(report));
   if (options.output !== undefined) {
     write(options.output, options.output.endsWith('.html') ? renderPage(report) : json);
   }
-  process.stdout.write(options.format === 'json' ? json : formatTable(report));
   if (!report.complete) context.exitCode = INTERRUPTED;
   else if (report.levels.every(({ state }) => state !== 'measured')) context.exitCode = FAILED;
   else if (report.changes !== undefined && isWorse(report.changes)) context.exitCode = WORSE;
+}
+
+/** @throws CompareError `report` if no file can be made beside `path` */
+function checkFolder(path: string): void {
+  try {
+    accessSync(dirname(path), constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw new CompareError('report', `cannot write ${path}: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 /** Writes a file at once: an old one is replaced when the new one is complete. */
@@ -192,6 +211,6 @@ function write(path: string, text: string): void {
     renameSync(partial, path);
   } catch (error) {
     rmSync(partial, { force: true });
-    throw new UsageError(`cannot write ${path}: ${messageOf(error)}`);
+    throw new CompareError('report', `cannot write ${path}: ${messageOf(error)}`, { cause: error });
   }
 }

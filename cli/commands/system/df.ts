@@ -1,7 +1,17 @@
 // tsvm df: shows disk usage.
 import type { Command } from 'commander';
+import { buildStore } from '../../../images/build.js';
 import type { StoreUsage } from '../../../images/index.js';
-import { Container, containerDiskUsage, Home, homeSize, isRunning, volumeSize } from '../../../sandbox/internal.js';
+import {
+  Container,
+  containerDiskUsage,
+  Home,
+  homeSize,
+  isRunning,
+  SnapshotStore,
+  TemplateStore,
+  volumeSize,
+} from '../../../sandbox/internal.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatBytes } from '../../output/table.js';
 import { type Context, createCommand } from '../command.js';
@@ -9,7 +19,7 @@ import { type ImageRow, imageRow } from '../image/images.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm df', context)
-    .description('Shows the disk usage of images, containers and volumes.')
+    .description('Shows the disk usage of images, containers, volumes, snapshots, templates and the cache of builds.')
     .option('--verbose', 'show each image, with the size that it shares with others')
     .option('--format <FORMAT>', FORMAT_HELP)
     .action(async ({ verbose, format }: { verbose?: boolean; format?: string }) => {
@@ -30,6 +40,9 @@ export function command(context: Context): Command {
           toRow('Images', images),
           toRow('Containers', containersUsage(home)),
           toRow('Local Volumes', await volumesUsage(home)),
+          toRow('Snapshots', await snapshotsUsage(home)),
+          toRow('Templates', templatesUsage(home)),
+          toRow('Build Cache', cacheUsage(home)),
           toRow('Temporary', {
             total: temporary.total + unfinished.total,
             size: temporary.size + unfinished.size,
@@ -48,6 +61,12 @@ export function command(context: Context): Command {
 }
 
 type Usage = StoreUsage['images'];
+
+/** Only what no image has counts. */
+function cacheUsage(home: Home): Usage {
+  const { total, size } = buildStore(home.path).usage();
+  return { total, size, active: 0, reclaimable: size };
+}
 
 /** The bytes of one object, and whether it is in use. */
 interface Item {
@@ -74,6 +93,18 @@ async function volumesUsage({ volumes }: Home): Promise<Usage> {
     items.push({ size: await volumeSize(volume), active: volumes.users(volume.name).length > 0 });
   }
   return usageOf(items);
+}
+
+/** A snapshot with a name is kept until it is removed: it counts as in use. */
+async function snapshotsUsage(home: Home): Promise<Usage> {
+  const items: Item[] = [];
+  for (const snapshot of new SnapshotStore(home).list()) items.push({ size: await snapshot.size(), active: true });
+  return usageOf(items);
+}
+
+/** Each can be made again. */
+function templatesUsage(home: Home): Usage {
+  return usageOf(new TemplateStore(home.templates).list().map(({ size }) => ({ size, active: false })));
 }
 
 function usageOf(items: Item[]): Usage {

@@ -6,11 +6,13 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Command, Option } from 'commander';
 import { messageOf } from '../../../errors/index.js';
-import { availableKernel, findBootKernel } from '../../../kernels/index.js';
+import { availableKernel, type BootKernel, findBootKernel } from '../../../kernels/index.js';
 import { printableJson } from '../../../printable/index.js';
 import {
+  type Accelerator,
   canPing,
   DEFAULT_MEMORY,
+  defaultJailMode,
   findCgroupPlace,
   givenCgroupParent,
   Home,
@@ -18,9 +20,11 @@ import {
   type JailReport,
   type ProbeResult,
   probeMachine,
+  ptraceScope,
+  whyNotUml,
 } from '../../../sandbox/internal.js';
 import { formatBytes } from '../../output/table.js';
-import { EMULATION, STALE_CODE } from '../../output/warnings.js';
+import { EMULATION, STALE_CODE, USER_MODE } from '../../output/warnings.js';
 import { type Context, createCommand } from '../command.js';
 import { nodeRelease } from './node-release.js';
 
@@ -57,16 +61,26 @@ export function command(context: Context): Command {
     .action(async ({ format }: { format: string }) => {
       const qemu = await checkProgram(QEMU, ['--version'], 'to run without KVM: apt-get install qemu-system-x86');
       const { jail, ...result } = await probeMachine();
-      const kvm = checkKvm(result, qemu);
-      // What `--accel auto` selects.
-      const accelerator = result.usable ? 'kvm' : qemu.verdict === 'ok' ? 'tcg' : null;
+      // What `--accel auto` selects for a container with one CPU.
+      const umlKernel = await findBootKernel({ isProgram: true });
+      const noUml = whyNotUml({
+        cpus: 1,
+        kernel: undefined,
+        hasKernel: umlKernel !== undefined,
+        scope: ptraceScope(),
+        jailMode: defaultJailMode(),
+        jail,
+      });
+      const withoutKvm = noUml === undefined ? 'uml' : qemu.verdict === 'ok' ? 'tcg' : null;
+      const accelerator = result.usable ? 'kvm' : withoutKvm;
+      const kvm = checkKvm(result, accelerator);
       const checks: Record<string, Check> = {
         kvm,
         jail: checkJail(jail),
         ...(jail?.companion === undefined ? {} : { qemuJail: checkJail(jail.companion) }),
         cgroup: checkCgroup(),
-        kernel: await checkKernel(),
-        uml: await checkUmlKernel(),
+        kernel: await checkKernel(accelerator),
+        uml: checkUml(umlKernel, accelerator, noUml),
         home: checkHome(),
         memory: checkMemory(),
         'mkfs.ext4': await checkProgram('mkfs.ext4', ['-V'], 'for the disks of containers: apt-get install e2fsprogs'),
@@ -94,12 +108,13 @@ function describeCheck([name, { verdict, found, advice }]: [string, Check]): str
   return advice === undefined ? line : `${line}${' '.repeat(20)}${advice}\n`;
 }
 
-/** A host without usable KVM still runs containers if QEMU is installed. */
-function checkKvm({ usable, code, reason }: ProbeResult, qemu: Check): Check {
+/** @param accelerator what containers run on; null: nothing */
+function checkKvm({ usable, code, reason }: ProbeResult, accelerator: Accelerator | null): Check {
   if (usable) return { verdict: 'ok', found: reason };
-  const instead = qemu.verdict === 'ok' ? `without it ${EMULATION}; for full speed: ` : '';
+  const instead =
+    accelerator === null ? '' : `without it ${accelerator === 'uml' ? USER_MODE : EMULATION}; for full speed: `;
   return {
-    verdict: qemu.verdict === 'ok' ? 'warning' : 'missing',
+    verdict: accelerator === null ? 'missing' : 'warning',
     found: reason,
     advice: `${instead}${ADVICE[code ?? ''] ?? 'use a host with KVM'}`,
   };
@@ -136,13 +151,14 @@ function checkCgroup(): Check {
   }
 }
 
-async function checkKernel(): Promise<Check> {
+async function checkKernel(accelerator: Accelerator | null): Promise<Check> {
   const kernel = availableKernel();
   if (kernel === undefined) {
     const other = await findBootKernel({});
     if (other !== undefined) return { verdict: 'ok', found: other.path };
     const advice = 'run: tsvm kernel pull debian (a download), or: tsvm kernel build (some minutes)';
-    return { verdict: 'missing', found: 'neither fetched nor built', advice };
+    const verdict = accelerator === 'uml' ? 'warning' : 'missing';
+    return { verdict, found: 'neither fetched nor built', advice };
   }
   const { packed, isUnpacked, directory } = kernel;
   const path = join(directory, 'vmlinux');
@@ -151,12 +167,16 @@ async function checkKernel(): Promise<Check> {
   return { verdict: 'ok', found: `${packed.source}, which came with tsvm: ${where}` };
 }
 
-/** For `--accel uml`, which needs neither KVM nor QEMU. */
-async function checkUmlKernel(): Promise<Check> {
-  const kernel = await findBootKernel({ isProgram: true });
-  if (kernel !== undefined) return { verdict: 'ok', found: kernel.path };
-  const advice = 'to run by --accel uml: tsvm kernel pull debian-uml (a download), or: tsvm kernel build uml';
-  return { verdict: 'warning', found: 'neither fetched nor built', advice };
+/** User-Mode Linux, which needs neither KVM nor QEMU. @param noUml why it is not taken where KVM is not usable */
+function checkUml(kernel: BootKernel | undefined, accelerator: Accelerator | null, noUml: string | undefined): Check {
+  if (kernel === undefined) {
+    const advice = 'to run without KVM: tsvm kernel pull debian-uml (a download), or: tsvm kernel build uml';
+    return { verdict: 'warning', found: 'neither fetched nor built', advice };
+  }
+  const found = kernel.path;
+  if (noUml !== undefined) return { verdict: 'warning', found, advice: `only --accel uml runs it: ${noUml}` };
+  if (accelerator !== 'uml') return { verdict: 'ok', found };
+  return { verdict: 'ok', found, advice: 'containers run on it, but those with --cpus 2 or more: docs/uml.md' };
 }
 
 function checkNode(): Check {

@@ -52,10 +52,12 @@ export function command(context: Context): Command {
       const log = await openLog(context);
       const { cpus = 1, memory = DEFAULT_MEMORY, ...options } = readOptions(OPTIONS, command);
       const home = new Home();
+      const budget = templateBudget();
+      if (budget === 0) throw new SandboxError('conflict', 'TSVM_TEMPLATES_SIZE is 0: no template is kept');
       const parts = { hasLayer: layer, hasNetwork: network, hasShares: shares };
       const name = await makeTemplate(home, sizedShape({ cpus, memory, ...parts }), { ...options, log });
       if (name === undefined) throw new SandboxError('conflict', 'another process makes a template of this home');
-      new TemplateStore(home.templates).prune(templateBudget());
+      new TemplateStore(home.templates).prune(budget);
       process.stdout.write(`${name}\n`);
     });
 }

@@ -5,7 +5,19 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
 const project = fileURLToPath(new URL('../../..', import.meta.url));
-const FOLDERS = ['addresses', 'cli', 'errors', 'examples', 'images', 'kernels', 'libc', 'sandbox', 'test', 'vmm'];
+const FOLDERS = [
+  'addresses',
+  'cli',
+  'errors',
+  'examples',
+  'images',
+  'kernels',
+  'libc',
+  'sandbox',
+  'service',
+  'test',
+  'vmm',
+];
 
 /** A cast of a variable named like an error, or to a class of errors. */
 const CAST = /\b(?:error|cause|reason) as |\bas (?:NodeJS\.ErrnoException|[A-Z]\w*Error)\b/;

@@ -286,3 +286,15 @@ test('programs of a pinned level run on its CPU alone, and this program on those
   await expect(measure(['process'], { cpus: [1023] })).rejects.toThrow(/^this host has no CPU 1023 for this program/);
   expect(await left()).toEqual([]);
 });
+
+test('a comparison of levels that this host lacks says why, and copies no image', async () => {
+  const [process] = levelsOf(['process']);
+  const steps: string[] = [];
+  const report = await compare({
+    ...{ image: EMPTY_IMAGE, home: made.home, levels: [{ ...process!, missing: () => ({ reason: 'none' }) }] },
+    ...{ rounds: 1, memory: 2 ** 28, time: 10, limit: Infinity, atOnce: 0, version: '1.0.0' },
+    ...{ signal: new AbortController().signal, onStep: (text) => void steps.push(text) },
+  });
+  expect(report).toMatchObject({ complete: true, rounds: 0, levels: [{ state: 'missing', reason: 'none' }] });
+  expect(steps).toEqual([]);
+});

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { run } from '../../../compare/running.js';
+import { run, startIdling } from '../../../compare/running.js';
 import { builtFile } from '../../../installation/index.js';
 
 const env = { PATH: process.env.PATH };
@@ -48,4 +48,10 @@ test('a search of filters that is killed at any time leaves no process', async (
     if (trying.exitCode === null) await once(trying, 'exit');
   }
   await expect.poll(() => processesWith(`try\0${filter.join('')}`)).toEqual([]);
+});
+
+test('a sandbox that ends without a word of its own is told with its exit code', async () => {
+  const { signal } = new AbortController();
+  await using idling = await startIdling({ words: ['sh', '-c', 'echo ready; exec sleep 0.2'], env }, signal);
+  await expect(idling.says('done 1', signal)).rejects.toThrow('it ended with code 0');
 });

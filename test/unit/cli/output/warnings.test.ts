@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { CliLog, Level } from '../../../../cli/output/log.js';
-import { warnOfEmulatedCpus, warnOfEmulation } from '../../../../cli/output/warnings.js';
+import { warnOfEmulatedCpus, warnOfFallback } from '../../../../cli/output/warnings.js';
 
 let home: string;
 beforeEach(() => {
@@ -12,10 +12,10 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(home, { recursive: true }));
 
-function told(reason: string, level: Level = 'warn', folder = home): string[] {
+function told(reason: string, level: Level = 'warn', folder = home, accel: 'tcg' | 'uml' = 'tcg'): string[] {
   const messages: string[] = [];
   const log: CliLog = { level, debug() {}, info() {}, error() {}, warn: (message) => messages.push(message) };
-  warnOfEmulation(reason, log, folder);
+  warnOfFallback({ accel, reason }, log, folder);
   return messages;
 }
 
@@ -23,6 +23,15 @@ test('the reason for emulation is reported once, and again if it changes', () =>
   expect(told('no KVM')).toEqual([expect.stringMatching(/^no KVM: QEMU emulates the CPU/)]);
   expect(told('no KVM')).toEqual([]);
   expect(told('bad KVM')).toHaveLength(1);
+});
+
+test('User-Mode Linux is reported apart from emulation', () => {
+  expect(told('no KVM')).toHaveLength(1);
+  expect(told('no KVM', 'warn', home, 'uml')).toEqual([
+    expect.stringMatching(/^no KVM: containers run on User-Mode Linux/),
+  ]);
+  expect(told('no KVM')).toEqual([]);
+  expect(told('no KVM', 'warn', home, 'uml')).toEqual([]);
 });
 
 test('a quiet log gets no warning, which does not count as reported', () => {
