@@ -1,5 +1,5 @@
-// The rounds of a comparison. They alternate between the levels: A B C, B C A, C A B. One round before
-// them only warms up.
+// The rounds of a comparison. They alternate between the levels (schedule.ts). One round before them only
+// warms up.
 import { addNone, addSample, type Compared, fail } from './compared.js';
 import { measureCrowd } from './crowd.js';
 import { CompareError } from './errors.js';

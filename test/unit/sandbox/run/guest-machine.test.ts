@@ -156,11 +156,11 @@ test('two containers live in one machine, each with processes of its own', async
 });
 
 describe('when its process dies', () => {
-  const DEATH = "setTimeout(() => { process.stderr.write('RangeError: too far\\n'); process.exit(1); }, 300);";
+  const DIE = "{ process.stderr.write('RangeError: too far\\n'); process.exit(1); }";
 
   test('what waits for hello is told why', async () => {
     machine[Symbol.dispose]();
-    machine = guestMachine(DEATH);
+    machine = guestMachine(`setTimeout(() => ${DIE}, 300);`);
     await machine.listen(agentSocket);
     machine.boot(opened(), () => {});
     await expect(machine.hello()).rejects.toMatchObject({ code: 'machine-died' });
@@ -169,9 +169,10 @@ describe('when its process dies', () => {
 
   test('its reason is told, not that the agent fell silent before', async () => {
     machine[Symbol.dispose]();
-    machine = guestMachine(DEATH);
+    machine = guestMachine(`process.on('SIGTERM', () => ${DIE});`);
     await ready();
     agent?.destroy();
+    process.kill(machine.pid!, 'SIGTERM');
     await expect(machine.lost).rejects.toMatchObject({ code: 'machine-died' });
   });
 });
