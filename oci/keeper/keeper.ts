@@ -22,8 +22,9 @@ import { seccompFilter } from '../../sandbox/spec/limits.js';
 import { type OciConfig, readConfig } from '../config/config.js';
 import { readExec } from '../config/exec.js';
 import { engineText, OciError } from '../config/oci-error.js';
-import { type Translation, translate, translateProcess } from '../config/translate.js';
+import { type SharedPath, type Translation, translate, translateProcess } from '../config/translate.js';
 import { readLines } from './lines.js';
+import { checkProgram } from './program.js';
 import { LOST, StubbedProcess } from './stubbed-process.js';
 
 /** The agent's ids of the only container and its first process. Each `exec` has the next. */
@@ -82,7 +83,14 @@ export class Keeper {
     folder.publish();
     symlinkSync(folder.control, 'keeper');
     this.#folder = folder;
-    await this.#boot(home, folder);
+    const opened = openShares(shares);
+    try {
+      checkProgram(this.#translation, opened);
+    } catch (error) {
+      for (const fd of opened) closeSync(fd);
+      throw error;
+    }
+    await this.#boot(home, folder, opened);
     const lines = [
       `root ${shares[0]?.path}`,
       `hostname ${container.hostname}`,
@@ -95,7 +103,7 @@ export class Keeper {
     return lines;
   }
 
-  async #boot(home: Home, folder: SocketFolder): Promise<void> {
+  async #boot(home: Home, folder: SocketFolder, opened: number[]): Promise<void> {
     const { annotations = {}, linux } = this.#config;
     const jail = defaultJailMode();
     const systemCalls = systemCallFilter(jail);
@@ -116,13 +124,6 @@ export class Keeper {
     await this.#machine.listen(folder.agentSocket);
     const { shares } = this.#translation;
     const limit = linux.resources?.memory?.limit ?? 0;
-    const opened: number[] = [];
-    try {
-      for (const { path } of shares) opened.push(openSync(path, O_PATH | constants.O_NOFOLLOW));
-    } catch (error) {
-      for (const fd of opened) closeSync(fd);
-      throw error;
-    }
     const outside = new MachineOutside(
       {
         accel,
@@ -260,6 +261,18 @@ export class Keeper {
     this.#folder?.[Symbol.dispose]();
     void this.#machine.gone.then(() => process.exit(0));
   }
+}
+
+/** Opens what the machine serves. @throws Error of a system call */
+function openShares(shares: readonly SharedPath[]): number[] {
+  const opened: number[] = [];
+  try {
+    for (const { path } of shares) opened.push(openSync(path, O_PATH | constants.O_NOFOLLOW));
+  } catch (error) {
+    for (const fd of opened) closeSync(fd);
+    throw error;
+  }
+  return opened;
 }
 
 /** @throws OciError in runc's words */

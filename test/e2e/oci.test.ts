@@ -218,6 +218,7 @@ test("a container in the host's network is refused, and a program that cannot be
   expect(host.status).toBe(126);
   const absent = podman(['run', '--rm', ...NONE, IMAGE, 'nosuch']);
   expect(absent.stderr).toContain('exec: "nosuch": executable file not found in $PATH');
+  expect(absent.status).toBe(127);
   const folderRun = podman(['run', '--rm', ...NONE, IMAGE, '/etc']);
   expect(folderRun.stderr).toContain('permission denied');
   expect(folderRun.status).toBe(126);
