@@ -16,3 +16,7 @@ export const MAX_FILES = 1_000_000;
 export const MAX_DEPTH = 256;
 /** Bytes of a secret, as in BuildKit. */
 export const MAX_SECRET_BYTES = 500 << 10;
+/** Bytes of a file that ADD downloads, and of a context that is no folder. */
+export const MAX_DOWNLOAD_BYTES = 64 * 2 ** 30;
+/** Milliseconds of such a download. */
+export const DOWNLOAD_DEADLINE = 4 * 60 * 60 * 1000;

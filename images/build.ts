@@ -1,8 +1,13 @@
 // The door for builds: what they need of the store, and what they make layers with.
 
+export { compressionOf, MAGIC_SIZE } from './compression.js';
+export { decompress } from './decompress.js';
+export { ImageError } from './errors.js';
 export { type Found, findInode, resolvePath } from './layer/find.js';
+export type { LayerEntry } from './layer/layer-index.js';
 export { type Inode, type InodeKind, mergeLayers, type Name } from './layer/merge.js';
 export { parseName } from './reference.js';
+export { type Download, type DownloadOptions, download } from './registry/download.js';
 export type { Json } from './source/json.js';
 export {
   type BaseImage,
@@ -13,8 +18,9 @@ export {
   type LayerTree,
 } from './store/build-store.js';
 export type { StepLayer, StepResult } from './store/step-record.js';
-export type { PruneSteps, StepUsage } from './store/steps.js';
+export type { PruneSteps, SpooledFile, StepUsage } from './store/steps.js';
 export { entryHeader } from './tar/entry-writer.js';
+export { BLOCK_SIZE, beginsTar } from './tar/header.js';
 export type { Timestamp } from './tar/pax.js';
 export { type TarEntry, TarReader } from './tar/reader.js';
 export { END_MARK, filePadding } from './tar/writer.js';

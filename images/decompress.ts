@@ -1,5 +1,5 @@
 // Decompresses a layer as a stream: gzip with Node's zlib, zstd and xz with the programs of those
-// names.
+// names. Archives that are no layers may be compressed by bzip2 too.
 
 import { once } from 'node:events';
 import type { TransformOptions } from 'node:stream';
@@ -17,6 +17,7 @@ const GZIP: ZlibOptions & TransformOptions = { chunkSize: 256 * 1024, readableHi
 const ZSTD = decompressorProgram('zstd', ['-dcq', '--memory=512MB'], 'zstd');
 // xz 5.6 and later would have a thread for each CPU, which the jail may not allow.
 const XZ = decompressorProgram('xz', ['-dcq', '-T1', '--memlimit-decompress=512MiB'], 'xz-utils');
+const BZIP2 = decompressorProgram('bzip2', ['-dcq'], 'bzip2');
 
 function decompressorProgram(name: string, words: string[], debianPackage: string): StreamProgram {
   return {
@@ -36,9 +37,10 @@ function decompressorProgram(name: string, words: string[], debianPackage: strin
  * Decompresses a stream. The format is detected from the first bytes; uncompressed data passes
  * through.
  *
+ * @param allowsBzip2 layers are not compressed by bzip2, other archives may be
  * @throws ImageError `corrupt`, `unsupported`, `missing-program`, `too-large`; the source's errors
  */
-export async function* decompress(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+export async function* decompress(source: AsyncIterable<Buffer>, { allowsBzip2 = false } = {}): AsyncGenerator<Buffer> {
   let read = 0;
   async function* counted(): AsyncGenerator<Buffer> {
     for await (const chunk of source) {
@@ -51,6 +53,9 @@ export async function* decompress(source: AsyncIterable<Buffer>): AsyncGenerator
   if (compression === 'none') {
     yield* rest;
     return;
+  }
+  if (compression === 'bzip2' && !allowsBzip2) {
+    throw new ImageError('unsupported', 'it is compressed with bzip2, which tsvm does not support');
   }
   let written = 0;
   for await (const chunk of decompressor(compression, rest)) {
@@ -74,7 +79,7 @@ function decompressor(compression: Exclude<Compression, 'none'>, source: AsyncIt
     case 'xz':
       return through(XZ, source);
     case 'bzip2':
-      throw new ImageError('unsupported', 'it is compressed with bzip2, which tsvm does not support');
+      return through(BZIP2, source);
   }
 }
 

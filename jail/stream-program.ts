@@ -1,5 +1,5 @@
-// The system calls of a program that reads stdin and writes stdout: zstd and xz, which read what a
-// stranger has made. The launcher of its jail takes the filter before it executes the program. What is
+// The system calls of a program that reads stdin and writes stdout: zstd, xz and bzip2, which read
+// what a stranger has made. The launcher of its jail takes the filter before it executes the program. What is
 // not on the list fails as on a kernel that lacks it (ENOSYS): another release of a program or of the C
 // library, which would like one more, does without.
 import type { BpfInstruction } from '../seccomp/bpf.js';

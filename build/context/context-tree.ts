@@ -16,6 +16,7 @@ import { hasCode, messageOf } from '../../errors/index.js';
 import type { Inode, InodeKind } from '../../images/build.js';
 import { BuildError } from '../build-error.js';
 import { MAX_DEPTH, MAX_FILES } from '../limits.js';
+import type { ContextFiles } from './context-files.js';
 import type { IgnoreRules, RuleState } from './ignore.js';
 
 const O_PATH = 0o10000000;
@@ -23,7 +24,7 @@ const CHUNK = 1 << 20;
 const GIGA = 1_000_000_000n;
 
 /** A context: a tree, and the contents of its files. */
-export class ContextTree implements Disposable {
+export class ContextTree implements ContextFiles, Disposable {
   readonly root: Inode;
   readonly #fd: number;
   readonly #rules: IgnoreRules;

@@ -5,8 +5,9 @@ import { type Inode, mergeLayers, resolvePath, type Timestamp } from '../../imag
 import { BuildError } from '../build-error.js';
 import type { IgnoreRules, RuleState } from '../context/ignore.js';
 import { isPattern, Pattern, PatternError } from '../context/pattern.js';
-import { MAX_FILES } from '../limits.js';
+import { type CopyEntry, LayerEntries, NOTHING, shownPath } from './layer-entries.js';
 import type { Mode } from './mode.js';
+import { type Archive, unpackInto } from './unpack.js';
 
 /** Paths and names are bytes, one character each. */
 export interface CopyOptions {
@@ -21,39 +22,22 @@ export interface CopyOptions {
   now: Timestamp;
   parents: boolean;
   excludes: IgnoreRules;
-  /** Files whose contents the Dockerfile holds, by name. */
-  files: ReadonlyMap<string, Buffer>;
+  /** Files that are in no tree: those that the Dockerfile holds, and downloads. */
+  files?: readonly LooseFile[];
+  /** Files of the tree that are unpacked. */
+  archives?: ReadonlyMap<Inode, Archive>;
 }
 
-/** An entry of the layer. */
-export interface CopyEntry {
-  /** Absolute without the first slash; '' for the root. */
-  path: string;
-  /** A hard link to the path of an entry before. */
-  link?: string;
-  /** The file at the source, for its contents. */
-  source?: Inode;
-  /** Contents that come from no tree. */
-  contents?: Buffer;
-  kind: Inode['kind'];
-  mode: number;
-  uid: number;
-  gid: number;
+/** A file that is in no tree. */
+export interface LooseFile {
+  name: string;
+  contents: Buffer | (() => AsyncIterable<Buffer>);
   size: number;
+  /** Unless `--chmod` says another. */
+  mode: number;
   mtime: Timestamp;
-  target: string;
-  device: number;
-  xattrs: Inode['xattrs'];
-}
-
-/** Where COPY takes files from. */
-export interface CopySource {
-  root: Inode;
-  read(inode: Inode): AsyncIterable<Buffer> | Iterable<Buffer>;
-  /** The first bytes of a file, for ADD. */
-  start(inode: Inode): Buffer;
-  /** Of what the words stand for, for the cache. */
-  hash(sources: readonly string[], keepsParents: boolean, excludes: IgnoreRules): string;
+  /** It is unpacked. */
+  archive?: Archive | undefined;
 }
 
 /** A tree without files. */
@@ -87,7 +71,7 @@ export function findSources(root: Inode, sources: readonly string[], keepsParent
     found.push(...matchesOf(root, path).map((match) => ({ ...match, kept: match.path.slice(pivot) })));
   }
   if (found.length === 0 && isWild) {
-    throw new BuildError('bad-context', `no source files were found: ${sources.map(text).join(' ')}`);
+    throw new BuildError('bad-context', `no source files were found: ${sources.map(shownPath).join(' ')}`);
   }
   return found;
 }
@@ -147,93 +131,44 @@ export function copyEntries(source: Inode, target: Inode, options: CopyOptions):
   return new Copy(target, options).run(findSources(source, options.sources, options.parents));
 }
 
-/** The entry of a directory that the build makes, and of those above it that are missing. */
-export function directoryEntries(target: Inode, path: string, now: Timestamp, mode = 0o755): CopyEntry[] {
-  const options = { owner: undefined, mode: undefined, now, excludes: undefined };
-  const made = new Layer(target, options);
-  made.directory(path, mode);
-  return made.entries;
-}
-
-type LayerOptions = Pick<CopyOptions, 'owner' | 'now'>;
-
-/** Entries of one layer, each path once, above a tree. */
-class Layer {
-  readonly entries: CopyEntry[] = [];
-  readonly #target: Inode;
-  readonly #options: LayerOptions;
-  /** What this layer has made, by path. */
-  readonly #made = new Map<string, CopyEntry>();
-
-  constructor(target: Inode, options: LayerOptions) {
-    this.#target = target;
-    this.#options = options;
-  }
-
-  /** Where a path leads, and what is there: of this layer, or below it. */
-  find(path: string): { path: string; kind: Inode['kind'] | undefined } {
-    const found = resolvePath(this.#target, path);
-    if (found === null) throw new BuildError('bad-context', `too many symbolic links: ${text(path)}`);
-    const resolved = found.names.join('/');
-    return { path: resolved, kind: this.#made.get(resolved)?.kind ?? found.inode?.kind };
-  }
-
-  add(entry: CopyEntry): void {
-    if (this.entries.length >= MAX_FILES) throw new BuildError('too-large', `more than ${MAX_FILES} files are copied`);
-    const before = this.#made.get(entry.path);
-    if (before !== undefined) this.entries.splice(this.entries.indexOf(before), 1);
-    this.#made.set(entry.path, entry);
-    this.entries.push(entry);
-  }
-
-  /** Makes a directory and those above it, unless they are there. Returns its resolved path. */
-  directory(path: string, mode = 0o755): string {
-    const found = this.find(path);
-    if (found.path === '' || found.kind === 'directory') return found.path;
-    if (found.kind !== undefined) {
-      throw new BuildError('bad-context', `cannot make the directory /${text(found.path)}: it is a ${found.kind}`);
-    }
-    const slash = found.path.lastIndexOf('/');
-    if (slash > 0) this.directory(found.path.slice(0, slash), 0o755);
-    const { owner = { uid: 0, gid: 0 }, now } = this.#options;
-    this.add({ ...NOTHING, path: found.path, kind: 'directory', mode, ...owner, mtime: now });
-    return found.path;
-  }
-}
-
-const NOTHING = { size: 0, target: '', device: 0, xattrs: null, uid: 0, gid: 0 };
-
 class Copy {
-  readonly #layer: Layer;
+  readonly #layer: LayerEntries;
   readonly #options: CopyOptions;
   /** The first path of each file with several names. */
   readonly #links = new Map<Inode, string>();
 
   constructor(target: Inode, options: CopyOptions) {
-    this.#layer = new Layer(target, options);
+    this.#layer = new LayerEntries(target, options);
     this.#options = options;
   }
 
   run(matches: Match[]): CopyEntry[] {
-    const { destination, files, sources, parents } = this.#options;
-    const several = matches.length + files.size > 1;
+    const { destination, files = [], archives, sources, parents } = this.#options;
+    const several = matches.length + files.length > 1;
     const isFolder = destination.endsWith('/') || destination.endsWith('/.');
-    if (sources.length + files.size > 1 && !isFolder) {
+    if (sources.length + files.length > 1 && !isFolder) {
       throw new BuildError(
         'bad-dockerfile',
         'When using COPY with more than one source file, the destination must be a directory and end with a /',
       );
     }
     const intoFolder = isFolder || several || parents || this.#layer.find(destination).kind === 'directory';
-    for (const [name, contents] of files) {
-      const { owner = { uid: 0, gid: 0 }, now, mode } = this.#options;
+    for (const { name, archive, ...file } of files) {
+      if (archive !== undefined) {
+        unpackInto(this.#layer, archive, destination);
+        continue;
+      }
+      const { owner = { uid: 0, gid: 0 }, mode } = this.#options;
       const path = this.#place(intoFolder ? `${destination}/${name}` : destination);
-      const entry = { ...NOTHING, path, kind: 'file' as const, contents, size: contents.length, ...owner };
-      this.#layer.add({ ...entry, mode: mode === undefined ? 0o644 : mode.of(0o644, false), mtime: now });
+      const entry = { ...NOTHING, ...file, path, kind: 'file' as const, ...owner };
+      this.#layer.add({ ...entry, mode: mode === undefined ? file.mode : mode.of(file.mode, false) });
     }
     for (const { path, inode, kept } of matches) {
       const root = this.#options.excludes.root;
-      if (parents) {
+      const archive = archives?.get(inode);
+      if (archive !== undefined) {
+        unpackInto(this.#layer, archive, destination);
+      } else if (parents) {
         const slash = kept.lastIndexOf('/');
         const above = slash < 0 ? '' : kept.slice(0, slash);
         this.#layer.directory(`${destination}/${above}`);
@@ -253,7 +188,7 @@ class Copy {
   #place(path: string): string {
     const found = this.#layer.find(path);
     if (found.kind === 'directory') {
-      throw new BuildError('bad-context', `cannot copy to /${text(found.path)}: it is a directory`);
+      throw new BuildError('bad-context', `cannot copy to /${shownPath(found.path)}: it is a directory`);
     }
     const slash = found.path.lastIndexOf('/');
     if (slash > 0) this.#layer.directory(found.path.slice(0, slash));
@@ -264,7 +199,10 @@ class Copy {
   #contents(directory: Inode, destination: string, state: RuleState): void {
     const found = this.#layer.find(destination);
     if (found.path !== '' && found.kind !== undefined && found.kind !== 'directory') {
-      throw new BuildError('bad-context', `cannot copy a directory to /${text(found.path)}: it is a ${found.kind}`);
+      throw new BuildError(
+        'bad-context',
+        `cannot copy a directory to /${shownPath(found.path)}: it is a ${found.kind}`,
+      );
     }
     this.#layer.directory(destination);
     this.#children(directory, found.path, '', state);
@@ -287,7 +225,10 @@ class Copy {
     }
     const found = this.#layer.find(destination);
     if (found.kind !== undefined && found.kind !== 'directory') {
-      throw new BuildError('bad-context', `cannot copy a directory to /${text(found.path)}: it is a ${found.kind}`);
+      throw new BuildError(
+        'bad-context',
+        `cannot copy a directory to /${shownPath(found.path)}: it is a ${found.kind}`,
+      );
     }
     this.#add(inode, found.path);
     this.#children(inode, found.path, path, state);
@@ -316,9 +257,5 @@ class Copy {
 }
 
 function notFound(path: string): BuildError {
-  return new BuildError('bad-context', `"/${text(path)}": not found`);
-}
-
-function text(path: string): string {
-  return Buffer.from(path, 'latin1').toString();
+  return new BuildError('bad-context', `"/${shownPath(path)}": not found`);
 }

@@ -1,16 +1,22 @@
 // The tar of a layer that the build makes itself.
-import { END_MARK, entryHeader, filePadding, type Inode, type TarEntry } from '../../images/build.js';
-import type { CopyEntry } from './copy.js';
+import { END_MARK, entryHeader, filePadding, type Inode, type TarEntry, type Timestamp } from '../../images/build.js';
+import type { CopyEntry } from './layer-entries.js';
 
-/** @param read the contents of a regular file at the source */
+/**
+ * @param read the contents of a regular file at the source
+ * @param latest times after it become it. Undefined: times stay
+ */
 export async function* layerTar(
   entries: readonly CopyEntry[],
   read: (inode: Inode) => AsyncIterable<Buffer> | Iterable<Buffer>,
+  latest?: Timestamp,
 ): AsyncGenerator<Buffer> {
   for (const entry of entries) {
-    yield entryHeader(tarEntry(entry));
+    const isLater = latest !== undefined && entry.mtime.seconds >= latest.seconds;
+    yield entryHeader(tarEntry(isLater ? { ...entry, mtime: latest } : entry));
     if (entry.kind !== 'file' || entry.link !== undefined || entry.size === 0) continue;
-    if (entry.contents !== undefined) yield entry.contents;
+    if (Buffer.isBuffer(entry.contents)) yield entry.contents;
+    else if (entry.contents !== undefined) yield* entry.contents();
     else if (entry.source !== undefined) yield* read(entry.source);
     yield filePadding(entry.size);
   }

@@ -18,9 +18,11 @@ import { BuildError } from '../build-error.js';
 import { IgnoreRules } from '../context/ignore.js';
 import type { Mount } from '../dockerfile/mount.js';
 import { MAX_SECRET_BYTES } from '../limits.js';
-import { type CopyEntry, type CopySource, copyEntries, EMPTY } from './copy.js';
+import { copyEntries, EMPTY } from './copy.js';
 import { stepKey } from './key.js';
+import type { CopyEntry } from './layer-entries.js';
 import { layerTar } from './layer-tar.js';
+import type { CopySource } from './source.js';
 
 /** The folder in the machine's root that has the mounts' files. The command finds it empty. */
 export const HIDDEN = '.tsvm-build';
@@ -75,16 +77,13 @@ export async function resolveMounts(
 }
 
 /** For the key of the RUN: no secret is in it. */
-export function mountsKey({ binds, caches, tmpfs, secrets }: RunMounts): unknown {
-  return [
-    binds.map(({ files, ...bind }) => [bind, sourceHash(files, bind.source)]),
-    caches,
-    tmpfs,
-    secrets.map(({ contents, ...secret }) => secret),
-  ];
+export async function mountsKey({ binds, caches, tmpfs, secrets }: RunMounts): Promise<unknown> {
+  const bound: unknown[] = [];
+  for (const { files, ...bind } of binds) bound.push([bind, await sourceHash(files, bind.source)]);
+  return [bound, caches, tmpfs, secrets.map(({ contents, ...secret }) => secret)];
 }
 
-function sourceHash(files: CopySource, source: string): string {
+function sourceHash(files: CopySource, source: string): Promise<string> {
   return files.hash([bytes(source)], false, new IgnoreRules());
 }
 
@@ -92,7 +91,7 @@ function sourceHash(files: CopySource, source: string): string {
 export async function bindLayers({ binds }: RunMounts, cache: BuildSteps, now: Timestamp): Promise<string[]> {
   const layers: string[] = [];
   for (const [index, { files, source }] of binds.entries()) {
-    const key = stepKey('bind', index, sourceHash(files, source), source);
+    const key = stepKey('bind', index, await sourceHash(files, source), source);
     const created = new Date(now.seconds * 1000).toISOString();
     const found = await cache.find(key);
     const tar = () => layerTar(bindEntries(files.root, source, index, now), (inode) => files.read(inode));
@@ -108,7 +107,7 @@ function bindPath(index: number): string {
 
 function bindEntries(root: Inode, source: string, index: number, now: Timestamp): CopyEntry[] {
   const destination = bindPath(index);
-  const how = { owner: undefined, mode: undefined, now, parents: false, excludes: new IgnoreRules(), files: new Map() };
+  const how = { owner: undefined, mode: undefined, now, parents: false, excludes: new IgnoreRules() };
   const entries = copyEntries(root, EMPTY, { ...how, sources: [bytes(source)], destination });
   const own = resolvePath(root, bytes(source))?.inode;
   // A copy of a directory's contents makes the directory anew.

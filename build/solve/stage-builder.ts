@@ -1,9 +1,9 @@
 // Builds one stage, an instruction at a time. A step that changes files is looked up in the cache
 // by all that it depends on, and made if it is not there.
-import { type BuildSteps, type BuildStore, type LayerTree, parseName } from '../../images/build.js';
+import { type BuildSteps, type BuildStore, type Inode, parseName } from '../../images/build.js';
 import type { Home, PullPolicy } from '../../sandbox/index.js';
 import { BuildError, type Place } from '../build-error.js';
-import type { ContextTree } from '../context/context-tree.js';
+import type { ContextFiles } from '../context/context-files.js';
 import { rulesOf } from '../context/ignore.js';
 import { ExpansionError, expandText, expandWords } from '../dockerfile/expand.js';
 import type { CommandForm, CopyInstruction, Instruction } from '../dockerfile/instruction.js';
@@ -12,16 +12,20 @@ import { parseTrigger } from '../dockerfile/parse.js';
 import { expanded, findStage, type Plan, type Stage } from '../plan.js';
 import { isPredefined } from '../platform-args.js';
 import type { Step, Steps } from '../progress.js';
-import { type CopySource, copyEntries, directoryEntries, EMPTY, findSources } from './copy.js';
-import { contentHash, stepKey } from './key.js';
+import { copyEntries, EMPTY, findSources, type LooseFile } from './copy.js';
+import { stepKey } from './key.js';
+import { directoryEntries, shownPath } from './layer-entries.js';
 import { layerTar } from './layer-tar.js';
 import { parseMode } from './mode.js';
-import { findOwner } from './owner.js';
+import { findOwner, type Owner } from './owner.js';
+import { isRemote, RemoteFile } from './remote.js';
 import { exportsFor, runCommand } from './run-command.js';
 import { filterLayer } from './run-layer.js';
 import { bindLayers, HIDDEN, mountPlaces, mountsKey, resolveMounts, type Secrets } from './run-mounts.js';
 import { MACHINE_CONFIG, type MachineOptions, runStep } from './run-step.js';
+import { type CopySource, contextSource, layersSource } from './source.js';
 import { type Clock, StageState } from './stage-state.js';
+import { type Archive, openArchive } from './unpack.js';
 
 /** What all stages of a build have in common. */
 export interface BuildWork {
@@ -30,7 +34,7 @@ export interface BuildWork {
   cache: BuildSteps;
   plan: Plan;
   /** The context, opened when the first instruction asks for it. */
-  context(): ContextTree;
+  context(): ContextFiles;
   steps: Steps;
   clock: Clock;
   buildArgs: Readonly<Record<string, string>>;
@@ -220,45 +224,64 @@ export class StageBuilder {
     settings.workdir = absolute(value, settings.workdir);
     const path = bytes(settings.workdir).slice(1);
     const { clock } = this.#work;
-    const key = stepKey('workdir', this.#state.layers, path, clock.epoch);
+    const key = stepKey('workdir', this.#state.layers, path, settings.user, clock.epoch);
     const by = `WORKDIR ${settings.workdir}`;
     const state = this.#state;
     await this.#layer(`WORKDIR ${text}`, key, by, async function* () {
-      yield* layerTar(directoryEntries(state.tree.root, path, clock.now), () => []);
+      const owner = await ownerOf(state);
+      yield* layerTar(directoryEntries(state.tree.root, path, { owner, now: clock.now }), () => []);
     });
   }
 
   async #copy(instruction: Of<'copy' | 'add'>): Promise<void> {
-    const { place, keyword, text, from } = instruction;
-    const { clock } = this.#work;
+    const { place, keyword, text, from, kind, unpack, parents } = instruction;
+    const { cache, clock, network, signal, store } = this.#work;
     const word = (value: string) => this.#word(value, place);
-    const sources = instruction.sources.map((source) => bytes(word(source)));
-    const given = word(instruction.destination);
-    const destination = bytes(absolute(given, this.#state.settings.workdir) + (/(^|\/)\.?$/.test(given) ? '/' : ''));
+    const given = instruction.sources.map(word);
+    const sources = given.filter((source) => kind === 'copy' || !isRemote(source)).map(bytes);
+    const checksum = instruction.checksum === undefined ? undefined : word(instruction.checksum);
+    const remote = given
+      .filter((source) => kind === 'add' && isRemote(source))
+      .map((source) => new RemoteFile(source, checksum, { cache, network, signal }));
+    if (checksum !== undefined && (remote.length !== 1 || given.length !== 1)) {
+      throw new BuildError('bad-dockerfile', 'ADD --checksum needs one source, which is a URL');
+    }
+    const target = word(instruction.destination);
+    const destination = bytes(absolute(target, this.#state.settings.workdir) + (/(^|\/)\.?$/.test(target) ? '/' : ''));
     const chown = instruction.chown === undefined ? undefined : word(instruction.chown);
     const mode = instruction.chmod === undefined ? undefined : parseMode(word(instruction.chmod));
     const excludes = instruction.excludes.map(word);
     const rules = rulesOf(excludes, '--exclude');
-    const files = new Map(
-      instruction.heredocs.map((heredoc) => [bytes(heredoc.name), this.#contents(instruction, heredoc)]),
-    );
+    const held = instruction.heredocs.map((heredoc) => ({
+      ...{ name: bytes(heredoc.name), contents: this.#contents(instruction, heredoc), mode: 0o644 },
+    }));
     const source =
       sources.length === 0 ? undefined : await this.#source(from === undefined ? undefined : word(from), place);
-    const keepsParents = instruction.parents;
-    if (instruction.kind === 'add') checkAdd(instruction, sources, source);
-    const told = source === undefined ? '' : source.hash(sources, keepsParents, rules);
-    const own = [...files].map(([name, contents]) => [name, contents.toString('base64')]);
-    const how = [sources, destination, chown, instruction.chmod, excludes, keepsParents, clock.epoch];
-    const key = stepKey('copy', this.#state.layers, told, own, how);
+    const told = source === undefined ? '' : await source.hash(sources, parents, rules);
+    const downloads: unknown[] = [];
+    for (const file of remote) downloads.push([file.name, await file.hash()]);
+    const own = held.map(({ name, contents }) => [name, contents.toString('base64')]);
+    const how = [sources, destination, chown, instruction.chmod, excludes, parents, unpack, clock.epoch];
+    const key = stepKey(kind, this.#state.layers, told, own, downloads, how);
     const by = `${keyword} ${text}`;
     const state = this.#state;
     await this.#layer(`${keyword} ${text}`, key, by, async function* () {
       const owner = chown === undefined ? undefined : await findOwner(state.tree, chown);
+      const opening = { cache, store };
+      const files: LooseFile[] = held.map((file) => ({ ...file, size: file.contents.length, mtime: clock.now }));
+      for (const file of remote) {
+        const opened = await file.open();
+        const { contents } = opened;
+        if (unpack !== true || Buffer.isBuffer(contents)) files.push(opened);
+        else files.push({ ...opened, archive: await openArchive(file.name, contents, opening) });
+      }
+      const isUnpacked = kind === 'add' && unpack !== false && source !== undefined;
       const entries = copyEntries(source?.root ?? EMPTY, state.tree.root, {
-        ...{ sources, destination, owner, mode, files },
-        ...{ now: clock.now, parents: keepsParents, excludes: rules },
+        ...{ sources, destination, owner, mode, files, parents },
+        ...{ now: clock.now, excludes: rules },
+        archives: isUnpacked ? await findArchives(source, sources, opening) : new Map(),
       });
-      yield* layerTar(entries, (inode) => source?.read(inode) ?? []);
+      yield* layerTar(entries, (inode) => source?.read(inode) ?? [], clock.latest);
     });
   }
 
@@ -315,7 +338,7 @@ export class StageBuilder {
       absolute: (path) => absolute(path, settings.workdir),
       open: (from) => this.#source(from, place),
     });
-    const key = stepKey('run', ...inputs, mountsKey(mounts), clock.epoch);
+    const key = stepKey('run', ...inputs, await mountsKey(mounts), clock.epoch);
     const counted =
       seen.length > 0 ? `|${seen.length} ${seen.map(([name, value]) => `${name}=${value}`).join(' ')} ` : '';
     const by = `RUN ${counted}${argv.join(' ')}`;
@@ -335,8 +358,7 @@ export class StageBuilder {
       await using image = await cache.image({ config: MACHINE_CONFIG, layers: below });
       const layer = runStep({ home, steps: cache, image: image.id, run, machine, step, signal });
       const { root } = state.tree;
-      const latest = clock.epoch === undefined ? undefined : clock.now;
-      yield* filterLayer(layer, root, { places: mountPlaces(mounts, root), hidden: HIDDEN, latest });
+      yield* filterLayer(layer, root, { places: mountPlaces(mounts, root), hidden: HIDDEN, latest: clock.latest });
     });
   }
 
@@ -375,55 +397,30 @@ async function kept<T>(made: AsyncIterable<Buffer>, keep: (tar: AsyncIterable<Bu
   }
 }
 
-function contextSource(context: ContextTree): CopySource {
-  return {
-    root: context.root,
-    read: (inode) => context.read(inode),
-    start(inode) {
-      for (const chunk of context.read(inode)) return chunk;
-      return Buffer.alloc(0);
-    },
-    hash: (sources, keepsParents, excludes) =>
-      contentHash(findSources(context.root, sources, keepsParents), excludes, context),
-  };
-}
-
-function layersSource(layers: readonly string[], store: BuildStore): CopySource {
-  let tree: LayerTree | undefined;
-  const open = () => {
-    tree ??= store.tree(layers);
-    return tree;
-  };
-  return {
-    get root() {
-      return open().root;
-    },
-    read: (inode) => open().read(inode),
-    // ADD has no --from.
-    start: () => Buffer.alloc(0),
-    hash: () => JSON.stringify(layers),
-  };
-}
-
-/** Refuses what ADD would not only copy: an image without it would be another one. */
-function checkAdd({ unpack }: CopyInstruction, sources: readonly string[], source: CopySource | undefined): void {
-  const remote = sources.find((text) => /^(?:[a-z][a-z0-9+.-]*:\/\/|git@)/i.test(text));
-  if (remote !== undefined) throw new BuildError('bad-dockerfile', `ADD of ${remote} is not supported yet: only files`);
-  if (source === undefined || unpack === false) return;
-  for (const { path, inode } of findSources(source.root, sources)) {
-    if (inode.kind !== 'file' || !isArchive(source.start(inode))) continue;
-    const name = Buffer.from(path, 'latin1').toString();
-    throw new BuildError(
-      'bad-dockerfile',
-      `ADD of the archive ${name} is not supported yet: COPY it, and unpack it with RUN`,
-    );
+/** The user of a stage; undefined if it has none, or no file of the stage knows it. */
+async function ownerOf({ settings, tree }: StageState): Promise<Owner | undefined> {
+  if (settings.user === '') return undefined;
+  try {
+    return await findOwner(tree, settings.user);
+  } catch (error) {
+    if (error instanceof BuildError) return undefined;
+    throw error;
   }
 }
 
-/** True for the first bytes of what ADD unpacks: gzip, bzip2, xz, and tar (POSIX.1-2017 pax). */
-function isArchive(start: Buffer): boolean {
-  const is = (magic: string, at = 0) => start.toString('latin1', at, at + magic.length) === magic;
-  return is('\x1f\x8b') || is('BZh') || is('\xfd7zXZ\0') || is('ustar', 257);
+/** The archives among the sources of ADD. */
+async function findArchives(
+  source: CopySource,
+  sources: readonly string[],
+  opening: { cache: BuildSteps; store: BuildStore },
+): Promise<Map<Inode, Archive>> {
+  const archives = new Map<Inode, Archive>();
+  for (const { path, inode } of findSources(source.root, sources)) {
+    if (inode.kind !== 'file' || archives.has(inode)) continue;
+    const archive = await openArchive(shownPath(path), () => source.read(inode), opening);
+    if (archive !== undefined) archives.set(inode, archive);
+  }
+  return archives;
 }
 
 /** `80`, `80/tcp`, `8000-8010/udp`: each port with its protocol. */

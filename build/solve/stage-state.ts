@@ -96,6 +96,11 @@ export class Clock {
     return new Date(this.epoch === undefined ? Date.now() : this.epoch * 1000).toISOString();
   }
 
+  /** The latest time of a file, if SOURCE_DATE_EPOCH bounds them. */
+  get latest(): Timestamp | undefined {
+    return this.epoch === undefined ? undefined : this.now;
+  }
+
   get now(): Timestamp {
     const seconds = this.epoch ?? Math.floor(Date.now() / 1000);
     return { seconds, nanoseconds: 0 };

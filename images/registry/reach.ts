@@ -68,7 +68,7 @@ export function lookupWithin(limit: Reach): LookupFunction {
         return;
       }
       const [first, ...others] = all.filter(({ address }) => isWithinReach(reachOf(address), limit));
-      if (first === undefined) callback(tooNear(hostname), []);
+      if (first === undefined) callback(new TooNearError(hostname), []);
       else if (options.all === true) callback(null, [first, ...others] satisfies LookupAddress[]);
       else callback(null, first.address, first.family);
     });
@@ -81,12 +81,15 @@ export function lookupWithin(limit: Reach): LookupFunction {
  */
 export function checkHost(hostname: string, limit: Reach): void {
   const address = hostname.replace(/^\[(.*)\]$/, '$1');
-  if (isIP(address) !== 0 && !isWithinReach(reachOf(address), limit)) throw tooNear(hostname);
+  if (isIP(address) !== 0 && !isWithinReach(reachOf(address), limit)) throw new TooNearError(hostname);
 }
 
-function tooNear(host: string): ImageError {
-  return new ImageError(
-    'network',
-    `a registry leads to ${host}, which is nearer to this host than the registry: see docs/registries.md, "internal"`,
-  );
+/** A server is nearer to this host than what leads to it. */
+export class TooNearError extends ImageError {
+  constructor(readonly host: string) {
+    super(
+      'network',
+      `a registry leads to ${host}, which is nearer to this host than the registry: see docs/registries.md, "internal"`,
+    );
+  }
 }

@@ -60,6 +60,12 @@ export async function addImage(
   throw new ImageError('io', 'other processes keep removing the layers of this image: try again');
 }
 
+/** What is converted to a layer. */
+export interface Convertible extends Omit<SourceLayer, 'diffId'> {
+  /** It is no layer of an image, but another archive. */
+  allowsBzip2?: boolean;
+}
+
 /**
  * Converts a stream to a layer in the workspace.
  *
@@ -70,7 +76,7 @@ export async function addImage(
  */
 export async function convertInto(
   workspace: Workspace,
-  layer: Omit<SourceLayer, 'diffId'>,
+  layer: Convertible,
   expected: string | null,
   onProgress: OnProgress,
   signal?: AbortSignal,
@@ -93,7 +99,7 @@ export async function convertInto(
     }
   }
   async function* hashed(): AsyncGenerator<Buffer> {
-    for await (const chunk of workspace.budget.counted(decompress(counted()))) {
+    for await (const chunk of workspace.budget.counted(decompress(counted(), layer))) {
       diffHash.update(chunk);
       yield chunk;
     }

@@ -6,6 +6,7 @@ import { closeSync, createReadStream, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { ImageError, toImageError } from '../errors.js';
 import { PAGE_SIZE } from '../layer/data-file.js';
+import type { LayerEntry } from '../layer/layer-index.js';
 import { type Inode, mergeLayers } from '../layer/merge.js';
 import { parseName } from '../reference.js';
 import { parseConfig } from '../source/config.js';
@@ -17,7 +18,17 @@ import { tryLock } from './lock.js';
 import { readConfig, sha256 } from './record.js';
 import { removeImage } from './remove.js';
 import type { StepLayer, StepResult } from './step-record.js';
-import { addStep, findStep, openNeeds, type PruneSteps, pruneSteps, type StepUsage, stepUsage } from './steps.js';
+import {
+  addStep,
+  findStep,
+  openNeeds,
+  type PruneSteps,
+  pruneSteps,
+  type SpooledFile,
+  type StepUsage,
+  stepUsage,
+  unpackArchive,
+} from './steps.js';
 import { tagImage } from './tag.js';
 import { openWorkspace } from './workspace.js';
 
@@ -58,6 +69,15 @@ export interface BuildSteps extends AsyncDisposable {
    * @returns its diff-id; null if it is empty
    */
   add(key: string, tar: AsyncIterable<Buffer>, created: string): Promise<StepLayer>;
+  /**
+   * Keeps the files of an archive until the end of the build: a tar, plain or compressed with gzip,
+   * zstd, xz or bzip2.
+   *
+   * @returns the diff-id of a layer
+   */
+  unpack(archive: AsyncIterable<Buffer>): Promise<string>;
+  /** Writes a stream to a file that goes with the build. */
+  spool(bytes: AsyncIterable<Buffer>): Promise<SpooledFile>;
   /** Makes an image for a machine of the build. No list shows it, and it is gone with the result. */
   image(image: Omit<ComposedImage, 'names'>): Promise<TemporaryImage>;
   /** Locks a name, for all builds. Returns undefined if it is locked. */
@@ -77,6 +97,8 @@ export interface BuildStore {
   begin(): Promise<BuildSteps>;
   /** Reads the names of layers. */
   tree(layers: readonly string[]): LayerTree;
+  /** What one layer has, in the order of its tar. */
+  entries(layer: string): Iterable<LayerEntry>;
   /** Makes an image of layers that are in the store. Returns its ID. */
   compose(image: ComposedImage): Promise<string>;
   usage(): StepUsage;
@@ -97,6 +119,8 @@ export function buildStore(place: string): BuildStore {
       return {
         find: (key) => findStep(home, key, needs),
         add: (key, tar, created) => addStep(home, key, tar, created, needs),
+        unpack: (archive) => unpackArchive(home, archive, needs),
+        spool: (bytes) => needs.spool(bytes),
         async image(image) {
           // Nothing else has this image: its comment is part of its ID.
           const own = { ...image, config: { ...image.config, comment: randomUUID() } };
@@ -116,6 +140,7 @@ export function buildStore(place: string): BuildStore {
       };
     },
     tree: (layers) => readTree(home, layers),
+    entries: (layer) => (readIndex(layerPath(home, layer)) ?? gone(layer)).entries(),
     compose: (image) => compose(home, image),
     usage: () => stepUsage(home),
     prune: (options) => pruneSteps(home, options),

@@ -1,10 +1,11 @@
 // The cache of builds: which layer a step made, by a key that holds all that the step depends on. A
 // layer with a key stays in the store until the key is pruned.
 
-import { randomUUID } from 'node:crypto';
-import { mkdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { createHash, randomUUID } from 'node:crypto';
+import { createWriteStream, mkdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { toImageError } from '../errors.js';
 import { convertInto, publishLayer } from './add-image.js';
 import { bytesOnDisk } from './disk-space.js';
@@ -35,6 +36,16 @@ export interface Needs extends AsyncDisposable {
   addImage(digest: string): void;
   /** Called once the image is out of the store. */
   dropImage(digest: string): void;
+  /** Writes bytes to a file that goes with the build. */
+  spool(bytes: AsyncIterable<Buffer>): Promise<SpooledFile>;
+}
+
+/** Bytes that came as a stream. */
+export interface SpooledFile {
+  path: string;
+  size: number;
+  /** SHA-256, in hexadecimal digits. */
+  sha256: string;
 }
 
 /** Begins a build. Its layers are kept while its process lives. */
@@ -49,8 +60,32 @@ export async function openNeeds(home: string): Promise<Needs> {
     },
     addImage: (digest) => writeFileSync(ownImageFile(workspace.path, digest), ''),
     dropImage: (digest) => rmSync(ownImageFile(workspace.path, digest)),
+    spool: (bytes) => spool(workspace, bytes),
     [Symbol.asyncDispose]: () => workspace[Symbol.asyncDispose](),
   };
+}
+
+async function spool(workspace: Workspace, bytes: AsyncIterable<Buffer>): Promise<SpooledFile> {
+  const path = join(workspace.path, `spooled-${randomUUID()}`);
+  const hash = createHash('sha256');
+  let size = 0;
+  try {
+    await pipeline(
+      workspace.budget.counted(bytes),
+      async function* (chunks: AsyncIterable<Buffer>) {
+        for await (const chunk of chunks) {
+          hash.update(chunk);
+          size += chunk.length;
+          yield chunk;
+        }
+      },
+      createWriteStream(path, { flags: 'wx', mode: 0o600 }),
+    );
+  } catch (error) {
+    rmSync(path, { force: true });
+    throw error;
+  }
+  return { path, size, sha256: hash.digest('hex') };
 }
 
 /**
@@ -102,6 +137,25 @@ export async function addStep(
   } catch (error) {
     throw toImageError(error, 'cannot keep the layer of a build');
   }
+}
+
+/**
+ * Unpacks an archive into a layer that has no key: it goes with the build.
+ *
+ * @param archive a tar, plain or compressed
+ * @returns its diff-id
+ * @throws ImageError
+ */
+export async function unpackArchive(home: string, archive: AsyncIterable<Buffer>, needs: Needs): Promise<string> {
+  await using workspace = await openWorkspace(home);
+  const layer = { digest: null, size: null, stream: () => archive, allowsBzip2: true };
+  const diffId = await convertInto(workspace, layer, null, undefined);
+  await withStoreLock(home, async () => {
+    await workspace.budget.check();
+    needs.add(diffId);
+    await publishLayer(home, workspace, diffId);
+  });
+  return diffId;
 }
 
 async function putStep(home: string, workspace: Workspace, key: string, result: StepResult): Promise<void> {

@@ -53,6 +53,11 @@ function isHeader(buffer: Buffer, offset: number): boolean {
   return stored === sum || stored === sum - 256 * high;
 }
 
+/** Returns true if a file that begins with these bytes is a tar with something in it. */
+export function beginsTar(start: Buffer): boolean {
+  return start.length >= BLOCK_SIZE && !isZeroBlock(start, 0) && isHeader(start, 0);
+}
+
 /**
  * Decodes the header block at `offset`.
  *

@@ -1,12 +1,16 @@
 // Images of Dockerfiles are those that buildah makes: the same files, with modes, owners, links and
 // contents, and the same config. What is meant to differ is listed with its reason.
-import { execFile } from 'node:child_process';
-import { chmodSync, linkSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFile, execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { chmodSync, linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Json } from '../../../images/build.js';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { buildStore, type Json } from '../../../images/build.js';
 import { type Made, Workshop } from './made.js';
 
 let shop: Workshop;
@@ -35,6 +39,18 @@ beforeAll(() => {
   linkSync(join(shop.context, 'd/e'), join(shop.context, 'd/i'));
   symlinkSync('e', join(shop.context, 'd/l'));
   symlinkSync('/a', join(shop.context, 'absolute'));
+  const pack = (name: string, ...words: string[]) =>
+    execFileSync('tar', ['-f', join(shop.context, name), '-C', shop.context, ...words]);
+  const owned = ['--owner=7', '--group=8'];
+  pack('plain.tar', '-c', ...owned, 'a', 'd');
+  pack('dots.tar', '-c', ...owned, './d/f', './d/l');
+  pack('root.tgz', '-cz', '--mode=0750', ...owned, '--no-recursion', '.', './a');
+  pack('x.tar.xz', '-cJ', 'd');
+  pack('x.tar.zst', '--zstd', '-c', 'd');
+  pack('x.tar.bz2', '-cj', 'd/f');
+  execFileSync('gzip', ['-k', join(shop.context, 'c.txt')]);
+  mkdirSync(join(shop.context, 'tree/usr/bin'), { recursive: true });
+  symlinkSync('usr/bin', join(shop.context, 'tree/bin'));
 });
 
 afterAll(() => {
@@ -126,6 +142,40 @@ const COPIES = [
   'ARG f=a\nENV g=$f\nCOPY ${g} /${f}-$g',
   'ADD a /x/',
   'ADD d /x',
+  'ADD plain.tar /',
+  'ADD plain.tar /x',
+  'ADD plain.tar /x/y/',
+  'ADD plain.tar a /x/',
+  'ADD --chown=5:6 plain.tar /x/',
+  'ADD dots.tar /x/',
+  'ADD root.tgz /x/',
+  'ADD x.tar.xz /x/',
+  'ADD x.tar.bz2 /x/',
+  'ADD x.tar.zst /x/',
+  'ADD c.txt.gz /x/',
+  'ADD *.tar /x/',
+  'COPY plain.tar /x/',
+  'COPY d /d\nADD plain.tar /',
+  'COPY a /d/f/g/h\nADD plain.tar /',
+  'COPY tree /\nADD a /bin/',
+  'COPY --chmod=755 d /x',
+  'COPY --chmod=600 --chown=1:2 d/f /x/',
+  'COPY d/e d/i /x/',
+  'COPY d/i /x/\nCOPY d/e /x/i',
+  'COPY "a" \'b\' /x/',
+  'COPY a /x/\nCOPY b /x/a',
+  'COPY ./d/../a /x/',
+  'COPY d/* /x/',
+  'COPY */f /x/',
+  'COPY [!ab] /x/',
+  'COPY a\\\n  b\\\n  /x/',
+  'ENV d=d f=f\nCOPY $d/${f} /$d$f/',
+  'ARG to=/x/\nCOPY a ${to:-/y/}',
+  'ARG to\nCOPY a ${to:-/y/}z',
+  'WORKDIR /w\nCOPY a .\nWORKDIR v\nCOPY b ..',
+  'WORKDIR /w\nCOPY a ./',
+  'COPY passwd group /etc/\nUSER joe\nCOPY a /x/',
+  'COPY passwd group /etc/\nUSER joe\nWORKDIR /w/v\nCOPY a .',
 ];
 
 describe('files', () => {
@@ -154,6 +204,24 @@ const CONFIGS = [
   'HEALTHCHECK NONE',
   'ONBUILD COPY a /\nONBUILD ENV c=d',
   'ARG A=1\nARG B=$A-2\nENV C=$B',
+  'ENV A=1\nENV A=$A:2\nENV A=$A:3',
+  'ENV A="b\\"c" B=\'d$e\' C=f\\ g',
+  "ENV A=b\nLABEL l=$A m=${A}c n='$A'",
+  'ENV P=80\nEXPOSE $P ${P}81/udp',
+  'ENV V=/v\nVOLUME $V ${V}/w',
+  'ENV U=joe\nUSER $U',
+  'USER 5:6',
+  'WORKDIR /w\nWORKDIR b\nWORKDIR ../c',
+  'ENV D=/d\nWORKDIR $D/e',
+  'STOPSIGNAL 9',
+  'CMD ["a", "b"]\nCMD c',
+  'ENTRYPOINT ["a"]\nENTRYPOINT ["b"]',
+  'CMD []',
+  'HEALTHCHECK --interval=1m30s --retries=2 CMD exit 1',
+  'HEALTHCHECK CMD a\nHEALTHCHECK NONE',
+  'ONBUILD RUN a && b\nONBUILD CMD ["c"]',
+  'LABEL a="b \\\n  c"',
+  'MAINTAINER me',
 ];
 
 describe('config', () => {
@@ -173,6 +241,63 @@ test('what is meant to differ', async () => {
     ['/bin/bash', '-c', 'a'],
     ['/bin/sh', '-c', 'a'],
   ]);
+});
+
+describe('downloads', () => {
+  const served = createServer((request, response) => {
+    if (request.url === '/to/file') response.writeHead(302, { location: '/file.txt?x=y' }).end();
+    else if (request.url === '/none') response.writeHead(404).end();
+    else if (request.url?.startsWith('/x.tgz')) response.end(readFileSync(join(shop.context, 'root.tgz')));
+    else response.writeHead(200, { 'last-modified': 'Fri, 13 Feb 2009 23:31:30 GMT' }).end('text');
+  });
+  let origin: string;
+
+  beforeAll(async () => {
+    await once(served.listen(0, '127.0.0.1'), 'listening');
+    const { port } = served.address() as AddressInfo;
+    origin = `http://127.0.0.1:${port}`;
+    const settings = join(storage, 'registries.json');
+    writeFileSync(settings, JSON.stringify({ [`127.0.0.1:${port}`]: { internal: true } }));
+    vi.stubEnv('TSVM_REGISTRIES', settings);
+  });
+
+  afterAll(() => {
+    vi.unstubAllEnvs();
+    served.close();
+  });
+
+  test.each([
+    'ADD @/file.txt /',
+    'ADD @/file.txt /x/',
+    'ADD @/file.txt a /x/',
+    'ADD @/file%20name?a=b /x/',
+    'ADD @/file.txt /x',
+    'ADD @/to/file /x/',
+    'ADD @/x.tgz /x/',
+    'ADD --chown=5:6 --chmod=640 @/file.txt /x/',
+  ])('%s', async (dockerfile) => {
+    const text = `FROM scratch\n${dockerfile.replace('@', origin)}\n`;
+    const [ours, theirs] = await Promise.all([shop.build(text), byBuildah(text, [])]);
+    expect(await ours.files()).toEqual(await theirs.files());
+  });
+
+  test('have the time that the server says, and a checksum that is told apart', async () => {
+    const sum = createHash('sha256').update('text').digest('hex');
+    const { layers } = await shop.build(`FROM scratch\nADD --checksum=sha256:${sum} ${origin}/f /f`);
+    const inode = buildStore(shop.home.path).tree(layers).root.children.get('f')?.inode;
+    expect(inode?.mtime).toEqual({ seconds: 1234567890, nanoseconds: 0 });
+    const other = `FROM scratch\nADD --checksum=sha256:${'0'.repeat(64)} ${origin}/f /f`;
+    await expect(shop.build(other)).rejects.toThrow(`the checksum is sha256:${sum}`);
+  });
+
+  test('that a server refuses end the build', async () => {
+    await expect(shop.build(`FROM scratch\nADD ${origin}/none /f`)).rejects.toThrow(/gives no file: HTTP status 404/);
+  });
+
+  test('are unpacked on demand', async () => {
+    const { files } = await shop.build(`FROM scratch\nADD --unpack ${origin}/x.tgz /x/`);
+    expect(await files()).toEqual(['750 7:8 /x/', '750 7:8 /x/a "A"']);
+  });
 });
 
 describe('stages', () => {
