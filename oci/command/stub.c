@@ -21,6 +21,10 @@
 
 #include "oci.h"
 
+#ifndef NS_GET_NSTYPE
+#define NS_GET_NSTYPE _IO(0xb7, 3) // linux/nsfs.h
+#endif
+
 static int told;
 
 static _Noreturn void fail(const char *what)
@@ -42,6 +46,10 @@ static void enter_network(const char *path)
 		return;
 	}
 	file = open(path, O_RDONLY | O_CLOEXEC);
+	if (file >= 0 && ioctl(file, NS_GET_NSTYPE) != CLONE_NEWNET) {
+		send_line(told, "%s: no network namespace\n", path);
+		_exit(1);
+	}
 	if (file < 0 || fstat(file, &wanted) != 0 || stat("/proc/self/ns/net", &own) != 0 ||
 	    stat("/proc/1/ns/net", &host) != 0)
 		fail("network namespace");

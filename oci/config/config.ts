@@ -13,12 +13,23 @@ const id = z.int().min(0).max(0xffff_fffe);
 const count = z.number().nonnegative();
 const names = z.array(z.string()).optional();
 
+const paths = z.array(z.string().startsWith('/')).nullish();
+
 const mount = z.object({
-  destination: z.string(),
+  destination: z.string().min(1),
   type: z.string().optional(),
   source: z.string().optional(),
   options: names,
+  uidMappings: z.array(z.unknown()).max(0, 'is not supported').nullish(),
+  gidMappings: z.array(z.unknown()).max(0, 'is not supported').nullish(),
 });
+
+/** Of a field whose effect a machine cannot give: absent. */
+const unsupported = z.null('is not supported').optional();
+
+function hasDistinctTypes(items: readonly { type: string }[]): boolean {
+  return new Set(items.map(({ type }) => type)).size === items.length;
+}
 
 /** A process in a container. */
 export const processSchema = z.object({
@@ -36,34 +47,76 @@ export const processSchema = z.object({
   capabilities: z
     .object({ bounding: names, effective: names, permitted: names, inheritable: names, ambient: names })
     .nullish(),
-  rlimits: z.array(z.object({ type: z.string(), soft: count, hard: count })).nullish(),
+  rlimits: z
+    .array(
+      z.object({ type: z.string(), soft: count, hard: count }).refine(({ soft, hard }) => soft <= hard, {
+        error: 'the soft limit is above the hard limit',
+      }),
+    )
+    .refine(hasDistinctTypes, 'a type is given twice')
+    .nullish(),
   noNewPrivileges: z.boolean().optional(),
+  ioPriority: unsupported,
+  scheduler: unsupported,
+  execCPUAffinity: unsupported,
+});
+
+const resources = z.object({
+  memory: z.object({ limit: z.number().optional(), disableOOMKiller: z.boolean().optional() }).nullish(),
+  pids: z.object({ limit: z.number() }).nullish(),
+  cpu: z
+    .object({
+      quota: z.number().optional(),
+      period: count.optional(),
+      cpus: z.string().optional(),
+      mems: z.string().optional(),
+      realtimeRuntime: z.number().optional(),
+      realtimePeriod: z.number().optional(),
+    })
+    .nullish(),
+  blockIO: z.record(z.string(), z.unknown()).nullish(),
+  network: z.object({ classID: z.number().nullish(), priorities: z.array(z.unknown()).nullish() }).nullish(),
+  rdma: z.record(z.string(), z.unknown()).nullish(),
+  unified: z.record(z.string(), z.unknown()).nullish(),
 });
 
 const config = z.object({
-  ociVersion: z.string().regex(/^1\.[0-9]+\.[0-9]+/, 'is not 1.x'),
+  ociVersion: z.string().regex(/^1\.[0-9]+\.[0-9]+(?:[-+][0-9A-Za-z.+-]+)?$/, 'is not 1.x'),
   hostname: z.string().max(64).optional(),
+  domainname: z.literal('', { error: 'is not supported' }).nullish(),
   root: z.object({ path: z.string().min(1), readonly: z.boolean().optional() }),
-  mounts: z.array(mount).optional(),
-  annotations: z.record(z.string(), z.string()).optional(),
+  mounts: z.array(mount).nullish(),
+  annotations: z.record(z.string().min(1), z.string()).nullish(),
   hooks: z.record(z.string(), z.array(z.unknown()).nullable()).nullish(),
-  process: processSchema,
+  /** Absent: the container can be created, and not started. */
+  process: processSchema.optional(),
   linux: z.object({
-    namespaces: z.array(z.object({ type: z.string(), path: z.string().optional() })).optional(),
-    uidMappings: z.array(z.unknown()).nullish(),
-    resources: z
-      .object({
-        memory: z.object({ limit: z.number().optional() }).nullish(),
-        pids: z.object({ limit: z.number() }).nullish(),
-        cpu: z.object({ quota: z.number().optional(), period: count.optional() }).nullish(),
-      })
+    namespaces: z
+      .array(z.object({ type: z.string(), path: z.string().startsWith('/').or(z.literal('')).optional() }))
+      .refine(hasDistinctTypes, 'a type is given twice')
       .nullish(),
+    uidMappings: z.array(z.unknown()).nullish(),
+    gidMappings: z.array(z.unknown()).nullish(),
+    devices: z.array(z.object({ path: z.string() })).nullish(),
+    sysctl: z.record(z.string(), z.string()).nullish(),
+    /** Checked by the compiler of profiles. */
+    seccomp: z.record(z.string(), z.unknown()).nullish(),
+    maskedPaths: paths,
+    readonlyPaths: paths,
+    rootfsPropagation: z.string().nullish(),
+    personality: z.object({ domain: z.string() }).nullish(),
+    intelRdt: unsupported,
+    timeOffsets: unsupported,
+    memoryPolicy: unsupported,
+    netDevices: unsupported,
+    resources: resources.nullish(),
   }),
 });
 
 /** The configuration of a bundle. */
 export type OciConfig = z.infer<typeof config>;
 export type OciMount = z.infer<typeof mount>;
+export type OciProcess = z.infer<typeof processSchema>;
 
 /**
  * Checks a configuration.

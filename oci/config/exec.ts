@@ -1,8 +1,9 @@
 // What `exec` runs in a container: a process that the engine describes, or words of a command line beside
 // the container's own process.
 import { z } from 'zod';
-import { type OciConfig, processSchema } from './config.js';
+import { type OciConfig, type OciProcess, processSchema } from './config.js';
 import { OciError } from './oci-error.js';
+import { NO_PROCESS } from './translate.js';
 
 const words = z.object({
   args: z.array(z.string()).min(1, 'no command is given'),
@@ -27,7 +28,7 @@ const request = z.object({
 });
 
 export interface ExecRequest {
-  process: OciConfig['process'];
+  process: OciProcess;
   hasConsole: boolean;
 }
 
@@ -49,11 +50,11 @@ export function readExec({ process }: OciConfig, text: string): ExecRequest {
   }
   const hasConsole = data.console;
   if (data.process !== undefined) return { process: data.process, hasConsole };
-  if (data.words !== undefined) return { process: beside(process, data.words), hasConsole };
+  if (data.words !== undefined) return { process: beside(process ?? NO_PROCESS, data.words), hasConsole };
   throw new OciError('exec: there is no process');
 }
 
-function beside(process: OciConfig['process'], given: z.infer<typeof words>): OciConfig['process'] {
+function beside(process: OciProcess, given: z.infer<typeof words>): OciProcess {
   const { args, env, groups, capabilities, cwd, user, terminal, noNewPrivileges } = given;
   const [uid, gid = 0] = user?.split(':').map(Number) ?? [];
   const more = (own: string[] = []) => [...own, ...capabilities];

@@ -10,8 +10,13 @@ import {
   type Rlimit,
   type TmpfsMount,
 } from '../../sandbox/agent/protocol.js';
-import type { OciConfig, OciMount } from './config.js';
+import { resolveSysctls } from '../../sandbox/spec/limits.js';
+import { checkSeccompProfile } from '../../sandbox/spec/seccomp/profile.js';
+import type { SeccompProfile } from '../../seccomp/profile.js';
+import type { OciConfig, OciMount, OciProcess } from './config.js';
+import { checkBindOptions, mountWord } from './mount-options.js';
 import { NO_HOST_NETWORK, OciError } from './oci-error.js';
+import { refuse } from './refused.js';
 
 /** A folder or file of the host that the container sees. */
 export interface SharedPath {
@@ -25,6 +30,8 @@ export interface Translation {
   shares: SharedPath[];
   container: Omit<ContainerSetup, 'id'>;
   process: Omit<ProcessSpec, 'id'>;
+  /** Of each process of the container; undefined: tsvm's own. */
+  seccomp: SeccompProfile | undefined;
   /** Path of the network namespace; undefined: a new one. */
   network: string | undefined;
 }
@@ -38,6 +45,9 @@ const BUILT_IN = new Map([
   ['/sys', 'sysfs'],
   ['/sys/fs/cgroup', 'cgroup'],
 ]);
+
+/** Stands for the process of a configuration that has none. */
+export const NO_PROCESS: OciProcess = { args: [], cwd: '/', user: { uid: 0, gid: 0 } };
 
 /** 2^53 and more cannot be told from RLIM_INFINITY in JSON. */
 const LARGEST = 2 ** 53;
@@ -59,13 +69,15 @@ export function translate(config: OciConfig, bundle: string): Translation {
     shares: [],
     tmpfs: [],
     limits: limits(linux.resources ?? {}),
+    sysctls: resolveSysctls(linux.sysctl ?? {}),
   };
   for (const mount of config.mounts ?? []) {
     const target = normalize(join('/', mount.destination)).replace(/(?<=.)\/$/, '');
     if (target === '/dev/shm') {
       if (mount.type === 'tmpfs') container.shmSize = tmpfs(target, mount).size ?? 64 * 2 ** 20;
     } else if (isBind(mount)) {
-      const readonly = mount.options?.includes('ro') ?? false;
+      checkBindOptions(target, mount.options);
+      const readonly = mount.options?.some((option) => option === 'ro' || option === 'rro') ?? false;
       const source = mount.source ?? '';
       container.shares.push({ index: shares.length, path: target, readonly });
       shares.push({ path: isAbsolute(source) ? source : join(bundle, source), readOnly: readonly });
@@ -74,20 +86,19 @@ export function translate(config: OciConfig, bundle: string): Translation {
       container.tmpfs.push(tmpfs(target, mount));
     }
   }
-  return { shares, container, process: translateProcess(config.process), network: network.path || undefined };
+  return {
+    shares,
+    container,
+    process: translateProcess(config.process ?? NO_PROCESS),
+    seccomp: linux.seccomp ? seccompProfile(linux.seccomp) : undefined,
+    network: network.path || undefined,
+  };
 }
 
-/** @throws OciError for what a machine cannot give yet */
-function refuse({ hooks, linux }: OciConfig): void {
-  const namespaces = linux.namespaces ?? [];
-  if ((linux.uidMappings ?? []).length > 0) throw new OciError('user namespaces are not supported');
-  for (const type of ['pid', 'ipc', 'uts']) {
-    const found = namespaces.find((each) => each.type === type);
-    if (found === undefined) throw new OciError(`the host's ${type} namespace is not supported`);
-    if (found.path) throw new OciError(`joining another container's ${type} namespace is not supported`);
-  }
-  const hook = Object.entries(hooks ?? {}).find(([, list]) => (list ?? []).length > 0);
-  if (hook !== undefined) throw new OciError(`hooks (${hook[0]}) are not supported`);
+/** @throws OciError, SandboxError */
+function seccompProfile(given: Record<string, unknown>): SeccompProfile {
+  if (given.listenerPath) throw new OciError('seccomp: a listener is not supported');
+  return checkSeccompProfile(given);
 }
 
 function isBind({ type, options = [] }: OciMount): boolean {
@@ -99,16 +110,23 @@ function tmpfs(path: string, { options = [] }: OciMount): TmpfsMount {
   for (const option of options) {
     const [name = '', value = ''] = option.split('=');
     if (name === 'size') mount.size = bytes(value, path);
-    else if (name === 'mode') mount.mode = Number.parseInt(value, 8);
-    else if (name === 'uid') mount.uid = Number(value);
-    else if (name === 'gid') mount.gid = Number(value);
-    else if (name === 'ro') mount.readonly = true;
-    else if (name === 'noexec') mount.exec = false;
-    else if (name === 'nosuid') mount.suid = false;
-    else if (name === 'nodev') mount.dev = false;
-    else if (name === 'tmpcopyup') throw new OciError(`mount ${path}: tmpcopyup is not supported`);
+    else if (name === 'mode') mount.mode = number(value, 8, 0o7777, `mount ${path}: ${option}`);
+    else if (name === 'uid') mount.uid = number(value, 10, 0xffff_fffe, `mount ${path}: ${option}`);
+    else if (name === 'gid') mount.gid = number(value, 10, 0xffff_fffe, `mount ${path}: ${option}`);
+    else if (option === 'ro') mount.readonly = true;
+    else if (option === 'noexec') mount.exec = false;
+    else if (option === 'nosuid') mount.suid = false;
+    else if (option === 'nodev') mount.dev = false;
+    else mountWord(path, option);
   }
   return mount;
+}
+
+function number(value: string, base: 8 | 10, max: number, where: string): number {
+  const isNumber = base === 8 ? /^[0-7]{1,8}$/ : /^[0-9]{1,10}$/;
+  const found = isNumber.test(value) ? Number.parseInt(value, base) : Number.NaN;
+  if (!(found <= max)) throw new OciError(`${where} is not understood`);
+  return found;
 }
 
 const UNITS: Partial<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
@@ -131,7 +149,7 @@ function limits({ memory, pids, cpu }: NonNullable<OciConfig['linux']['resources
 }
 
 /** @throws OciError */
-export function translateProcess(process: OciConfig['process']): Omit<ProcessSpec, 'id'> {
+export function translateProcess(process: OciProcess): Omit<ProcessSpec, 'id'> {
   const { user, capabilities, rlimits, consoleSize, terminal, noNewPrivileges } = process;
   return {
     argv: process.args,

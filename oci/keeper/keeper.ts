@@ -1,9 +1,10 @@
 // One container in one machine: what the command `tsvm-oci` asks for, and what the stub is told.
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, openSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { O_PATH } from '../../libc/openat2.js';
 import type { ProcessSpec } from '../../sandbox/agent/protocol.js';
+import { defined } from '../../sandbox/defined.js';
 import { Home } from '../../sandbox/home/home.js';
 import { openRuntimeFolder, portSocket, SocketFolder } from '../../sandbox/home/socket-folder.js';
 import { defaultJailMode } from '../../sandbox/jail-mode.js';
@@ -19,10 +20,10 @@ import { machineFor } from '../../sandbox/run/machine-choice.js';
 import { GUEST_CID, wholePages } from '../../sandbox/run/machine-spec.js';
 import { Trace } from '../../sandbox/run/trace.js';
 import { seccompFilter } from '../../sandbox/spec/limits.js';
-import { type OciConfig, readConfig } from '../config/config.js';
+import { type OciConfig, type OciProcess, readConfig } from '../config/config.js';
 import { readExec } from '../config/exec.js';
 import { engineText, OciError } from '../config/oci-error.js';
-import { type SharedPath, type Translation, translate, translateProcess } from '../config/translate.js';
+import { NO_PROCESS, type SharedPath, type Translation, translate, translateProcess } from '../config/translate.js';
 import { readLines } from './lines.js';
 import { checkProgram } from './program.js';
 import { LOST, StubbedProcess } from './stubbed-process.js';
@@ -74,7 +75,7 @@ export class Keeper {
   /** Tells the machine to boot. Resolves to what the stub has to be, in lines. */
   async plan(hasConsole: boolean): Promise<string[]> {
     const { network, shares, container } = this.#translation;
-    checkConsole(this.#config.process, hasConsole);
+    checkConsole(this.#config.process ?? NO_PROCESS, hasConsole);
     const home = new Home();
     const folder = new SocketFolder(randomBytes(6).toString('hex'), openRuntimeFolder(home.runtime));
     await new Promise<void>((resolve, reject) => {
@@ -85,7 +86,7 @@ export class Keeper {
     this.#folder = folder;
     const opened = openShares(shares);
     try {
-      checkProgram(this.#translation, opened);
+      if (this.#config.process !== undefined) checkProgram(this.#translation, opened);
     } catch (error) {
       for (const fd of opened) closeSync(fd);
       throw error;
@@ -97,19 +98,19 @@ export class Keeper {
       `streams ${portSocket(folder.path, STREAMS_PORT + FIRST_PROCESS)}`,
       `control ${folder.control}`,
       ...(network === undefined ? [] : [`network ${network}`]),
-      ...(this.#config.process.terminal ? ['terminal'] : []),
+      ...(this.#config.process?.terminal ? ['terminal'] : []),
     ];
     if (lines.some((line) => line.includes('\n'))) throw new OciError('config.json: a line end in a path');
     return lines;
   }
 
   async #boot(home: Home, folder: SocketFolder, opened: number[]): Promise<void> {
-    const { annotations = {}, linux } = this.#config;
+    const { annotations, linux } = this.#config;
     const jail = defaultJailMode();
     const systemCalls = systemCallFilter(jail);
     const choice = await this.#machine.whileAlive(
       machineFor({
-        spec: { accel: accelerator(annotations['dev.tsvm.accel']) },
+        spec: { accel: accelerator(annotations?.['dev.tsvm.accel']) },
         isSaved: false,
         jailMode: jail,
         jail: async () => {
@@ -153,8 +154,8 @@ export class Keeper {
 
   /** The stub is there, and the engine learns of the container. */
   created(): void {
-    const { ociVersion, annotations = {} } = this.#config;
-    const head = JSON.stringify({ ociVersion, id: this.id, bundle: this.bundle, annotations });
+    const { ociVersion, annotations } = this.#config;
+    const head = JSON.stringify({ ociVersion, id: this.id, bundle: this.bundle, annotations: annotations ?? {} });
     replace('head.json', head.slice(0, -1));
     this.#isCreated = true;
     replace('status', 'created');
@@ -202,12 +203,13 @@ export class Keeper {
   async #start(): Promise<void> {
     const first = this.#first;
     if (this.#isStarted || first === undefined) throw new OciError('cannot start an already running container');
+    if (this.#config.process === undefined) throw new OciError('the configuration has no process');
     this.#isStarted = true;
     try {
       const kernel = await this.#machine.hello();
       this.#machine.setUp({ shares: true });
       const container = this.#machine.createContainer({ ...this.#translation.container, id: CONTAINER });
-      const seccomp = seccompFilter({}, kernel);
+      const seccomp = seccompFilter(defined({ seccomp: this.#translation.seccomp }), kernel);
       this.#running = { container, seccomp };
       await first.start(container, seccomp);
       replace('status', 'running');
@@ -268,6 +270,8 @@ function openShares(shares: readonly SharedPath[]): number[] {
   const opened: number[] = [];
   try {
     for (const { path } of shares) opened.push(openSync(path, O_PATH | constants.O_NOFOLLOW));
+    const [root] = opened;
+    if (root !== undefined && !fstatSync(root).isDirectory()) throw new OciError('config.json: root.path: no folder');
   } catch (error) {
     for (const fd of opened) closeSync(fd);
     throw error;
@@ -276,7 +280,7 @@ function openShares(shares: readonly SharedPath[]): number[] {
 }
 
 /** @throws OciError in runc's words */
-function checkConsole({ terminal }: OciConfig['process'], hasConsole: boolean): void {
+function checkConsole({ terminal }: OciProcess, hasConsole: boolean): void {
   if ((terminal === true) === hasConsole) return;
   throw new OciError(
     terminal

@@ -75,6 +75,7 @@ function refusal(name: string, { path = '/bin', cwd = '/' } = {}): string | unde
     },
     process: { argv: [name], env: ['PATH=/wrong', 'A=b', ...(path === '' ? [] : [`PATH=${path}`])], cwd },
     network: undefined,
+    seccomp: undefined,
   };
   const files = readdirSync('/proc/self/fd').length;
   try {

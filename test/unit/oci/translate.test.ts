@@ -100,6 +100,103 @@ describe('a configuration', () => {
     expect(() => translated(more)).toThrow(message);
   });
 
+  const linux = (more: object) => ({ linux: { namespaces, ...more } });
+  const resources = (more: object) => linux({ resources: more });
+  const mounted = (...options: string[]) => ({ mounts: [{ destination: '/x', type: 'bind', source: '/y', options }] });
+  const processed = (more: object) => ({
+    process: { user: { uid: 0, gid: 0 }, args: ['true'], cwd: '/', ...more },
+  });
+
+  test.each<[object, string | RegExp]>([
+    ...['createRuntime', 'createContainer', 'startContainer', 'poststart', 'poststop'].map((name): [object, string] => [
+      { hooks: { [name]: [{ path: '/x' }] } },
+      `hooks (${name}) are not supported`,
+    ]),
+    [linux({ namespaces: [...namespaces, { type: 'ipc' }] }), /namespaces: a type is given twice$/],
+    [linux({ namespaces: [...namespaces, { type: 'user' }] }), 'user namespaces are not supported'],
+    [linux({ namespaces: [...namespaces, { type: 'time' }] }), 'time namespaces are not supported'],
+    [joined('mount'), "joining another container's mount namespace is not supported"],
+    [linux({ gidMappings: [{}] }), 'user namespaces are not supported'],
+    [linux({ devices: [{ path: '/dev/null' }, { path: '/dev/fuse' }] }), 'device /dev/fuse is not supported'],
+    [linux({ maskedPaths: ['/etc/x'] }), 'maskedPaths: /etc/x is not supported: only paths of /proc and /sys are'],
+    [linux({ readonlyPaths: ['/proc/../x'] }), /^readonlyPaths: \/proc\/\.\.\/x is not supported/],
+    [linux({ maskedPaths: ['x'] }), /^config\.json: linux\.maskedPaths\.0: /],
+    [linux({ rootfsPropagation: 'rshared' }), 'rootfsPropagation: shared is not supported'],
+    [linux({ personality: { domain: 'LINUX32' } }), 'personality LINUX32 is not supported'],
+    [linux({ intelRdt: {} }), 'config.json: linux.intelRdt: is not supported'],
+    [linux({ timeOffsets: {} }), 'config.json: linux.timeOffsets: is not supported'],
+    [linux({ sysctl: { '../x': '1' } }), /sysctl/],
+    [linux({ seccomp: { defaultAction: 'SCMP_ACT_NOTIFY' } }), /^seccomp profile: defaultAction: "SCMP_ACT_NOTIFY"/],
+    [linux({ seccomp: { listenerPath: '/x' } }), 'seccomp: a listener is not supported'],
+    [resources({ memory: { disableOOMKiller: true } }), 'resources.memory.disableOOMKiller is not supported'],
+    [resources({ cpu: { cpus: '0-1' } }), 'resources.cpu.cpus is not supported'],
+    [resources({ cpu: { realtimeRuntime: 5 } }), 'resources.cpu.realtimeRuntime is not supported'],
+    [resources({ blockIO: { throttleReadBpsDevice: [{}] } }), /^resources\.blockIO\.throttleReadBpsDevice is not/],
+    [resources({ network: { classID: 1 } }), 'resources.network.classID is not supported'],
+    [resources({ rdma: { mlx: {} } }), 'resources.rdma is not supported'],
+    [resources({ unified: { 'memory.high': '1' } }), 'resources.unified is not supported'],
+    [{ domainname: 'x' }, 'config.json: domainname: is not supported'],
+    [{ ociVersion: '1.0' }, 'config.json: ociVersion: is not 1.x'],
+    [{ annotations: { '': 'x' } }, /^config\.json: annotations/],
+    [mounted('bind', 'noexec'), 'mount /x: noexec is not supported on a bind mount'],
+    [mounted('bind', 'rshared'), 'mount /x: rshared is not supported'],
+    [mounted('bind', 'idmap'), 'mount /x: idmap is not supported'],
+    [{ mounts: [{ destination: '/x', type: 'tmpfs', options: ['mode=9'] }] }, 'mount /x: mode=9 is not understood'],
+    [{ mounts: [{ destination: '/x', type: 'tmpfs', options: ['nr_inodes=9'] }] }, /nr_inodes=9 is not supported$/],
+    [processed({ ioPriority: { class: 'x' } }), 'config.json: process.ioPriority: is not supported'],
+    [processed({ scheduler: { policy: 'x' } }), 'config.json: process.scheduler: is not supported'],
+    [processed({ rlimits: [{ type: 'RLIMIT_X', soft: 1, hard: 1 }] }), 'unknown resource limit RLIMIT_X'],
+    [processed({ rlimits: [{ type: 'RLIMIT_CPU', soft: 2, hard: 1 }] }), /the soft limit is above the hard limit$/],
+    [
+      processed({ rlimits: [1, 2].map((soft) => ({ type: 'RLIMIT_CPU', soft, hard: 3 })) }),
+      /rlimits: a type is given twice$/,
+    ],
+  ])('%j is refused in one line', (more, message) => {
+    expect(() => translated(more)).toThrow(message);
+  });
+
+  test('may have what changes nothing in a machine, and what is unknown', () => {
+    const more = {
+      ...linux({
+        devices: [{ path: '/dev/null', type: 'c', major: 1, minor: 3 }],
+        maskedPaths: ['/proc/kcore', '/sys/firmware'],
+        readonlyPaths: ['/proc/bus'],
+        rootfsPropagation: 'rslave',
+        mountLabel: 'x',
+        cgroupsPath: '/x',
+        ofTomorrow: {},
+        resources: {
+          devices: [{ allow: false, access: 'rwm' }],
+          memory: { limit: 2 ** 26, swap: 2 ** 27, reservation: 5, swappiness: 3 },
+          cpu: { shares: 2, quota: -1 },
+          blockIO: { weight: 10 },
+          hugepageLimits: [{ pageSize: '2MB', limit: 0 }],
+          unified: {},
+        },
+      }),
+      ...mounted('rbind', 'rprivate', 'nosuid', 'nodev', 'rro'),
+      ...processed({ apparmorProfile: 'x', selinuxLabel: 'x', oomScoreAdj: 100 }),
+      annotations: null,
+      ofTomorrow: true,
+    };
+    expect(translated(more)).toMatchObject({
+      shares: [{}, { path: '/y', readOnly: true }],
+      container: { limits: { memory: 2 ** 26 }, sysctls: [] },
+      seccomp: undefined,
+    });
+  });
+
+  test('has its kernel parameters and its filter of system calls', () => {
+    const profile = {
+      defaultAction: 'SCMP_ACT_ALLOW',
+      architectures: ['SCMP_ARCH_X86_64', 'SCMP_ARCH_X86'],
+      syscalls: [{ names: ['mkdir'], action: 'SCMP_ACT_ERRNO', errnoRet: 42 }],
+    };
+    const given = translated(linux({ sysctl: { 'net.ipv4.ip_forward': '1' }, seccomp: profile }));
+    expect(given.container.sysctls).toEqual([{ path: 'net/ipv4/ip_forward', value: '1' }]);
+    expect(given.seccomp).toMatchObject({ syscalls: [{ names: ['mkdir'], errnoRet: 42 }] });
+  });
+
   test('joins the network namespace that it names', () => {
     expect(translated(joined('network')).network).toBe('/proc/9/ns/x');
     expect(translated().network).toBeUndefined();

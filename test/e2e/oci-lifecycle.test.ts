@@ -1,0 +1,223 @@
+// Proves what the OCI runtime specification 1.1 (runtime.md) demands of each operation in each state, by the
+// command alone. A container's network namespace is a new one.
+import { spawnSync } from 'node:child_process';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { CAPABILITIES } from '../../sandbox/agent/protocol.js';
+import { ACTIONS, OPERATORS } from '../../seccomp/profile.js';
+import { populate } from '../unit/guest-agent/container-image.js';
+
+const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
+
+let folder: string;
+let root: string;
+let count = 0;
+
+beforeAll(() => {
+  folder = mkdtempSync('/var/tmp/tsvm-oci-life-');
+  root = join(folder, 'state');
+  mkdirSync(join(folder, 'rootfs'));
+  populate(join(folder, 'rootfs'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+interface Answer {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** What stays keeps its streams, so they are files. */
+function call(...args: string[]): Answer {
+  const paths = [join(folder, `out-${count}`), join(folder, `err-${count++}`)];
+  const files = paths.map((path) => openSync(path, 'w'));
+  const { status } = spawnSync(RUNTIME, ['--root', root, ...args], { stdio: ['ignore', ...files], env: {} });
+  for (const file of files) closeSync(file);
+  const [stdout = '', stderr = ''] = paths.map((path) => readFileSync(path, 'utf8'));
+  return { status, stdout, stderr };
+}
+
+const failure = (stderr: string) => ({ status: 1, stdout: '', stderr: `${stderr}\n` });
+const DONE = { status: 0, stdout: '', stderr: '' };
+const NONE = failure('container does not exist');
+
+/** Writes a bundle. Returns its path. */
+function bundle(name: string, script: string | undefined, more: object = {}): string {
+  const path = join(folder, name);
+  mkdirSync(path, { recursive: true });
+  const config = {
+    ociVersion: '1.1.0',
+    annotations: { 'org.example.a': 'b', ofNobody: '' },
+    root: { path: '../rootfs' },
+    ...(script !== undefined && {
+      process: {
+        user: { uid: 0, gid: 0 },
+        args: ['sh', '-c', script],
+        env: ['PATH=/bin'],
+        cwd: '/',
+        capabilities: { bounding: ['CAP_CHOWN', 'CAP_OF_TOMORROW'] },
+      },
+    }),
+    linux: { namespaces: ['pid', 'network', 'ipc', 'uts', 'mount'].map((type) => ({ type })) },
+    ofTomorrow: 1,
+    ...more,
+  };
+  writeFileSync(join(path, 'config.json'), JSON.stringify(config));
+  return path;
+}
+
+function make(id: string, path: string): void {
+  onTestFinished(() => {
+    call('delete', '--force', id);
+    expect(readdirSync(root)).toEqual([]);
+  });
+  expect(call('create', '--bundle', path, id)).toEqual(DONE);
+}
+
+const state = (id: string) => JSON.parse(call('state', id).stdout);
+const has = (name: string) => readdirSync(join(folder, 'rootfs')).includes(name);
+
+test('each operation on each state is what the specification says', async () => {
+  const path = bundle('life', 'echo ran >/ran; trap "exit 3" TERM; while :; do sleep 0.1; done');
+  make('life', path);
+  // Its properties are applied, and its process is not.
+  const created = state('life');
+  expect(created).toEqual({
+    ...{ ociVersion: '1.1.0', id: 'life', bundle: path, annotations: { 'org.example.a': 'b', ofNobody: '' } },
+    ...{ status: 'created', pid: expect.any(Number) },
+  });
+  expect(has('ran')).toBe(false);
+  expect(call('create', '--bundle', path, 'life')).toEqual(failure('container with given ID already exists'));
+  expect(call('delete', 'life')).toEqual(failure('cannot delete container life that is not stopped'));
+  expect(call('pause', 'life')).toEqual(failure('container not running'));
+  expect(state('life')).toEqual(created);
+  // A later change of the configuration has no effect.
+  bundle('life', 'touch /changed');
+
+  expect(call('start', 'life')).toEqual(DONE);
+  const running = { ...created, status: 'running' };
+  expect(state('life')).toEqual(running);
+  await expect.poll(() => has('ran')).toBe(true);
+  expect(has('changed')).toBe(false);
+  expect(call('start', 'life')).toEqual(failure('cannot start an already running container'));
+  expect(call('delete', 'life')).toEqual(failure('cannot delete container life that is not stopped'));
+  expect(call('create', '--bundle', path, 'life')).toEqual(failure('container with given ID already exists'));
+  expect(state('life')).toEqual(running);
+
+  expect(call('kill', 'life', 'TERM')).toEqual(DONE);
+  const { pid: _, ...stopped } = { ...created, status: 'stopped' };
+  await expect.poll(() => state('life')).toEqual(stopped);
+  expect(call('kill', 'life', 'KILL')).toEqual(failure('container not running'));
+  expect(call('start', 'life')).toEqual(failure('cannot start a container that has stopped'));
+  expect(call('create', '--bundle', path, 'life')).toEqual(failure('container with given ID already exists'));
+  expect(state('life')).toEqual(stopped);
+
+  expect(call('delete', 'life')).toEqual(DONE);
+  for (const operation of ['state', 'start', 'kill', 'delete']) expect(call(operation, 'life')).toEqual(NONE);
+  // What the container did not make is left, and its id is free.
+  expect(readdirSync(path)).toEqual(['config.json']);
+  expect(has('bin')).toBe(true);
+  make('life', path);
+  expect(state('life').status).toBe('created');
+});
+
+test('a signal ends a created container, whose program never runs', async () => {
+  make('early', bundle('early', 'touch /early'));
+  expect(call('kill', 'early', '15')).toEqual(DONE);
+  await expect.poll(() => state('early').status).toBe('stopped');
+  expect(call('start', 'early')).toEqual(failure('cannot start a container that has stopped'));
+  expect(call('delete', 'early')).toEqual(DONE);
+  expect(has('early')).toBe(false);
+});
+
+test('a configuration without a process makes a container that cannot be started', () => {
+  make('empty', bundle('empty', undefined));
+  const created = state('empty');
+  expect(call('start', 'empty')).toEqual(failure('the configuration has no process'));
+  expect(state('empty')).toEqual(created);
+});
+
+test('a filter of system calls and kernel parameters are those of the configuration', async () => {
+  const script = 'mkdir /refused 2>/filter; cat /proc/sys/net/ipv4/ip_default_ttl >/ttl; touch /end; sleep 1000';
+  const syscalls = [{ names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO', errnoRet: 28 }];
+  make(
+    'filter',
+    bundle('filter', script, {
+      linux: {
+        namespaces: ['pid', 'network', 'ipc', 'uts', 'mount'].map((type) => ({ type })),
+        sysctl: { 'net.ipv4.ip_default_ttl': '33' },
+        seccomp: { defaultAction: 'SCMP_ACT_ALLOW', architectures: ['SCMP_ARCH_X86_64'], syscalls },
+      },
+    }),
+  );
+  expect(call('start', 'filter')).toEqual(DONE);
+  await expect.poll(() => has('end')).toBe(true);
+  expect(readFileSync(join(folder, 'rootfs/filter'), 'utf8')).toContain('No space left on device');
+  expect(readFileSync(join(folder, 'rootfs/ttl'), 'utf8')).toBe('33\n');
+});
+
+describe('without a container', () => {
+  test.each(['state', 'start', 'kill', 'delete', 'create', 'pause', 'resume', 'ps'])('%s needs an id', (operation) => {
+    const { status, stderr } = call(operation);
+    expect({ status, stderr }).toEqual({ status: 1, stderr: 'invalid container ID format: \n' });
+  });
+
+  test.each(['state', 'start', 'kill', 'delete', 'pause', 'resume', 'ps'])('%s of an unknown id fails', (operation) => {
+    expect(call(operation, 'unknown')).toEqual(NONE);
+  });
+
+  const rootfs = (path: string) => ({ root: { path } });
+  test.each([
+    ['no version', { ociVersion: 'one' }, 'config.json: ociVersion: is not 1.x'],
+    ['a root that is not there', rootfs('/nowhere/at/all'), 'no such file or directory'],
+    ['a root that is a file', rootfs('config.json'), 'config.json: root.path: no folder'],
+    ['a property that cannot be applied', { hostname: 'x'.repeat(65) }, 'config.json: hostname: '],
+    [
+      'a file in the place of a namespace',
+      { linux: { namespaces: wrongNetwork('/dev/null') } },
+      'no network namespace',
+    ],
+    [
+      'a namespace of another type',
+      { linux: { namespaces: wrongNetwork() } },
+      '/proc/self/ns/uts: no network namespace',
+    ],
+  ])('create with %s makes nothing', (_, more, message) => {
+    const path = bundle('wrong', 'true', more);
+    const made = call('create', '--bundle', path, 'wrong');
+    expect(made).toMatchObject({ status: 1, stdout: '', stderr: expect.stringContaining(message) });
+    expect(made.stderr.trim().split('\n')).toHaveLength(1);
+    expect(call('state', 'wrong')).toEqual(NONE);
+    expect(readdirSync(path)).toEqual(['config.json']);
+  });
+
+  test('create needs a bundle, and one that is JSON', () => {
+    const path = bundle('text', 'true');
+    writeFileSync(join(path, 'config.json'), '{');
+    expect(call('create', '--bundle', path, 'text').stderr).toMatch(/^config\.json: /);
+    expect(call('create', '--bundle', join(folder, 'absent'), 'text').stderr).toMatch(/^bundle .*: No such file/);
+    expect(call('state', 'text')).toEqual(NONE);
+  });
+});
+
+function wrongNetwork(path = '/proc/self/ns/uts'): object[] {
+  const others = ['pid', 'ipc', 'uts', 'mount'].map((type) => ({ type }));
+  return [...others, { type: 'network', path }];
+}
+
+test('what features tells is what there is', () => {
+  const { linux, mountOptions, hooks, ...versions } = JSON.parse(call('features').stdout);
+  expect(versions).toMatchObject({ ociVersionMin: '1.0.0', ociVersionMax: '1.1.0' });
+  expect(hooks).toEqual([]);
+  expect(mountOptions).toEqual([...mountOptions].sort());
+  expect(linux).toMatchObject({
+    namespaces: ['cgroup', 'ipc', 'mount', 'network', 'pid', 'uts'],
+    capabilities: CAPABILITIES.map((name) => `CAP_${name}`),
+    seccomp: { enabled: true, actions: [...ACTIONS], operators: [...OPERATORS] },
+    apparmor: { enabled: false },
+    selinux: { enabled: false },
+    intelRdt: { enabled: false },
+  });
+});
