@@ -3,6 +3,7 @@
 import { closeSync, constants, lstatSync, mkdtempSync, openSync, statSync } from 'node:fs';
 import { basename, dirname, join, posix, resolve } from 'node:path';
 import { Readable, Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { O_PATH, OpenError } from '../../libc/openat2.js';
 import { removeTree, TreeError } from '../../libc/trees.js';
@@ -52,6 +53,15 @@ export function copyIn(files: ContainerFiles, from: string, to: string, options:
 }
 
 /**
+ * One tar archive of several files or folders of the host, with the names that they have in it.
+ * @throws SandboxError `no-such-file`, `tool`
+ */
+export async function* archiveFiles(sources: readonly { path: string; name: string }[]): AsyncGenerator<Buffer> {
+  const { archiveAll } = await import('./host-archive.js');
+  yield* archiveAll(sources);
+}
+
+/**
  * Copies a file or folder of a container to the host.
  * @throws SandboxError `no-such-file`, `tool`
  */
@@ -84,12 +94,33 @@ export function copyOut(files: ContainerFiles, from: string, to: string, options
   });
 }
 
+/**
+ * Extracts a tar archive of a guest on the host, as if `from` were copied. Its root has the last name
+ * of `from`.
+ * @throws SandboxError `no-such-file`, `tool`; ImageError if the archive is damaged or not complete
+ */
+export async function copyArchive(archive: Readable, from: string, to: string): Promise<void> {
+  const isFolder = to.endsWith('/');
+  const place = await placeFor(from, false, resolve(to) + (isFolder ? '/' : ''), { basename, dirname }, hostPlace);
+  try {
+    const directory = openSync(place.directory, O_PATH | constants.O_DIRECTORY);
+    try {
+      const root = basename(from);
+      await copyTo(directory, place, (output) => pipeline(archive, output), { keepOwners: false, root });
+    } finally {
+      closeSync(directory);
+    }
+  } catch (error) {
+    throw toSandboxError(error, place.directory);
+  }
+}
+
 /** Extracts what `archive` writes beside its destination, and moves it there. */
 async function copyTo(
   directory: number,
   place: Place,
   archive: (output: Writable) => Promise<unknown>,
-  { keepOwners }: { keepOwners: boolean },
+  { keepOwners, root = ROOT }: { keepOwners: boolean; root?: string },
 ): Promise<void> {
   const { HostExtractor, inDirectory, moveInto } = await import('./host-extract.js');
   const folder = mkdtempSync(inDirectory(directory, '.tsvm-cp-'));
@@ -114,7 +145,7 @@ async function copyTo(
     });
     if (failure !== undefined) throw failure;
     extractor.end();
-    await moveInto(join(folder, ROOT), inDirectory(directory, place.name), join(place.directory, place.name));
+    await moveInto(join(folder, root), inDirectory(directory, place.name), join(place.directory, place.name));
   } finally {
     await removeTree(folder);
   }

@@ -24,9 +24,18 @@ type Links = Map<string, string>;
  * symbolic link at `path` is replaced by its target.
  * @throws SandboxError `no-such-file`; `tool` if something cannot be read
  */
-export async function* archiveHost(path: string, name: string, { follow = false } = {}): AsyncGenerator<Buffer> {
+export function archiveHost(path: string, name: string, { follow = false } = {}): AsyncGenerator<Buffer> {
+  return archiveAll([{ path, name }], { follow });
+}
+
+/** One archive of several files or folders. @throws SandboxError as `archiveHost` */
+export async function* archiveAll(
+  sources: readonly { path: string; name: string }[],
+  { follow = false } = {},
+): AsyncGenerator<Buffer> {
+  const links: Links = new Map();
   try {
-    yield* entries({ place: path, shown: path }, name, new Map(), follow);
+    for (const { path, name } of sources) yield* entries({ place: path, shown: path }, name, links, follow);
   } catch (cause) {
     if (cause instanceof SandboxError) throw cause;
     throw new SandboxError('tool', messageOf(cause), { cause });

@@ -81,6 +81,8 @@ export interface ContainerState {
   jail?: JailReport;
   /** The supervisor was killed. Set when the state is read, never written. */
   isOrphaned?: true;
+  /** The supervisor only gives access to files, or did when it was killed: it begins no process. */
+  filesOnly?: true;
   /** The guest has let the deadline of a request pass, and has not answered since. */
   unresponsive?: true;
   /** Its IPv4 address. */

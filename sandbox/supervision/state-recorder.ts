@@ -110,6 +110,7 @@ export class StateRecorder {
       this.write({
         status: status === 'created' || status === 'suspended' ? status : 'exited',
         supervisorPid: undefined,
+        filesOnly: undefined,
         pid: undefined,
         machinePid: undefined,
         companionPid: undefined,

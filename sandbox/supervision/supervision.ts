@@ -1,7 +1,7 @@
 // Supervises a container: holds its lock, serves its control socket, and runs it again as its
 // restart policy says. `tsvm run` in the foreground does it itself; otherwise a process of its own
 // does.
-import { rmSync } from 'node:fs';
+import { createReadStream, openSync, rmSync } from 'node:fs';
 import { PassThrough, type Readable } from 'node:stream';
 import { hasCode, messageOf } from '../../errors/index.js';
 import type { Image } from '../../images/index.js';
@@ -70,6 +70,8 @@ export interface SuperviseOptions {
   resumes?: boolean | undefined;
   /** Path of the saved machine of a snapshot. The first run begins as its clone. */
   snapshot?: string | undefined;
+  /** Path of a file that the process reads as its stdin. Undefined: clients attach. */
+  input?: string | undefined;
   /** Called when the control socket is served. The first run waits for the returned promise. */
   onListening?: (() => Promise<void> | void) | undefined;
 }
@@ -288,6 +290,7 @@ export class Supervision {
         supervisorPid: process.pid,
         bootId: bootId(),
         sockets: sockets.path,
+        filesOnly: this.#options.filesOnly ? true : undefined,
         error: undefined,
       });
       await this.#options.onListening?.();
@@ -448,12 +451,25 @@ export class Supervision {
 
   #input(): Readable | undefined {
     if (!this.#config.spec.stdin || this.#options.filesOnly) return undefined;
-    return this.#options.io === undefined ? this.#stdin : this.#options.io.stdin;
+    const { io, input } = this.#options;
+    if (input !== undefined) return this.#openInput(input);
+    return io === undefined ? this.#stdin : io.stdin;
+  }
+
+  /** The file is opened at once. @throws SandboxError `no-such-file` */
+  #openInput(path: string): Readable {
+    try {
+      return createReadStream(path, { fd: openSync(path, 'r') });
+    } catch (cause) {
+      throw new SandboxError('no-such-file', `the input of the container cannot be read: ${messageOf(cause)}`, {
+        cause,
+      });
+    }
   }
 
   #controlled(stdout: OutputFanOut, stderr: OutputFanOut) {
     const { spec } = this.#config;
-    const attachable = spec.stdin && this.#options.io === undefined;
+    const attachable = spec.stdin && this.#options.io === undefined && this.#options.input === undefined;
     return {
       terminal: spec.terminal === true,
       stdout,

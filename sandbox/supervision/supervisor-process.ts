@@ -11,7 +11,15 @@ import { ControlClient } from './control-client.js';
 
 /** The orders to the supervisor: one line each, in this order. */
 export type SupervisorOrder =
-  | { type: 'supervise'; home: string; runtime: string; id: string; resumes: boolean; snapshot?: string | undefined }
+  | {
+      type: 'supervise';
+      home: string;
+      runtime: string;
+      id: string;
+      resumes: boolean;
+      snapshot?: string | undefined;
+      input?: string | undefined;
+    }
   | { type: 'go' };
 
 export interface StartOptions {
@@ -19,6 +27,11 @@ export interface StartOptions {
   resumes?: boolean | undefined;
   /** Path of the saved machine of a snapshot, of which the container is a clone. @internal */
   snapshot?: string | undefined;
+  /**
+   * Absolute path of a file that the container's process reads as its stdin, to the end. Its `stdin`
+   * must be true. Default: what clients that attach send.
+   */
+  input?: string | undefined;
   /**
    * Called when clients can attach. The container's process starts after the returned promise
    * resolves.
@@ -64,8 +77,9 @@ export class SupervisorProcess implements Disposable {
    * @throws SandboxError the reason that it could not be started
    */
   async start({ home, folder }: { home: Home; folder: ContainerFolder }, options: StartOptions = {}): Promise<void> {
-    const { onListening, resumes = false, snapshot } = options;
-    this.#send({ type: 'supervise', home: home.path, runtime: home.runtime, id: folder.id, resumes, snapshot });
+    const { onListening, resumes = false, snapshot, input } = options;
+    const { path, runtime } = home;
+    this.#send({ type: 'supervise', home: path, runtime, id: folder.id, resumes, snapshot, input });
     if (onListening !== undefined) {
       await this.#expect('done', options);
       await onListening();
