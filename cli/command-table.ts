@@ -134,6 +134,14 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'print the output of a job',
     load: async () => ({ command: (await import('./commands/service/job.js')).logs }),
   },
+  'job cp': {
+    summary: 'copy what a job has left to the host',
+    load: async () => ({ command: (await import('./commands/service/job.js')).cp }),
+  },
+  'job rm': {
+    summary: 'remove jobs that have ended',
+    load: async () => ({ command: (await import('./commands/service/job.js')).rm }),
+  },
   'job cancel': {
     summary: 'end a job',
     load: async () => ({ command: (await import('./commands/service/job.js')).cancel }),
@@ -238,7 +246,7 @@ const GROUPS: Record<string, CommandGroup> = {
   },
   job: {
     summary: 'run jobs at a service',
-    commands: inGroup('job', 'run', 'ls', 'show', 'logs', 'cancel', 'wait'),
+    commands: inGroup('job', 'run', 'ls', 'show', 'logs', 'cp', 'cancel', 'wait', 'rm'),
   },
   tenant: {
     summary: 'manage the tenants of a service',

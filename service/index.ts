@@ -9,6 +9,7 @@ import { homePath, type MachineOptions, removeLeft } from './sandboxes/container
 import { Places } from './sandboxes/places.js';
 import { Sandboxes } from './sandboxes/sandboxes.js';
 import { type Database, holdFolder, openDatabase } from './store/database.js';
+import { FileStore, filesPath } from './store/file-store.js';
 import { JobStore } from './store/job-store.js';
 import { SandboxStore } from './store/sandbox-store.js';
 import { TenantStore } from './store/tenant-store.js';
@@ -52,13 +53,15 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
     database = openDatabase(folder);
     const tenants = new TenantStore(database);
     const places = new Places();
+    const files = new FileStore(folder);
     const sandboxStore = new SandboxStore(database);
     const sandboxes = new Sandboxes(sandboxStore, places, machines);
     const jobStore = new JobStore(database);
-    const runs = new ContainerMachines(readFileSync(BOOT_ID, 'latin1').trim(), machines);
-    const jobs = new Jobs(jobStore, runs, { host, onFault });
+    const runs = new ContainerMachines(readFileSync(BOOT_ID, 'latin1').trim(), files, machines);
+    const jobs = new Jobs(jobStore, files, runs, { host, onFault });
     const known = new Set([...sandboxStore.alive().map(({ id }) => id), ...jobStore.placed().map(runName)]);
     await Promise.all(tenants.list().map(({ name }) => removeLeft(machines, name, known)));
+    for (const { name } of tenants.list()) files.sweep(name, jobStore.keepings(name));
     await sandboxes.recover();
     jobs.recover();
     const server = await startServer(listen, { folder, tenants, sandboxes, jobs, places, onFault });
@@ -112,12 +115,14 @@ export class Tenants implements Disposable {
   }
 
   /**
-   * Removes a tenant, its keys, records and home.
+   * Removes a tenant, its keys, records, home and files.
    * @throws ServiceError `not-found`; `conflict` if it has sandboxes or jobs that have not ended
    */
   remove(name: string): void {
     this.#store.remove(name);
-    rmSync(homePath(this.#folder, name), { recursive: true, force: true });
+    for (const path of [homePath(this.#folder, name), filesPath(this.#folder, name)]) {
+      rmSync(path, { recursive: true, force: true });
+    }
   }
 
   [Symbol.dispose](): void {

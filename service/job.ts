@@ -1,12 +1,22 @@
 // What the service keeps of jobs, as plain data. The schemas check a request, and are the API's
 // document.
+import { createHash } from 'node:crypto';
+import { posix } from 'node:path';
 import { z } from 'zod';
 import { specSchema as sandboxSchema } from './records.js';
 
 const HOUR = 3_600_000;
 const { image, cpus, memory, disk, env, network, metadata } = sandboxSchema.shape;
 
-/** What a tenant asks for. */
+/** What the contents of a file are called. */
+export const DIGEST = /^sha256:([0-9a-f]{64})$/;
+const digestSchema = z.string().regex(DIGEST, { error: 'sha256: and 64 hexadecimal digits are needed' });
+const base64Schema = z.strictObject({ base64: z.base64() });
+const uploadSchema = z.strictObject({ upload: digestSchema.describe('What POST /v1/uploads has returned') });
+
+const isNormal = (path: string): boolean => path !== '/' && posix.normalize(path) === path && !path.endsWith('/');
+
+/** What is kept of the spec. */
 export const jobSpecSchema = z.strictObject({
   image,
   command: z.array(z.string().max(131_072)).max(1024).default([]).describe("Arguments. Default: the image's command"),
@@ -26,9 +36,62 @@ export const jobSpecSchema = z.strictObject({
     .optional()
     .describe('Milliseconds from its submission, after which it ends wherever it is. Default: none'),
   retries: z.int().min(0).max(10).default(0).describe('How often it runs again if it failed, timed out or was lost'),
+  filesPath: z
+    .string()
+    .startsWith('/')
+    .max(4096)
+    .default('/')
+    .describe('A directory of the image, in which `files` are extracted before its program starts'),
+  outputs: z
+    .string()
+    .startsWith('/')
+    .max(4096)
+    .refine(isNormal, { error: 'a path without . and .. is needed, and not /' })
+    .optional()
+    .describe('A file or directory that is kept as a tar archive once its program has ended. Default: none'),
+  stdin: digestSchema.optional().describe('The input of its program. Default: none'),
+  files: digestSchema.optional().describe('A tar archive'),
   priority: z.int().min(-100).max(100).default(0).describe("The highest of a tenant's jobs is first"),
 });
 export type JobSpec = z.output<typeof jobSpecSchema>;
+
+/** What a tenant asks for. */
+export const jobRequestSchema = jobSpecSchema.extend({
+  stdin: z
+    .union([z.string(), base64Schema, uploadSchema])
+    .optional()
+    .describe('The input of its program: a text, bytes, or an upload. Default: none'),
+  files: z
+    .union([base64Schema, uploadSchema])
+    .optional()
+    .describe('A tar archive, which is extracted before its program starts. Its files belong to root.'),
+});
+export type JobRequest = z.output<typeof jobRequestSchema>;
+
+/** The files that a job reads. */
+export const JOB_FILES = ['stdin', 'files'] as const;
+export type JobFile = (typeof JOB_FILES)[number];
+
+/** What a job reads. Without bytes it is an upload. */
+export interface JobInput {
+  digest: string;
+  bytes?: Uint8Array | undefined;
+}
+
+/** What is kept of a request, and what the job reads. */
+export function readRequest({ stdin, files, ...rest }: JobRequest): { spec: JobSpec; inputs: Map<JobFile, JobInput> } {
+  const inputs = new Map<JobFile, JobInput>();
+  if (stdin !== undefined) inputs.set('stdin', inputOf(stdin));
+  if (files !== undefined) inputs.set('files', inputOf(files));
+  const digests = Object.fromEntries([...inputs].map(([name, { digest }]) => [name, digest]));
+  return { spec: { ...rest, ...digests }, inputs };
+}
+
+function inputOf(given: string | { base64: string } | { upload: string }): JobInput {
+  if (typeof given !== 'string' && 'upload' in given) return { digest: given.upload };
+  const bytes = typeof given === 'string' ? Buffer.from(given) : Buffer.from(given.base64, 'base64');
+  return { digest: `sha256:${createHash('sha256').update(bytes).digest('hex')}`, bytes };
+}
 
 /**
  * - `queued`: it holds nothing, and its program does not run.
@@ -87,8 +150,28 @@ export interface JobRecord {
   error?: string | undefined;
   /** The beginning of its output is not kept. */
   truncated?: boolean | undefined;
+  /** Bytes of what it has left, as an archive. */
+  outputs?: number | undefined;
+  /** Why there is none: one line. */
+  outputsError?: string | undefined;
   /** The boot of the host in which its run began. */
   boot?: string | undefined;
+}
+
+/** A run that ended so may be followed by another. */
+const AGAIN: ReadonlySet<JobReason> = new Set(['failed', 'timed-out', 'lost']);
+
+/** Whether the run is followed by another. */
+export function isFollowed({ attempts, spec }: JobRecord, { reason }: JobEnd): boolean {
+  return AGAIN.has(reason) && attempts <= spec.retries;
+}
+
+/** What a job has left. */
+export interface Outputs {
+  /** Bytes of the archive. */
+  size?: number | undefined;
+  /** Why there is none: one line. */
+  error?: string | undefined;
 }
 
 /** The output of the last run: lines of JSON, each with `stream`, `time` and `log`. */

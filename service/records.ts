@@ -17,6 +17,8 @@ export interface Tenant extends Resources {
   sandboxes: number;
   /** Number of jobs that have not ended: also of those in the queue. */
   jobs: number;
+  /** Bytes of the files of jobs: uploads, and what jobs read and leave. */
+  files: number;
 }
 
 const MIB = 2 ** 20;

@@ -1,7 +1,7 @@
 // The operations on jobs.
 import { Readable } from 'node:stream';
 import { z } from 'zod';
-import { JOB_REASONS, JOB_STATUSES, type JobRecord, jobSpecSchema } from '../job.js';
+import { JOB_REASONS, JOB_STATUSES, type JobRecord, jobRequestSchema, jobSpecSchema } from '../job.js';
 import { type Route, route } from './route.js';
 
 const jobSchema = z.object({
@@ -17,7 +17,10 @@ const jobSchema = z.object({
   oomKilled: z.boolean().optional().describe('True if its program was killed for lack of memory'),
   truncated: z.boolean().optional().describe('True if the beginning of its output is not kept'),
   error: z.string().optional().describe('With the reasons not-started and lost: one line'),
+  left: z.int().optional().describe('Bytes of what it has left, as an archive. Absent: there is none.'),
+  leftError: z.string().optional().describe('Why its outputs are not kept: one line'),
 });
+const uploadSchema = z.object({ upload: z.string().describe('Its name for jobs'), size: z.int().describe('Bytes') });
 const pageSchema = z.object({
   jobs: z.array(jobSchema),
   next: z.string().optional().describe('The value of `before` for the next page. Absent: this is the last one.'),
@@ -40,7 +43,8 @@ const outputSchema = z.strictObject({
 });
 
 function described({ tenant: _, placed: _placed, boot: _boot, order: _order, spec, ...rest }: JobRecord): object {
-  return { ...spec, ...rest };
+  const { outputs: left, outputsError: leftError, ...more } = rest;
+  return { ...spec, ...more, left, leftError };
 }
 
 export const JOB_ROUTES: readonly Route[] = [
@@ -50,7 +54,7 @@ export const JOB_ROUTES: readonly Route[] = [
     operation: 'createJob',
     summary: 'Queues a job: a command that runs to its end in a machine of its own.',
     isIdempotent: true,
-    body: jobSpecSchema,
+    body: jobRequestSchema,
     status: 201,
     answer: jobSchema,
     problems: ['conflict', 'quota'],
@@ -91,6 +95,52 @@ export const JOB_ROUTES: readonly Route[] = [
     answer: jobSchema,
     problems: ['not-found'],
     handle: async ({ jobs, tenant, id }) => described(jobs.cancel(tenant, id)),
+  }),
+  route({
+    method: 'DELETE',
+    path: '/v1/jobs/{id}',
+    operation: 'removeJob',
+    summary: 'Removes a job that has ended, with its output and files.',
+    status: 204,
+    problems: ['not-found', 'conflict'],
+    handle: async ({ jobs, tenant, id }) => {
+      jobs.remove(tenant, id);
+      return undefined;
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/uploads',
+    operation: 'upload',
+    summary: 'Keeps the body for an hour after its last use: input or files for jobs.',
+    status: 201,
+    archive: 'request',
+    answer: uploadSchema,
+    problems: ['too-large', 'quota'],
+    handle: async ({ jobs, places, tenant, archive }) => {
+      using _place = places.take(tenant);
+      const { digest, size } = await jobs.upload(tenant, archive);
+      return { upload: digest, size };
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/jobs/{id}/files',
+    operation: 'readOutputs',
+    summary:
+      'Reads what an ended job has left at `outputs`, as a tar archive whose root has the last name of the path.',
+    status: 200,
+    archive: 'answer',
+    problems: ['not-found', 'no-file', 'conflict', 'quota'],
+    handle: async ({ jobs, places, tenant, id }) => {
+      const place = places.take(tenant);
+      try {
+        return jobs.outputs(tenant, id).once('close', () => place[Symbol.dispose]());
+      } catch (error) {
+        place[Symbol.dispose]();
+        throw error;
+      }
+    },
   }),
   route({
     method: 'GET',

@@ -2,12 +2,23 @@
 // each run to its end, and carries orders out. Whatever it does is derived from the record of a job and
 // from what there is of its run: a server that starts goes on where another was killed.
 import { randomBytes } from 'node:crypto';
+import { createReadStream, openSync } from 'node:fs';
+import type { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, messageOf } from '../../errors/index.js';
-import type { ServiceErrorCode } from '../errors.js';
-import type { JobEnd, JobRecord, JobSpec } from '../job.js';
+import { ServiceError, type ServiceErrorCode } from '../errors.js';
+import {
+  isFollowed,
+  type JobEnd,
+  type JobReason,
+  type JobRecord,
+  type JobRequest,
+  type Outputs,
+  readRequest,
+} from '../job.js';
 import type { Resources, Tenant } from '../records.js';
 import { imageName } from '../sandboxes/container.js';
+import type { FileStore } from '../store/file-store.js';
 import type { JobPage, JobStore } from '../store/job-store.js';
 import type { Machines } from './machines.js';
 
@@ -16,7 +27,9 @@ const TICK = 500;
 /** Milliseconds until what failed is tried again. */
 const AGAIN = 10_000;
 /** Errors of a start that another one would meet too. */
-const NEVER: readonly ServiceErrorCode[] = ['no-image', 'no-command', 'bad-request'];
+const NEVER: readonly ServiceErrorCode[] = ['no-image', 'no-command', 'bad-request', 'no-file', 'files'];
+/** A program that ended so may have left files. */
+const LEAVING: readonly JobReason[] = ['succeeded', 'failed', 'timed-out'];
 
 /** Whether its program ran, and how it ended. */
 const UNKNOWN: JobEnd = { reason: 'lost', error: 'nothing is left of its machine' };
@@ -30,6 +43,7 @@ export interface JobsOptions {
 
 export class Jobs {
   readonly #store: JobStore;
+  readonly #files: FileStore;
   readonly #machines: Machines;
   readonly #options: JobsOptions;
   readonly #closed = new AbortController();
@@ -37,8 +51,9 @@ export class Jobs {
   readonly #killing = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(store: JobStore, machines: Machines, options: JobsOptions) {
+  constructor(store: JobStore, files: FileStore, machines: Machines, options: JobsOptions) {
     this.#store = store;
+    this.#files = files;
     this.#machines = machines;
     this.#options = options;
   }
@@ -53,14 +68,46 @@ export class Jobs {
   /**
    * Queues a job.
    * @param key a second call with the same one returns what became of the first
-   * @throws ServiceError `bad-request`, `quota`, `conflict`
+   * @throws ServiceError `bad-request`, also if there is no such upload; `quota`, `conflict`
    */
-  submit(tenant: Tenant, spec: JobSpec, key?: string): JobRecord {
+  submit(tenant: Tenant, request: JobRequest, key?: string): JobRecord {
+    const { spec, inputs } = readRequest(request);
     imageName(spec.image);
     const id = `job-${randomBytes(8).toString('hex')}`;
-    const record = this.#store.add(tenant, this.#options.host, { id, spec, key });
-    this.tick();
-    return record;
+    const keep = (left: number) => {
+      const bytes = this.#files.keep(tenant.name, id, inputs);
+      if (bytes > 0 && bytes + this.#files.uploaded(tenant.name) > left) throw usedUp(tenant);
+      return bytes;
+    };
+    try {
+      const record = this.#store.add(tenant, this.#options.host, { id, spec, key, keep });
+      this.tick();
+      return record;
+    } catch (error) {
+      this.#files.remove(tenant.name, id);
+      throw error;
+    }
+  }
+
+  /**
+   * Keeps what a tenant sends, for jobs to come.
+   * @throws ServiceError `quota`; the error of `content`
+   */
+  upload(tenant: Tenant, content: AsyncIterable<Uint8Array>): Promise<{ digest: string; size: number }> {
+    this.#files.expire(tenant.name, Date.now());
+    return this.#files.upload(tenant.name, content, tenant.files - this.#store.stored(tenant.name));
+  }
+
+  /**
+   * What a job has left: a tar archive.
+   * @throws ServiceError `not-found`; `conflict` if it has not ended, `no-file`
+   */
+  outputs(tenant: Tenant, id: string): Readable {
+    const { status, outputs, outputsError = 'it names no outputs' } = this.find(tenant, id);
+    if (status !== 'ended') throw new ServiceError('conflict', 'the job has not ended');
+    if (outputs === undefined) throw new ServiceError('no-file', `the job has left no files: ${outputsError}`);
+    const path = this.#files.path(tenant.name, id, 'outputs');
+    return createReadStream(path, { fd: openSync(path, 'r') });
   }
 
   /** @throws ServiceError `not-found` */
@@ -81,6 +128,15 @@ export class Jobs {
     const record = this.#store.cancel(tenant.name, id);
     this.tick();
     return record;
+  }
+
+  /**
+   * Removes a job that has ended, with its output and files.
+   * @throws ServiceError `not-found`; `conflict` if it has not ended
+   */
+  remove(tenant: Tenant, id: string): void {
+    this.#store.remove(tenant.name, id);
+    this.#tidy();
   }
 
   /**
@@ -119,6 +175,7 @@ export class Jobs {
         if (job === undefined) break;
         this.#follow(job, this.#start(job));
       }
+      this.#tidy();
       for (const job of this.#store.placed()) if (job.order !== undefined && job.status === 'running') this.#kill(job);
     } catch (error) {
       this.#options.onFault(`the queue of jobs: ${messageOf(error)}`);
@@ -205,13 +262,37 @@ export class Jobs {
     }
   }
 
+  /** Removes files that are kept no longer. */
+  #tidy(): void {
+    for (const { id, tenant, isAlive, hasOutputs } of this.#store.takeTouched()) {
+      if (isAlive) continue;
+      if (hasOutputs) this.#files.removeInputs(tenant, id);
+      else this.#files.remove(tenant, id);
+    }
+  }
+
   /** Ends the run and the job, or queues the job again. The container goes last. */
   async #end(job: JobRecord, end: JobEnd): Promise<true> {
     await this.#machines.kill(job);
-    this.#store.end(job, end, await this.#machines.output(job));
+    const output = await this.#machines.output(job);
+    this.#store.end(job, end, output, await this.#collect(job, end));
     this.tick();
     await this.#machines.remove(job);
     return true;
+  }
+
+  /** Keeps what the job leaves, if this was its last run. */
+  async #collect(job: JobRecord, end: JobEnd): Promise<Outputs> {
+    const { spec, tenant, id } = job;
+    if (spec.outputs === undefined || isFollowed(job, end) || !LEAVING.includes(end.reason)) return {};
+    const most = this.#store.filesOf(tenant);
+    try {
+      const write = (output: Writable, signal: AbortSignal) => this.#machines.collect(job, output, signal);
+      return { size: await this.#files.keepOutputs(tenant, id, most, write) };
+    } catch (error) {
+      if (!(error instanceof ServiceError)) throw error;
+      return { error: error.message };
+    }
   }
 
   /** The job is queued again. If it is to end, or ran once, it ends. */
@@ -219,6 +300,10 @@ export class Jobs {
     if (!this.#store.unplace(job)) this.#store.end(job, UNKNOWN, { lines: '', truncated: false });
     return true;
   }
+}
+
+function usedUp({ files }: Tenant): ServiceError {
+  return new ServiceError('quota', `the tenant's share is ${files} bytes of files`);
 }
 
 /** The items until there are no more, or `signal` is aborted. */

@@ -1,16 +1,22 @@
 // The containers of jobs: each run has one of its own, in its tenant's home. Its name is recorded
 // before it is made, and it is removed after its end is recorded. So what there is of a run says
 // whether it may have begun.
+import { createReadStream } from 'node:fs';
+import { basename, resolve } from 'node:path';
+import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '../../errors/index.js';
 import { Container, type ContainerState, type LogEntry } from '../../sandbox/index.js';
 import type { JobEnd, JobOutput, JobRecord } from '../job.js';
 import { findContainer, homeOf, imageName, type MachineOptions, removeContainer } from '../sandboxes/container.js';
 import { tell } from '../sandboxes/tell.js';
+import type { FileStore } from '../store/file-store.js';
 
 /** The newest output that is kept, in characters of its lines. The log holds more. */
 export const MAX_OUTPUT = 2 ** 20;
 const LOG = { maxSize: 2 * MAX_OUTPUT, maxFiles: 3 };
+/** Milliseconds in which files go into the machine of a run, or come from it. */
+const FILES_TIMEOUT = 600_000;
 /** As timeout(1). */
 const TIMED_OUT = 124;
 /** Milliseconds between a run's start and its record, at most. */
@@ -43,6 +49,11 @@ export interface Machines {
   output(job: JobRecord): Promise<JobOutput>;
   /** Lines of the output, oldest first, until the run ends. */
   follow(job: JobRecord): AsyncIterable<string>;
+  /**
+   * Writes what the run leaves, once its program has ended, as a tar archive.
+   * @throws ServiceError `no-file` if it has left nothing; the reason of `signal`
+   */
+  collect(job: JobRecord, output: Writable, signal: AbortSignal): Promise<void>;
   /** Removes all of the run. */
   remove(job: JobRecord): Promise<void>;
   /** Removes a run whose program has not begun. Returns false if it has, or is about to. */
@@ -56,8 +67,11 @@ export class ContainerMachines implements Machines {
   readonly #options: MachineOptions;
   readonly boot: string;
 
-  constructor(boot: string, options: MachineOptions) {
+  readonly #files: FileStore;
+
+  constructor(boot: string, files: FileStore, options: MachineOptions) {
     this.boot = boot;
+    this.#files = files;
     this.#options = options;
   }
 
@@ -71,11 +85,33 @@ export class ContainerMachines implements Machines {
         ...(spec.cwd === undefined ? {} : { cwd: spec.cwd }),
         ...(spec.user === undefined ? {} : { user: spec.user }),
         network: spec.network === 'none' ? { mode: 'none' } : {},
-        ...{ accel, jail, logs: LOG },
+        ...{ accel, jail, logs: LOG, stdin: spec.stdin !== undefined },
       });
-      await container.start({ onFallback });
+      if (spec.files !== undefined) await this.#extract(job, container);
+      const input = spec.stdin === undefined ? undefined : resolve(this.#files.path(tenant, job.id, 'stdin'));
+      await container.start({ onFallback, input });
     } catch (error) {
       throw tell(error, 'the job did not start', onFault);
+    }
+  }
+
+  /** Without its program: the machine of this is another one. */
+  async #extract({ tenant, id, spec }: JobRecord, { files }: Container): Promise<void> {
+    const archive = createReadStream(this.#files.path(tenant, id, 'files'));
+    try {
+      await files.extract(spec.filesPath, archive, { timeout: FILES_TIMEOUT });
+    } finally {
+      archive.destroy();
+    }
+  }
+
+  async collect(job: JobRecord, output: Writable, signal: AbortSignal): Promise<void> {
+    const path = job.spec.outputs ?? '/';
+    try {
+      await this.#find(job)?.files.archive(path, basename(path), output, { signal, timeout: FILES_TIMEOUT });
+    } catch (error) {
+      signal.throwIfAborted();
+      throw tell(error, 'the files of the job cannot be read', this.#options.onFault);
     }
   }
 
@@ -88,6 +124,8 @@ export class ContainerMachines implements Machines {
         return { name: 'ended', end: endOf(state, job.spec.timeout) };
       case 'created':
         if (state.error !== undefined) return { name: 'ended', end: notStarted(state.exitCode) };
+        // A server was killed while files went in.
+        if (state.filesOnly) return { name: 'created' };
         // A supervisor that was killed may have started it.
         if (state.isOrphaned) return { name: 'ended', end: LOST };
         return { name: state.supervisorPid === undefined ? 'created' : 'starting' };
@@ -150,7 +188,8 @@ export class ContainerMachines implements Machines {
 const LOST: JobEnd = { reason: 'lost', error: 'its machine ended' };
 
 function endOf({ exitCode, oomKilled, isOrphaned, error, ...state }: ContainerState, timeout: number): JobEnd {
-  if (isOrphaned || error !== undefined) return LOST;
+  // A server that is killed while it reads the files takes nothing from the end before.
+  if ((isOrphaned && !state.filesOnly) || error !== undefined) return LOST;
   const took = Date.parse(state.finishedAt ?? '') - Date.parse(state.startedAt ?? '');
   if (exitCode === TIMED_OUT && took > timeout - SLACK) return { reason: 'timed-out', exitCode };
   return { reason: exitCode === 0 ? 'succeeded' : 'failed', exitCode, ...(oomKilled ? { oomKilled } : {}) };

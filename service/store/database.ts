@@ -52,6 +52,12 @@ const MIGRATIONS = [
   CREATE VIEW held (kind, tenant, cpus, memory) AS
     SELECT 'sandboxes', tenant, cpus, memory FROM sandboxes WHERE status <> 'ended' UNION ALL
     SELECT 'jobs', tenant, cpus, memory FROM jobs WHERE status IN ('starting', 'running');`,
+  `
+  ALTER TABLE tenants ADD COLUMN files INTEGER NOT NULL DEFAULT 4294967296;
+  ALTER TABLE jobs ADD COLUMN stored INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE jobs ADD COLUMN outputs INTEGER;
+  ALTER TABLE jobs ADD COLUMN outputsError TEXT;
+  CREATE INDEX jobs_stored ON jobs (tenant, number) WHERE stored > 0;`,
 ];
 
 /** Milliseconds to wait for another process's transaction. */

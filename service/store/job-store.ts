@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { ServiceError } from '../errors.js';
 import {
+  isFollowed,
   JOB_ORDERS,
   JOB_REASONS,
   JOB_STATUSES,
@@ -15,9 +16,11 @@ import {
   type JobRecord,
   type JobSpec,
   jobSpecSchema,
+  type Outputs,
 } from '../job.js';
 import type { Resources, Tenant } from '../records.js';
 import { type Database, transaction } from './database.js';
+import type { Keeping } from './file-store.js';
 import { checkFits, held } from './held.js';
 import { TENANT } from './tenant-store.js';
 
@@ -39,6 +42,8 @@ const ROW = z.object({
   oomKilled: orAbsent(flag),
   truncated: orAbsent(flag),
   error: orAbsent(z.string()),
+  outputs: orAbsent(z.number()),
+  outputsError: orAbsent(z.string()),
   boot: orAbsent(z.string()),
 });
 const OUTPUT = z.object({ lines: z.string() });
@@ -46,9 +51,6 @@ const OUTPUT = z.object({ lines: z.string() });
 const MAX_ENDED = 1000;
 /** Milliseconds that a run counts at least: starting a machine is work too. */
 const LEAST = 1000;
-/** A run that ended so may be followed by another. */
-const AGAIN = new Set<JobEnd['reason']>(['failed', 'timed-out', 'lost']);
-
 /** What selects rows of a list. */
 export interface JobPage {
   limit: number;
@@ -59,6 +61,17 @@ export interface JobPage {
 
 /** Which run of which job. */
 export type Run = Pick<JobRecord, 'id' | 'attempts'>;
+
+export interface NewJob {
+  id: string;
+  spec: JobSpec;
+  key?: string | undefined;
+  /**
+   * Keeps what the job reads, and returns its bytes. Called if the job is new, before it has a record.
+   * Its argument is the bytes that are left of the tenant's share.
+   */
+  keep?: ((left: number) => number) | undefined;
+}
 
 export interface JobStoreOptions {
   /** The number of records that are kept of a tenant's jobs that have ended. */
@@ -71,6 +84,8 @@ export class JobStore {
   readonly #database: Database;
   readonly #kept: number;
   readonly #clock: () => number;
+  /** The tenants of jobs, by ID, whose files may be too many since the last look. */
+  #touched = new Map<string, string>();
 
   constructor(database: Database, { kept = MAX_ENDED, clock = Date.now }: JobStoreOptions = {}) {
     this.#database = database;
@@ -82,13 +97,9 @@ export class JobStore {
    * Queues a job, unless the tenant's idempotency key has one already.
    * @param host what all jobs and sandboxes together may hold
    * @throws ServiceError `quota` if the tenant's queue is full, or its share or the host never holds
-   *   the job; `conflict` if the key belongs to another spec
+   *   the job; `conflict` if the key belongs to another spec; the error of `keep`
    */
-  add(
-    tenant: Tenant,
-    host: Resources,
-    { id, spec, key }: { id: string; spec: JobSpec; key?: string | undefined },
-  ): JobRecord {
+  add(tenant: Tenant, host: Resources, { id, spec, key, keep = () => 0 }: NewJob): JobRecord {
     const described = JSON.stringify(spec);
     return transaction(this.#database, () => {
       const [known] = key === undefined ? [] : this.#all('tenant = ? AND idempotencyKey = ?', tenant.name, key);
@@ -101,13 +112,14 @@ export class JobStore {
       if (count >= tenant.jobs) throw new ServiceError('quota', `the tenant's share is ${tenant.jobs} jobs`);
       if (count === 0) this.#join(tenant.name);
       const statement = `INSERT INTO jobs
-        (id, tenant, spec, status, priority, cpus, memory, created, deadline, idempotencyKey)
-        VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)`;
+        (id, tenant, spec, status, priority, cpus, memory, created, deadline, idempotencyKey, stored)
+        VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)`;
       const deadline = spec.deadline === undefined ? null : this.#time(spec.deadline);
       const { priority, cpus, memory } = spec;
+      const stored = keep(tenant.files - this.stored(tenant.name));
       this.#database
         .prepare(statement)
-        .run(id, tenant.name, described, priority, cpus, memory, this.#time(), deadline, key ?? null);
+        .run(id, tenant.name, described, priority, cpus, memory, this.#time(), deadline, key ?? null, stored);
       return this.find(tenant.name, id);
     });
   }
@@ -182,13 +194,13 @@ export class JobStore {
    * What was ordered counts more than how the program exited.
    * @returns false if that is known
    */
-  end({ id, attempts }: Run, end: JobEnd, output: JobOutput): boolean {
+  end({ id, attempts }: Run, end: JobEnd, output: JobOutput, outputs: Outputs = {}): boolean {
     return transaction(this.#database, () => {
       const [job] = this.#all("id = ? AND attempts = ? AND status IN ('starting', 'running')", id, attempts);
       if (job === undefined) return false;
       this.#charge(job);
       if (job.order !== undefined) return this.#finish(job, { reason: job.order }, output);
-      if (!AGAIN.has(end.reason) || job.attempts > job.spec.retries) return this.#finish(job, end, output);
+      if (!isFollowed(job, end)) return this.#finish(job, end, output, outputs);
       return this.#change("status = 'queued', placed = NULL, started = NULL, boot = NULL WHERE id = ?", id);
     });
   }
@@ -205,7 +217,16 @@ export class JobStore {
     });
   }
 
-  /** Does the same to jobs whose deadline has passed. */
+  /** Removes the record of a job that has ended. @throws ServiceError `not-found`, `conflict` */
+  remove(tenant: string, id: string): void {
+    transaction(this.#database, () => {
+      if (this.find(tenant, id).status !== 'ended') throw new ServiceError('conflict', 'the job has not ended');
+      this.#database.prepare('DELETE FROM jobs WHERE id = ?').run(id);
+      this.#touched.set(id, tenant);
+    });
+  }
+
+  /** Ends jobs whose deadline has passed, as `cancel` does. */
   expire(): void {
     const due = `deadline <= ? AND status <> 'ended' AND "order" IS NULL`;
     // Without a transaction, nothing is written if there is none.
@@ -220,16 +241,62 @@ export class JobStore {
     else this.#change(`"order" = ? WHERE id = ? AND status <> 'ended' AND "order" IS NULL`, order, job.id);
   }
 
-  #finish({ id, tenant }: JobRecord, end: JobEnd, { lines, truncated }: JobOutput): boolean {
+  #finish({ id, tenant }: JobRecord, end: JobEnd, { lines, truncated }: JobOutput, outputs: Outputs = {}): boolean {
     const { reason, exitCode = null, oomKilled, error = null } = end;
-    const set = `status = 'ended', ended = ?, reason = ?, exitCode = ?, oomKilled = ?, error = ?, truncated = ?
-      WHERE id = ?`;
-    this.#change(set, this.#time(), reason, exitCode, oomKilled ? 1 : null, error, truncated ? 1 : null, id);
+    const set = `status = 'ended', ended = ?, reason = ?, exitCode = ?, oomKilled = ?, error = ?, truncated = ?,
+      stored = coalesce(?, 0), outputs = ?, outputsError = ? WHERE id = ?`;
+    const { size = null, error: why = null } = outputs;
+    const flags = [oomKilled ? 1 : null, error, truncated ? 1 : null];
+    this.#change(set, this.#time(), reason, exitCode, ...flags, size, size, why, id);
     const statement = 'INSERT INTO outputs (job, lines) SELECT number, ? FROM jobs WHERE id = ?';
     this.#database.prepare(statement).run(lines, id);
     const old = "SELECT number FROM jobs WHERE tenant = ? AND status = 'ended' ORDER BY number DESC LIMIT -1 OFFSET ?";
-    this.#database.prepare(`DELETE FROM jobs WHERE number IN (${old})`).run(tenant, this.#kept);
+    const gone = this.#database.prepare(`DELETE FROM jobs WHERE number IN (${old}) RETURNING id`);
+    for (const row of [{ id }, ...gone.all(tenant, this.#kept)]) this.#touched.set(ID.parse(row).id, tenant);
+    this.#dropOutputs(tenant);
     return true;
+  }
+
+  /** The oldest outputs of a tenant whose files are too many are kept no longer. */
+  #dropOutputs(tenant: string): void {
+    let over = this.stored(tenant) - this.filesOf(tenant);
+    const where = "tenant = ? AND stored > 0 AND status = 'ended' ORDER BY number";
+    for (const { id, outputs = 0 } of over > 0 ? this.#all(where, tenant) : []) {
+      if (over <= 0) break;
+      over -= outputs;
+      this.#change(`stored = 0, outputs = NULL, outputsError = ? WHERE id = ?`, "the tenant's share is used up", id);
+      this.#touched.set(id, tenant);
+    }
+  }
+
+  /** Bytes that the tenant's files may have. */
+  filesOf(tenant: string): number {
+    const row = this.#database.prepare('SELECT files FROM tenants WHERE name = ?').get(tenant);
+    return row === undefined ? 0 : FILES.parse(row).files;
+  }
+
+  /** Bytes of the files of the tenant's jobs. */
+  stored(tenant: string): number {
+    const statement = 'SELECT total(stored) AS files FROM jobs WHERE tenant = ? AND stored > 0';
+    return FILES.parse(this.#database.prepare(statement).get(tenant)).files;
+  }
+
+  /** The files that jobs of a tenant have. */
+  *keepings(tenant: string): Generator<Keeping> {
+    for (const job of this.#all("tenant = ? AND (status <> 'ended' OR stored > 0 OR outputs IS NOT NULL)", tenant)) {
+      yield { id: job.id, isAlive: job.status !== 'ended', hasOutputs: job.outputs !== undefined };
+    }
+  }
+
+  /** What has become of the files of jobs that have ended since the last call. */
+  takeTouched(): (Keeping & { tenant: string })[] {
+    const touched = [...this.#touched];
+    this.#touched.clear();
+    return touched.map(([id, tenant]) => {
+      const [job] = this.#all('id = ?', id);
+      const isAlive = job !== undefined && job.status !== 'ended';
+      return { id, tenant, isAlive, hasOutputs: job?.outputs !== undefined };
+    });
   }
 
   /** Tenants with queued jobs. Who had the least is first; of equals, who waits longest. */
@@ -290,6 +357,8 @@ export class JobStore {
 
 const CHARGED = z.object({ charged: z.number() });
 const COUNT = z.object({ count: z.number() });
+const ID = z.object({ id: z.string() });
+const FILES = z.object({ files: z.number() });
 
 const fits = (wanted: Resources, most: Resources, taken: Resources): boolean =>
   taken.cpus + wanted.cpus <= most.cpus && taken.memory + wanted.memory <= most.memory;

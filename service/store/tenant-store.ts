@@ -7,7 +7,14 @@ import type { Tenant } from '../records.js';
 import { type Database, transaction } from './database.js';
 
 export const TENANT = z.object({
-  ...{ name: z.string(), sandboxes: z.number(), jobs: z.number(), cpus: z.number(), memory: z.number() },
+  ...{
+    name: z.string(),
+    sandboxes: z.number(),
+    jobs: z.number(),
+    cpus: z.number(),
+    memory: z.number(),
+    files: z.number(),
+  },
 });
 const KEYED = TENANT.extend({ hash: z.instanceof(Uint8Array) });
 const FORM = /^tsvm_([0-9a-f]{16})_([\w-]{43})$/;
@@ -24,13 +31,14 @@ export class TenantStore {
   }
 
   /** @throws ServiceError `bad-request`, `conflict` if the name is taken */
-  add({ name, sandboxes, jobs, cpus, memory }: Tenant): void {
+  add({ name, sandboxes, jobs, cpus, memory, files }: Tenant): void {
     if (!NAME.test(name)) {
       const given = JSON.stringify(name);
       throw new ServiceError('bad-request', `a tenant's name has 1 to 32 of a-z, 0-9 and -, not: ${given}`);
     }
-    const statement = 'INSERT OR IGNORE INTO tenants (name, sandboxes, jobs, cpus, memory) VALUES (?, ?, ?, ?, ?)';
-    const { changes } = this.#database.prepare(statement).run(name, sandboxes, jobs, cpus, memory);
+    const statement = `INSERT OR IGNORE INTO tenants (name, sandboxes, jobs, cpus, memory, files)
+      VALUES (?, ?, ?, ?, ?, ?)`;
+    const { changes } = this.#database.prepare(statement).run(name, sandboxes, jobs, cpus, memory, files);
     if (Number(changes) === 0) throw new ServiceError('conflict', `the tenant ${name} exists already`);
   }
 

@@ -24,6 +24,7 @@ interface Body {
   jobs: Body[];
   attempts: number;
   exitCode?: number;
+  leftError?: string;
 }
 
 /** A server, and what tenants do with it. */
@@ -99,8 +100,9 @@ class Served {
   }
 
   /** Runs `tsvm job` as a tenant. */
-  client(key: string, words: string[]) {
-    return run(this.#machine, [TSVM, 'job', ...words], { env: { TSVM_KEY: key, TSVM_SERVER: this.#url } });
+  client(key: string, words: string[], input?: string) {
+    const env = { TSVM_KEY: key, TSVM_SERVER: this.#url };
+    return run(this.#machine, [TSVM, 'job', ...words], { env, ...(input === undefined ? {} : { stdin: input }) });
   }
 
   fetch(key: string, path: string, request: RequestInit = {}): Promise<Response> {
@@ -375,6 +377,62 @@ describe('one server', () => {
     const of = (name: string) => lines.filter(({ stream }) => stream === name).map(({ log }) => log);
     expect([of('stdout'), of('stderr')]).toEqual([['begun\n', '1000\n', '/usr\n'], ['wörd\n']]);
     expect(served.left('acme').filter((name) => name.startsWith('job-'))).toEqual([]);
+  });
+
+  test('a job reads its input and files, and leaves files, whenever the server is killed', async () => {
+    const folder = mkdtempSync(join(served.data, 'in-'));
+    mkdirSync(join(folder, 'app'));
+    writeFileSync(join(folder, 'app/word'), 'file\n');
+    const archive = execFileSync('tar', ['-c', '-C', folder, 'app']);
+    // Later than its program has begun, so that a server is killed while it reads.
+    const script = 'cat; cat word; mkdir out; cp word out; echo made > out/new; sleep 1; exit 3';
+    const more = {
+      stdin: 'input\n',
+      files: { base64: archive.toString('base64') },
+      ...{ cwd: '/app', outputs: '/app/out' },
+    };
+    for (const delay of [undefined, 300, 2500]) {
+      const id = await served.submit(key, ['sh', '-c', script], more);
+      if (delay !== undefined) {
+        await sleep(delay);
+        await served.end('SIGKILL');
+        await served.start();
+      }
+      expect(await served.jobThatIs(key, id, 'ended')).toMatchObject({ reason: 'failed', exitCode: 3, attempts: 1 });
+      expect((await served.output(key, id)).map(({ log }) => log)).toEqual(['input\n', 'file\n']);
+      const to = mkdtempSync(join(served.data, 'out-'));
+      expect(await served.client(key, ['cp', id, to])).toMatchObject({ code: 0, stderr: '' });
+      expect([readFileSync(join(to, 'out/word'), 'utf8'), readFileSync(join(to, 'out/new'), 'utf8')]).toEqual([
+        'file\n',
+        'made\n',
+      ]);
+      expect(await served.client(otherKey, ['cp', id, to])).toMatchObject({ code: 125, stderr: 'tsvm: no such job\n' });
+      expect(await served.client(key, ['rm', id])).toMatchObject({ code: 0, stdout: `${id}\n` });
+      expect(list(`${served.data}/files/acme`)).toEqual([]);
+    }
+  });
+
+  test('an archive that is none, and outputs that there are not, are told', async () => {
+    const broken = await served.submit(key, ['true'], {
+      files: { base64: Buffer.alloc(2000, 'x').toString('base64') },
+    });
+    expect(await served.jobThatIs(key, broken, 'ended')).toMatchObject({ reason: 'not-started' });
+    const nowhere = await served.submit(key, ['true'], { files: { base64: '' }, filesPath: '/nothing' });
+    expect(await served.jobThatIs(key, nowhere, 'ended')).toMatchObject({
+      ...{ reason: 'not-started', error: expect.stringContaining('/nothing') },
+    });
+    const without = await served.submit(key, ['true'], { outputs: '/nothing' });
+    expect(await served.jobThatIs(key, without, 'ended')).toMatchObject({
+      reason: 'succeeded',
+      leftError: expect.stringContaining('/nothing'),
+    });
+  });
+
+  test('tsvm job run sends stdin and files', async () => {
+    const folder = mkdtempSync(join(served.data, 'sent-'));
+    writeFileSync(join(folder, 'word'), 'file\n');
+    const words = ['-m', '128m', '-i', '--file', `${folder}:/srv/in`, DEBIAN, 'sh', '-c', 'cat - /srv/in/word'];
+    expect(await served.client(key, ['run', ...words], 'input\n')).toMatchObject({ code: 0, stdout: 'input\nfile\n' });
   });
 
   test('one whose image or program there is not never starts', async () => {

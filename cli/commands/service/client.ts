@@ -15,7 +15,10 @@ export class ClientError extends Error {
 
 export interface Request {
   method?: string;
+  /** Sent as JSON. */
   body?: object;
+  /** Sent as it is. */
+  content?: AsyncIterable<Uint8Array>;
   headers?: Record<string, string>;
 }
 
@@ -40,7 +43,7 @@ export class ServiceClient {
   }
 
   /** @throws ClientError */
-  async open(path: string, { method = 'GET', body, headers = {} }: Request = {}): Promise<Response> {
+  async open(path: string, { method = 'GET', body, content, headers = {} }: Request = {}): Promise<Response> {
     let answer: Response;
     try {
       answer = await fetch(`${this.#server}${path}`, {
@@ -49,10 +52,14 @@ export class ServiceClient {
           ...{ Authorization: `Bearer ${this.#key}`, ...headers },
           ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
         },
-        body: body === undefined ? null : JSON.stringify(body),
+        body: body === undefined ? (content ?? null) : JSON.stringify(body),
+        ...(content === undefined ? {} : { duplex: 'half' }),
       });
     } catch (error) {
       const cause = error instanceof Error ? error.cause : undefined;
+      // A file of the user that cannot be read.
+      if (hasCode(error, 'no-such-file', 'tool')) throw error;
+      if (hasCode(cause, 'no-such-file', 'tool')) throw cause;
       const why = hasCode(cause, 'ECONNREFUSED') ? 'nothing listens there' : messageOf(cause ?? error);
       throw new ClientError(`cannot reach ${this.#server}: ${why}`);
     }

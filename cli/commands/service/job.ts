@@ -1,16 +1,19 @@
 // tsvm job: a client of a service's jobs.
 import { randomUUID } from 'node:crypto';
+import { posix } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { printableJson, printableLine } from '../../../printable/index.js';
+import { archiveFiles, copyArchive } from '../../../sandbox/internal.js';
 import { parseDuration } from '../../options/duration.js';
 import { parseEnv } from '../../options/environment.js';
 import { parseLabel } from '../../options/labels.js';
 import { parseCount, parseCpus, parseInteger } from '../../options/number.js';
 import { parseSize } from '../../options/size.js';
-import { FAILED } from '../../output/errors.js';
+import { FAILED, UsageError } from '../../output/errors.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { endWithReader } from '../../output/reader.js';
 import { type Context, collect, createCommand, defined } from '../command.js';
@@ -31,6 +34,7 @@ interface Job {
   reason?: string;
   exitCode?: number;
   error?: string;
+  outputs?: string;
 }
 
 interface RunOptions {
@@ -49,6 +53,9 @@ interface RunOptions {
   retries?: string;
   priority?: string;
   idempotencyKey?: string;
+  interactive?: boolean;
+  file?: string[];
+  outputs?: string;
 }
 
 const ADDRESS = `
@@ -71,6 +78,9 @@ export function run(context: Context): Command {
     .option('--network <MODE>', 'none, or public for the public Internet (default: none)')
     .option('-w, --workdir <PATH>', 'its working directory')
     .option('-u, --user <USER[:GROUP]>', 'its user')
+    .option('-i, --interactive', 'read stdin to its end, and give it to the program')
+    .option('--file <SOURCE:TARGET>', 'copy a file or folder to an absolute path in it before it starts', collect)
+    .option('--outputs <PATH>', 'a file or folder that is kept at its end, for tsvm job cp')
     .option('--timeout <DURATION>', 'how long one run may take (default: 1h)')
     .option('--deadline <DURATION>', 'when it must have ended, from now on (default: none)')
     .option('--retries <N>', 'how often it runs again if it failed, timed out or was lost (default: 0)')
@@ -80,7 +90,9 @@ export function run(context: Context): Command {
     .action(async (image: string, command: string[], options: RunOptions) => {
       const client = new ServiceClient(options);
       const headers = { 'Idempotency-Key': options.idempotencyKey ?? randomUUID() };
-      const { id } = await call(client, '', { method: 'POST', headers, body: bodyOf(image, command, options) });
+      const body = bodyOf(image, command, options);
+      const inputs = await upload(client, options);
+      const { id } = await call(client, '', { method: 'POST', headers, body: { ...body, ...inputs } });
       if (options.detach) {
         process.stdout.write(`${id}\n`);
         return;
@@ -90,15 +102,45 @@ export function run(context: Context): Command {
     });
 }
 
+/** Sends what the job reads. @throws UsageError, ClientError, SandboxError if a file cannot be read */
+async function upload(client: ServiceClient, { interactive, file = [] }: RunOptions): Promise<object> {
+  const sources = file.map(parseSource);
+  const send = async (content: AsyncIterable<Uint8Array>) => {
+    const headers = { 'Content-Type': 'application/octet-stream' };
+    const answer = await client.call('/v1/uploads', { method: 'POST', headers, content });
+    return { upload: (answer as { upload: string }).upload };
+  };
+  return defined({
+    files: sources.length === 0 ? undefined : await send(archiveFiles(sources)),
+    stdin: interactive ? await send(process.stdin) : undefined,
+  });
+}
+
+interface Source {
+  path: string;
+  /** Relative to the root of the container. */
+  name: string;
+}
+
+/** @throws UsageError */
+function parseSource(text: string): Source {
+  const [, path, to] = /^(.+):\/+(.+)$/s.exec(text) ?? [];
+  const name = posix.normalize(to ?? '').replace(/\/$/, '');
+  if (path === undefined || name === '.' || name.startsWith('..')) {
+    throw new UsageError(`invalid argument '${text}' for --file: expected SOURCE:/TARGET`);
+  }
+  return { path, name };
+}
+
 /** The job of the words of a command line. @throws UsageError */
 function bodyOf(image: string, command: string[], options: RunOptions): object {
   const { env, metadata, cpus, memory, disk, network, workdir: cwd, user } = options;
-  const { timeout, deadline, retries, priority } = options;
+  const { timeout, deadline, retries, priority, outputs } = options;
   const given = <T>(text: string | undefined, parse: (text: string, flag: string) => T, flag: string) =>
     text === undefined ? undefined : parse(text, flag);
   const variables = env?.map((text) => parseEnv(text, process.env)).filter(([, value]) => value !== null);
   return defined({
-    ...{ image, command, network, cwd, user },
+    ...{ image, command, network, cwd, user, outputs },
     env: variables && Object.fromEntries(variables),
     metadata: metadata && Object.fromEntries(metadata.map(parseLabel)),
     cpus: given(cpus, parseCpus, '--cpus'),
@@ -199,6 +241,43 @@ export function logs(context: Context): Command {
     .action(async (id: string, { follow = false, ...options }: { server: string; follow?: boolean }) => {
       if (follow) endWithReader();
       await printOutput(new ServiceClient(options), id, follow);
+    });
+}
+
+export function cp(context: Context): Command {
+  return createCommand('tsvm job cp', context)
+    .description('Copies what a job has left to the host: what --outputs of tsvm job run has named.')
+    .usage('[options] JOB HOSTPATH|-')
+    .argument('<JOB>', 'its ID')
+    .argument('<DESTINATION>', 'a path on the host, or - for a tar to stdout')
+    .addOption(SERVER())
+    .addHelpText(
+      'after',
+      `\nIf DESTINATION is an existing directory, it is copied into it, otherwise as it.\n${ADDRESS}`,
+    )
+    .action(async (id: string, destination: string, options: { server: string }) => {
+      const client = new ServiceClient(options);
+      const { outputs = '' } = await call(client, idPath(id));
+      const { body } = await client.open(`/v1/jobs${idPath(id)}/files`);
+      const archive = Readable.fromWeb(body as Parameters<typeof Readable.fromWeb>[0]);
+      if (destination === '-') await pipeline(archive, process.stdout, { end: false });
+      else await copyArchive(archive, outputs, destination);
+    });
+}
+
+export function rm(context: Context): Command {
+  return createCommand('tsvm job rm', context)
+    .description('Removes jobs that have ended, with their output and files.')
+    .usage('[options] JOB...')
+    .argument('<JOB...>', 'their IDs')
+    .addOption(SERVER())
+    .addHelpText('after', ADDRESS)
+    .action(async (ids: string[], options: { server: string }) => {
+      const client = new ServiceClient(options);
+      for (const id of ids) {
+        await client.open(`/v1/jobs${idPath(id)}`, { method: 'DELETE' });
+        process.stdout.write(`${id}\n`);
+      }
     });
 }
 

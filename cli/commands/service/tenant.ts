@@ -17,17 +17,21 @@ export function add(context: Context): Command {
     .option('--jobs <N>', 'the most jobs that have not ended, with those in the queue', '1000')
     .option('--cpus <N>', 'the most CPUs of its sandboxes and jobs together', '4')
     .option('-m, --memory <SIZE>', 'the most memory of its sandboxes and jobs together', '4g')
-    .action(async (name: string, options: Record<'data' | 'sandboxes' | 'jobs' | 'cpus' | 'memory', string>) => {
-      using tenants = await openTenants(options);
-      const key = tenants.add({
-        name,
-        sandboxes: parseCount(options.sandboxes, '--sandboxes'),
-        jobs: parseCount(options.jobs, '--jobs'),
-        cpus: parseCpus(options.cpus, '--cpus'),
-        memory: parseSize(options.memory, '--memory'),
-      });
-      process.stdout.write(`${key}\n`);
-    });
+    .option('--files <SIZE>', 'the most bytes of the files of its jobs: uploads, and what they read and leave', '4g')
+    .action(
+      async (name: string, options: Record<'data' | 'sandboxes' | 'jobs' | 'cpus' | 'memory' | 'files', string>) => {
+        using tenants = await openTenants(options);
+        const key = tenants.add({
+          name,
+          sandboxes: parseCount(options.sandboxes, '--sandboxes'),
+          jobs: parseCount(options.jobs, '--jobs'),
+          cpus: parseCpus(options.cpus, '--cpus'),
+          memory: parseSize(options.memory, '--memory'),
+          files: parseSize(options.files, '--files'),
+        });
+        process.stdout.write(`${key}\n`);
+      },
+    );
 }
 
 const COLUMNS: Columns<Row> = [
@@ -36,6 +40,7 @@ const COLUMNS: Columns<Row> = [
   ['JOBS', 'Jobs'],
   ['CPUS', 'CPUs'],
   ['MEMORY', 'Memory'],
+  ['FILES', 'Files'],
   ['HOME', 'Home'],
 ];
 
@@ -45,6 +50,7 @@ interface Row {
   Jobs: string;
   CPUs: string;
   Memory: string;
+  Files: string;
   Home: string;
 }
 
@@ -58,12 +64,13 @@ export function ls(context: Context): Command {
       const { homePath } = await loadService();
       using tenants = await openTenants(options);
       const rows = tenants.list().map(
-        ({ name, sandboxes, jobs, cpus, memory }): Row => ({
+        ({ name, sandboxes, jobs, cpus, memory, files }): Row => ({
           Name: name,
           Sandboxes: String(sandboxes),
           Jobs: String(jobs),
           CPUs: String(cpus),
           Memory: formatBytes(memory),
+          Files: formatBytes(files),
           Home: homePath(dataFolder(options), name),
         }),
       );

@@ -1,10 +1,12 @@
 // The API over HTTP, of a real server: who calls, what is asked, and the one shape of errors. No
 // sandbox starts here: a tenant has no share, or asks for what is refused.
-import { readFileSync, statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openApiDocument } from '../../../service/http/openapi.js';
@@ -51,6 +53,9 @@ describe('keys', () => {
     ['GET', '/v1/jobs/job-0'],
     ['POST', '/v1/jobs/job-0/cancel'],
     ['GET', '/v1/jobs/job-0/output'],
+    ['GET', '/v1/jobs/job-0/files'],
+    ['DELETE', '/v1/jobs/job-0'],
+    ['POST', '/v1/uploads'],
   ] as const;
   test.each(paths)('%s %s is for those with a key', async (method, path) => {
     const wrong = `${key.slice(0, 22)}${otherKey.slice(22)}`;
@@ -132,6 +137,12 @@ describe('requests', () => {
     ['too many retries', { image: 'a', retries: 11 }],
     ['half a retry', { image: 'a', retries: 0.5 }],
     ['no end', { image: 'a', timeout: 2 ** 31 }],
+    ['input that is no base64', { image: 'a', stdin: { base64: '%' } }],
+    ['files that are a text', { image: 'a', files: 'text' }],
+    ['an upload that has a path', { image: 'a', stdin: { upload: '../../service.db' } }],
+    ['outputs that are all', { image: 'a', outputs: '/' }],
+    ['outputs above', { image: 'a', outputs: '/a/../..' }],
+    ['a folder without a root', { image: 'a', filesPath: 'work' }],
     ['a deadline in the past', { image: 'a', deadline: -1 }],
     ['a folder of the host', { image: 'oci:/etc' }],
   ])('a job of %s is refused', async (_name, body) => {
@@ -189,9 +200,41 @@ describe('requests', () => {
     ['POST', '/v1/jobs/job-0000000000000000/cancel'],
     ['GET', '/v1/jobs/job-0000000000000000/output'],
     ['GET', '/v1/jobs/job-0000000000000000/output?follow=true'],
+    ['GET', '/v1/jobs/job-0000000000000000/files'],
     ['DELETE', '/v1/jobs/job-0000000000000000'],
+    ['GET', '/v1/uploads'],
   ])('%s %s is not there', async (method, path) => {
     expectProblem(await call(method, path), 'not-found');
+  });
+
+  test('an upload is kept once, and counts in the share', async () => {
+    const most = service.tenant('uploads', { jobs: 1, files: 100 });
+    const upload = async (body: string) => {
+      const headers = { 'Content-Type': 'application/octet-stream' };
+      return await send(`${url}/v1/uploads`, { method: 'POST', key: most, body, headers });
+    };
+    const name = `sha256:${createHash('sha256').update('x'.repeat(60)).digest('hex')}`;
+    for (let again = 0; again < 2; again++) {
+      expect(await upload('x'.repeat(60 - 20 * again))).toMatchObject({ status: 201 });
+    }
+    expectProblem(await upload('y'), 'quota');
+    const body = { image: 'debian:12', cpus: 8, stdin: { upload: name }, files: { base64: '' } };
+    const submit = (more: object) => send(`${url}/v1/jobs`, { method: 'POST', key: most, body: { ...body, ...more } });
+    expectProblem(await submit({ stdin: { upload: name.replace(/.$/, 'g') } }), 'bad-request');
+    expectProblem(await submit({ stdin: { upload: `sha256:${'0'.repeat(64)}` } }), 'bad-request');
+    expectProblem(await submit({ stdin: 'z'.repeat(1) }), 'quota');
+    // Of what was refused, nothing is left.
+    expect(readdirSync(join(service.folder, 'files/uploads'))).toEqual(['uploads']);
+    const { body: job } = await submit({ image: 'nothing' });
+    expect(job).toMatchObject({ stdin: name });
+    const { id } = job as { id: string };
+    const look = async () => (await send(`${url}/v1/jobs/${id}`, { key: most })).body as { status: string };
+    while ((await look()).status !== 'ended') await sleep(50);
+    expect(await look()).toMatchObject({ reason: 'not-started' });
+    expectProblem(await send(`${url}/v1/jobs/${id}/files`, { key: most }), 'no-file');
+    expect((await send(`${url}/v1/jobs/${id}`, { method: 'DELETE', key: most })).status).toBe(204);
+    expectProblem(await send(`${url}/v1/jobs/${id}`, { key: most }), 'not-found');
+    expect(readdirSync(join(service.folder, 'files/uploads'))).toEqual(['uploads']);
   });
 
   test('a key of idempotency has a length', async () => {
@@ -308,7 +351,7 @@ describe('the document', () => {
 
   // Each takes milliseconds, or a tenth of a second on a host that other tests keep busy.
   test('each request gets an answer that its operation names', { timeout: 600_000 }, async () => {
-    expect(operations.length).toBe(12);
+    expect(operations.length).toBe(15);
     await fc.assert(
       fc.asyncProperty(asked, async ({ method, path, responses, id, query, body }) => {
         const where = path.replace('{id}', encodeURIComponent(id) || 'x');

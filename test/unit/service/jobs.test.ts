@@ -1,20 +1,22 @@
 // The queue of jobs, in a real database. Programs are simulated by a host that outlives the server,
 // so that a server may be killed between any two steps: no job is lost, none runs twice at once, or
 // again once its end is known, shares hold, and tenants get equal parts.
-import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Writable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import { DatabaseSync } from '@photostructure/sqlite';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ServiceError } from '../../../service/errors.js';
-import { type JobEnd, type JobOutput, type JobRecord, jobSpecSchema } from '../../../service/job.js';
+import { type JobEnd, type JobOutput, type JobRecord, jobRequestSchema, jobSpecSchema } from '../../../service/job.js';
 import { Jobs } from '../../../service/jobs/jobs.js';
 import type { Life, Machines } from '../../../service/jobs/machines.js';
 import type { Resources, Tenant } from '../../../service/records.js';
 import { specSchema } from '../../../service/records.js';
 import { type Database, openDatabase } from '../../../service/store/database.js';
+import { FileStore } from '../../../service/store/file-store.js';
 import { JobStore } from '../../../service/store/job-store.js';
 import { SandboxStore } from '../../../service/store/sandbox-store.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
@@ -22,7 +24,7 @@ import { fuzzing } from '../../fixtures/fuzz.js';
 
 const GIB = 2 ** 30;
 const share = (name: string, more: Partial<Tenant> = {}): Tenant => ({
-  ...{ name, sandboxes: 100, jobs: 1000, cpus: 4, memory: 64 * GIB },
+  ...{ name, sandboxes: 100, jobs: 1000, cpus: 4, memory: 64 * GIB, files: GIB },
   ...more,
 });
 const ACME = share('acme');
@@ -53,6 +55,9 @@ afterEach(() => {
 });
 
 const specOf = (spec: object = {}) => jobSpecSchema.parse({ image: 'debian:12', ...spec });
+/** Each reads something, and leaves something. */
+const requestOf = (spec: object) =>
+  jobRequestSchema.parse({ image: 'debian:12', stdin: 'input', outputs: '/out', ...spec });
 const add = (tenant: Tenant, id: string, spec: object = {}, key?: string) =>
   jobs.add(tenant, HOST, { id, spec: specOf(spec), key });
 const place = (host = HOST) => jobs.place(host, 'boot');
@@ -407,6 +412,12 @@ class Connection implements Machines {
 
   async *follow(): AsyncIterable<string> {}
 
+  async collect(job: JobRecord, output: Writable): Promise<void> {
+    await this.#step();
+    output.write(`left by ${this.#host.name(job)}`);
+    await this.#step();
+  }
+
   async remove(job: JobRecord): Promise<void> {
     await this.#step();
     this.#host.remove(this.#host.name(job));
@@ -464,7 +475,10 @@ describe('a server that may be killed at any moment', () => {
       await begin(host, jobs.place(HOST, host.boot)!);
     }
     if (isHostDown) host.goDown();
-    const next = new Jobs(jobs, new Connection(host), { host: HOST, onFault: expect.unreachable });
+    const next = new Jobs(jobs, new FileStore(folder), new Connection(host), {
+      host: HOST,
+      onFault: expect.unreachable,
+    });
     next.recover();
     for (let step = 0; step < 50; step++) await setImmediate();
     const found = ['a', 'b'].map((id) => jobs.find('acme', id));
@@ -511,7 +525,7 @@ describe('a server that may be killed at any moment', () => {
         const host = new SimulatedHost();
         const faults: string[] = [];
         const told = new Map<string, { tenant: Tenant; key?: string | undefined }>();
-        let server: { database: Database; store: JobStore; jobs: Jobs; connection: Connection };
+        let server: { database: Database; store: JobStore; jobs: Jobs; connection: Connection; files: FileStore };
 
         const start = (from: string) => {
           const opened = openDatabase(from);
@@ -520,8 +534,10 @@ describe('a server that may be killed at any moment', () => {
           if (tenants.list().length === 0) for (const tenant of [ACME, OTHER]) tenants.add(tenant);
           const store = new JobStore(opened);
           const connection = new Connection(host);
-          const made = new Jobs(store, connection, { host: HOST, onFault: (message) => faults.push(message) });
-          server = { database: opened, store, jobs: made, connection };
+          const files = new FileStore(from);
+          for (const { name } of [ACME, OTHER]) files.sweep(name, store.keepings(name));
+          const made = new Jobs(store, files, connection, { host: HOST, onFault: (message) => faults.push(message) });
+          server = { database: opened, store, jobs: made, connection, files };
           connection.removeLeft(store.placed());
           made.recover();
         };
@@ -529,6 +545,8 @@ describe('a server that may be killed at any moment', () => {
         const kill = (isHost: boolean) => {
           const next = mkdtempSync(join(folder, 'data-'));
           for (const name of ['service.db', 'service.db-wal']) copyFileSync(join(current, name), join(next, name));
+          if (existsSync(join(current, 'files')))
+            cpSync(join(current, 'files'), join(next, 'files'), { recursive: true });
           server.jobs.close();
           server.database.close();
           server.connection.isAlive = false;
@@ -542,7 +560,11 @@ describe('a server that may be killed at any moment', () => {
             expect(own.reduce((sum, { spec }) => sum + spec.cpus, 0)).toBeLessThanOrEqual(tenant.cpus);
           }
           expect(server.store.placed().reduce((sum, { spec }) => sum + spec.cpus, 0)).toBeLessThanOrEqual(HOST.cpus);
-          for (const [id, { tenant }] of told) expect(server.jobs.find(tenant, id).id).toBe(id);
+          for (const [id, { tenant }] of told) {
+            const { status } = server.jobs.find(tenant, id);
+            const isRead = existsSync(server.files.path(tenant.name, id, 'stdin'));
+            expect(isRead || status === 'ended').toBe(true);
+          }
           expect(host.mostAtOnce).toBeLessThanOrEqual(1);
         };
 
@@ -552,7 +574,7 @@ describe('a server that may be killed at any moment', () => {
           if (act.do === 'submit') {
             const { tenant, key, image, cpus, retries } = act;
             try {
-              const { id } = server!.jobs.submit(tenant, specOf({ image, cpus, retries }), key);
+              const { id } = server!.jobs.submit(tenant, requestOf({ image, cpus, retries }), key);
               told.set(id, { tenant, key });
             } catch (error) {
               expect(error).toMatchObject({ code: 'conflict' });
@@ -583,7 +605,11 @@ describe('a server that may be killed at any moment', () => {
           expect(runs.every(([, count]) => count === 1)).toBe(true);
           expect(runs.length).toBeLessThanOrEqual(job.attempts);
           expect(job.attempts).toBeLessThanOrEqual(job.spec.retries + 1);
+          const left = server!.files.path(tenant.name, id, 'outputs');
+          expect(existsSync(server!.files.path(tenant.name, id, 'stdin'))).toBe(false);
+          expect(existsSync(left)).toBe(job.outputs !== undefined);
           if (job.reason === 'succeeded' || job.reason === 'failed') {
+            expect(readFileSync(left, 'utf8')).toBe(`left by ${id}-${job.attempts}`);
             expect(runs.map(([name]) => name)).toContain(`${id}-${job.attempts}`);
             expect(server!.store.output(id)).toBe(`${id}-${job.attempts}\n`);
           }
@@ -627,7 +653,7 @@ test('a database of the version before becomes one of this, with all that is in 
   openDatabase(old).close();
   const opened = openDatabase(old);
   const [tenant] = new TenantStore(opened).list();
-  expect(tenant).toEqual({ name: 'acme', sandboxes: 3, jobs: 1000, cpus: 4, memory: 1e9 });
+  expect(tenant).toEqual({ name: 'acme', sandboxes: 3, jobs: 1000, cpus: 4, memory: 1e9, files: 4 * GIB });
   expect(new SandboxStore(opened).alive().map(({ id }) => id)).toEqual(['s']);
   const store = new JobStore(opened);
   store.add(tenant!, HOST, { id: 'large', spec: specOf({ cpus: 3 }) });

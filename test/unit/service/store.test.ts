@@ -13,7 +13,7 @@ import { SandboxStore } from '../../../service/store/sandbox-store.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
 
 const GIB = 2 ** 30;
-const ACME: Tenant = { name: 'acme', sandboxes: 3, jobs: 3, cpus: 4, memory: 4 * GIB };
+const ACME: Tenant = { name: 'acme', sandboxes: 3, jobs: 3, cpus: 4, memory: 4 * GIB, files: GIB };
 const OTHER: Tenant = { ...ACME, name: 'other' };
 const HOST = { cpus: 6, memory: 16 * GIB };
 const SPEC = specSchema.parse({ image: 'debian:12' });
@@ -183,7 +183,7 @@ describe('the folder', () => {
       import(${JSON.stringify(builtFile('service.js'))}).then(({ Tenants }) => {
         const tenants = new Tenants(${JSON.stringify(folder)});
         for (let n = 0; ; n++) {
-          tenants.add({ name: 't' + n, sandboxes: 1, jobs: 1, cpus: 1, memory: 1 });
+          tenants.add({ name: 't' + n, sandboxes: 1, jobs: 1, cpus: 1, memory: 1, files: 1 });
           require('node:fs').writeSync(1, n + '\\n');
         }
       });`;
