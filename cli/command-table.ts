@@ -154,6 +154,10 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'add a tenant of a service',
     load: async () => ({ command: (await import('./commands/service/tenant.js')).add }),
   },
+  'tenant set': {
+    summary: 'change the share of a tenant',
+    load: async () => ({ command: (await import('./commands/service/tenant.js')).set }),
+  },
   'tenant ls': {
     summary: 'list the tenants of a service',
     load: async () => ({ command: (await import('./commands/service/tenant.js')).ls }),
@@ -250,7 +254,7 @@ const GROUPS: Record<string, CommandGroup> = {
   },
   tenant: {
     summary: 'manage the tenants of a service',
-    commands: inGroup('tenant', 'add', 'ls', 'key', 'rm'),
+    commands: inGroup('tenant', 'add', 'set', 'ls', 'key', 'rm'),
   },
   kernel: {
     summary: 'build, fetch, find and remove kernels',

@@ -104,6 +104,11 @@ export class Tenants implements Disposable {
     return this.#store.addKey(tenant.name);
   }
 
+  /** Changes the tenant's share, from the next request on. @throws ServiceError `not-found` */
+  set(name: string, change: Partial<Omit<Tenant, 'name'>>): void {
+    this.#store.set(name, change);
+  }
+
   list(): Tenant[] {
     return this.#store.list();
   }

@@ -42,6 +42,17 @@ export class TenantStore {
     if (Number(changes) === 0) throw new ServiceError('conflict', `the tenant ${name} exists already`);
   }
 
+  /** Changes the tenant's share, from the next request on. @throws ServiceError `not-found` */
+  set(name: string, change: Partial<Omit<Tenant, 'name'>>): void {
+    transaction(this.#database, () => {
+      this.#check(name);
+      const [known] = this.list().filter((tenant) => tenant.name === name);
+      const { sandboxes, jobs, cpus, memory, files } = TENANT.parse({ ...known, ...change });
+      const statement = 'UPDATE tenants SET sandboxes = ?, jobs = ?, cpus = ?, memory = ?, files = ? WHERE name = ?';
+      this.#database.prepare(statement).run(sandboxes, jobs, cpus, memory, files, name);
+    });
+  }
+
   /** All tenants, by name. */
   list(): Tenant[] {
     const rows = this.#database.prepare('SELECT * FROM tenants ORDER BY name').all();

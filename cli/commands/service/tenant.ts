@@ -2,9 +2,10 @@
 import type { Command } from 'commander';
 import { parseCount, parseCpus } from '../../options/number.js';
 import { parseSize } from '../../options/size.js';
+import { UsageError } from '../../output/errors.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatBytes } from '../../output/table.js';
-import { type Context, createCommand } from '../command.js';
+import { type Context, createCommand, defined } from '../command.js';
 import { DATA, dataFolder, loadService } from './load.js';
 
 export function add(context: Context): Command {
@@ -33,6 +34,8 @@ export function add(context: Context): Command {
       },
     );
 }
+
+type Part = 'sandboxes' | 'jobs' | 'cpus' | 'memory' | 'files';
 
 const COLUMNS: Columns<Row> = [
   ['NAME', 'Name'],
@@ -76,6 +79,34 @@ export function ls(context: Context): Command {
       );
       if (context.options.quiet) process.stdout.write(rows.map(({ Name }) => `${Name}\n`).join(''));
       else process.stdout.write(formatList(rows, COLUMNS, format));
+    });
+}
+
+export function set(context: Context): Command {
+  return createCommand('tsvm tenant set', context)
+    .description('Changes the share of a tenant. What it holds already stays.')
+    .usage('[options] --data FOLDER NAME')
+    .argument('<NAME>', 'of a tenant')
+    .requiredOption(...DATA)
+    .option('--sandboxes <N>', 'the most sandboxes')
+    .option('--jobs <N>', 'the most jobs that have not ended, with those in the queue')
+    .option('--cpus <N>', 'the most CPUs of its sandboxes and jobs together')
+    .option('-m, --memory <SIZE>', 'the most memory of its sandboxes and jobs together')
+    .option('--files <SIZE>', 'the most bytes of the files of its jobs')
+    .action(async (name: string, { data, ...options }: { data: string } & Partial<Record<Part, string>>) => {
+      const given = <T>(text: string | undefined, parse: (text: string, flag: string) => T, flag: string) =>
+        text === undefined ? undefined : parse(text, flag);
+      const change = defined({
+        sandboxes: given(options.sandboxes, parseCount, '--sandboxes'),
+        jobs: given(options.jobs, parseCount, '--jobs'),
+        cpus: given(options.cpus, parseCpus, '--cpus'),
+        memory: given(options.memory, parseSize, '--memory'),
+        files: given(options.files, parseSize, '--files'),
+      });
+      if (Object.keys(change).length === 0) throw new UsageError('nothing to change: give one option or more');
+      using tenants = await openTenants({ data });
+      tenants.set(name, change);
+      process.stdout.write(`${name}\n`);
     });
 }
 

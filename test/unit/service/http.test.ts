@@ -207,6 +207,17 @@ describe('requests', () => {
     expectProblem(await call(method, path), 'not-found');
   });
 
+  test('a share that is changed while the server runs counts at once', async () => {
+    const changed = service.tenant('changed', { jobs: 0 });
+    const submit = () => send(`${url}/v1/jobs`, { method: 'POST', key: changed, body: { image: 'nothing' } });
+    expectProblem(await submit(), 'quota');
+    service.set('changed', { jobs: 1 });
+    expect((await submit()).status).toBe(201);
+    service.set('changed', { cpus: 0.5 });
+    expectProblem(await submit(), 'quota');
+    expect(() => service.set('nobody', { jobs: 1 })).toThrow(expect.objectContaining({ code: 'not-found' }));
+  });
+
   test('an upload is kept once, and counts in the share', async () => {
     const most = service.tenant('uploads', { jobs: 1, files: 100 });
     const upload = async (body: string) => {
