@@ -44,12 +44,14 @@ export interface BuildOptions {
   /** Seconds since 1970, of all that the build makes. Default: the time now. */
   epoch?: number | undefined;
   onEvent?: OnEvent;
+  /** Aborted, the build ends: its machines are stopped, and it leaves no image. */
+  signal?: AbortSignal;
 }
 
 /**
  * Builds an image.
  * @returns its ID, `sha256:<hex>`
- * @throws BuildError, ImageError, SandboxError, MachineError
+ * @throws BuildError, ImageError, SandboxError, MachineError; the reason of the signal
  */
 export async function build(options: BuildOptions): Promise<string> {
   const { home, names = [], buildArgs = {}, labels = {}, secrets = new Map(), machine = {} } = options;
@@ -63,6 +65,7 @@ export async function build(options: BuildOptions): Promise<string> {
   await using cache = await store.begin();
   using contexts = new Contexts(options);
   const failure = new AbortController();
+  using _ending = following(options.signal, (reason) => failure.abort(reason));
   const stages = new Map<number, Promise<StageState>>();
   const work: BuildWork = {
     ...{ home, store, cache, plan, steps, clock, buildArgs, secrets, machine },
@@ -89,10 +92,19 @@ export async function build(options: BuildOptions): Promise<string> {
     await Promise.allSettled(stages.values());
     throw failure.signal.reason ?? error;
   });
+  failure.signal.throwIfAborted();
   for (const [name, value] of Object.entries(labels)) result.settings.setLabel(name, value);
   return steps.during('exporting to image', () =>
     store.compose({ config: result.config(clock.created) as Json, layers: result.layers, names }),
   );
+}
+
+/** Calls `act` once a signal is aborted, until it is disposed of. */
+function following(signal: AbortSignal | undefined, act: (reason: unknown) => void): Disposable {
+  const onAbort = () => act(signal?.reason);
+  if (signal?.aborted) onAbort();
+  signal?.addEventListener('abort', onAbort);
+  return { [Symbol.dispose]: () => signal?.removeEventListener('abort', onAbort) };
 }
 
 /** The context of a build, opened once. */

@@ -373,18 +373,25 @@ export class StageBuilder {
         return found;
       }
       const { created } = clock;
-      return { layer: await kept(make(step), (tar) => cache.add(key, tar, created)), created };
+      return { layer: await kept(make(step), signal, (tar) => cache.add(key, tar, created)), created };
     });
     this.#state.addLayer(layer, created, by);
   }
 }
 
 /** Keeps what a step makes. A failure of the step is its own, whatever the store makes of it. */
-async function kept<T>(made: AsyncIterable<Buffer>, keep: (tar: AsyncIterable<Buffer>) => Promise<T>): Promise<T> {
+async function kept<T>(
+  made: AsyncIterable<Buffer>,
+  signal: AbortSignal,
+  keep: (tar: AsyncIterable<Buffer>) => Promise<T>,
+): Promise<T> {
   let failure: { error: unknown } | undefined;
   const tar = (async function* () {
     try {
-      yield* made;
+      for await (const chunk of made) {
+        signal.throwIfAborted();
+        yield chunk;
+      }
     } catch (error) {
       failure = { error };
       throw error;

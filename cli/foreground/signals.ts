@@ -65,6 +65,23 @@ export function forwardSignals(run: Foreground): Disposable {
 }
 
 /**
+ * Until disposed, the first signal that would end this process aborts an operation instead. The
+ * second one ends it.
+ */
+export function abortOnSignal(): Disposable & { signal: AbortSignal } {
+  const controller = new AbortController();
+  const stop = () => {
+    for (const name of ENDING) process.off(name, abort);
+  };
+  const abort = (name: NodeJS.Signals) => {
+    stop();
+    controller.abort(new SignalError(constants.signals[name], `ended by ${name}`));
+  };
+  for (const name of ENDING) process.on(name, abort);
+  return { signal: controller.signal, [Symbol.dispose]: stop };
+}
+
+/**
  * Until disposed, lets signals end this process only between two turns of the event loop, so that a
  * container which one turn creates and takes charge of is never left half made.
  */

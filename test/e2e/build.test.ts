@@ -102,6 +102,17 @@ test('a command that fails ends the build with its output, its lines and exit co
   expect(await tsvm('images', '-aq')).toEqual(before);
 });
 
+test('SIGINT ends a build with its machines, and leaves no image and no container', async () => {
+  const before = await tsvm('images', '-aq');
+  writeFileSync(join(context, 'Dockerfile'), `FROM ${DEBIAN}\nRUN echo begun; sleep 1000`);
+  const running = uml.spawn([TSVM, 'build', '-t', `${NAME}-ended`, context], { env: { TSVM_HOME: home } });
+  for await (const chunk of running.stderr) if (/^#2 \d+\.\d+ begun$/m.test(String(chunk))) break;
+  running.kill('SIGINT');
+  expect(await running.exit).toBe(130);
+  expect(await tsvm('images', '-aq')).toEqual(before);
+  expect(await tsvm('ps', '-aq')).toMatchObject({ stdout: '' });
+});
+
 test('what a RUN leaves running is ended, though it never stops to write', async () => {
   const { code } = await build(`FROM ${DEBIAN}
 RUN (while :; do echo tick; sleep 0.02; done) & sleep 0.1; echo done > /done`);

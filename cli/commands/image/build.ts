@@ -6,6 +6,7 @@ import { type BuildError, excerpt } from '../../../build/index.js';
 import { hasCode } from '../../../errors/index.js';
 import { Home } from '../../../sandbox/internal.js';
 import { readUserFile } from '../../../user-files/index.js';
+import { abortOnSignal } from '../../foreground/signals.js';
 import { parseCpus } from '../../options/number.js';
 import { parseSecrets } from '../../options/secret.js';
 import { parseSize } from '../../options/size.js';
@@ -86,6 +87,7 @@ async function run(folder: string, options: Options, context: Context): Promise<
     memory: options.memory === undefined ? undefined : parseSize(options.memory, '--memory'),
     cpus: options.cpus === undefined ? undefined : parseCpus(options.cpus, '--cpus'),
   });
+  using ending = abortOnSignal();
   try {
     const id = await build({
       home: new Home(),
@@ -100,6 +102,7 @@ async function run(folder: string, options: Options, context: Context): Promise<
       pull: options.pull ? 'always' : 'missing',
       machine,
       onEvent,
+      signal: ending.signal,
       ...defined({ target: options.target, network: options.network, epoch: sourceDateEpoch() }),
     });
     if (iidfile !== undefined) writeFileSync(iidfile, id);

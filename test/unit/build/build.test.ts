@@ -376,6 +376,35 @@ describe('the cache', () => {
   });
 });
 
+describe('a build that is aborted', () => {
+  const DOCKERFILE = 'FROM scratch\nCOPY a /a\nCOPY b /b';
+
+  test.each(['before it begins', 'between its steps', 'in a step', 'before its image is made'])(
+    '%s',
+    async (moment) => {
+      shop.write({ a: 'A', b: 'B'.repeat(8 << 20) });
+      const controller = new AbortController();
+      const reason = new Error('enough');
+      if (moment === 'before it begins') controller.abort(reason);
+      const ended = shop.build(DOCKERFILE, {
+        signal: controller.signal,
+        onEvent(event) {
+          const is = (what: string, step: number) => event.is === what && 'step' in event && event.step === step;
+          if (moment === 'between its steps' && is('done', 1)) controller.abort(reason);
+          if (moment === 'in a step' && is('begun', 2)) setImmediate(() => controller.abort(reason));
+          if (moment === 'before its image is made' && is('done', 2)) controller.abort(reason);
+        },
+      });
+      await expect(ended).rejects.toBe(reason);
+      const store = join(shop.home.path, 'store-2');
+      expect(readdirSync(join(store, 'tmp'))).toEqual([]);
+      expect(await shop.home.images.list()).toEqual([]);
+      const { files } = await shop.build(DOCKERFILE);
+      expect(await files()).toHaveLength(2);
+    },
+  );
+});
+
 test('SOURCE_DATE_EPOCH makes two builds the same', async () => {
   shop.write({ a: 'A' });
   utimesSync(join(shop.context, 'a'), 1, 1);
