@@ -166,11 +166,16 @@ export function translateProcess(process: OciProcess): Omit<ProcessSpec, 'id'> {
       permitted: known(capabilities?.permitted),
       effective: known(capabilities?.effective),
       inheritable: known(capabilities?.inheritable),
-      ambient: known(capabilities?.ambient),
+      ambient: known(capabilities?.ambient).filter((name) => canBeAmbient(name, capabilities)),
     },
     noNewPrivileges: noNewPrivileges ?? false,
     rlimits: (rlimits ?? []).map(rlimit),
   };
+}
+
+/** What the kernel cannot grant is left out, as the specification asks: buildah gives no inheritable set. */
+function canBeAmbient(name: Capability, capabilities: OciProcess['capabilities']): boolean {
+  return [capabilities?.permitted, capabilities?.inheritable].every((set) => set?.includes(`CAP_${name}`));
 }
 
 /** A capability that the guest's kernel does not know grants nothing. */

@@ -50,10 +50,18 @@ describe('a configuration', () => {
     expect(process).toMatchObject({
       ...{ exact: true, user: '7:8', groups: ['9', '4294967294'], umask: 0o77, env: ['A=1'], stdin: true },
       capabilities: ['KILL'],
-      capabilitySets: { permitted: [], effective: [], inheritable: [], ambient: ['CHOWN'] },
+      capabilitySets: { permitted: [], effective: [], inheritable: [], ambient: [] },
       rlimits: [{ name: 'nofile', soft: 5, hard: 'unlimited' }],
       noNewPrivileges: true,
     });
+  });
+
+  test('has the ambient capabilities that the kernel can grant', () => {
+    const set = ['CAP_CHOWN', 'CAP_KILL'];
+    const ambient = [...set, 'CAP_FOWNER'];
+    const given = (more: object) => translated({}, { capabilities: { bounding: set, ambient, ...more } }).process;
+    expect(given({ permitted: set }).capabilitySets).toMatchObject({ ambient: [] });
+    expect(given({ permitted: set, inheritable: ['CAP_KILL'] }).capabilitySets).toMatchObject({ ambient: ['KILL'] });
   });
 
   test('has its mounts: shares, tmpfs, and those that each container has', () => {
