@@ -15,7 +15,7 @@ test('the gauge is told its channel, its command and the folder by variables of 
   );
   const words = { kernel: 'debian', channel: 'vsock:1', hasFolder: false, end: 'off' } as const;
   expect(kernelWords({ ...words, command: IDLE })).toMatch(
-    / rdinit=\/boot\/gauge GAUGE_END=off GAUGE_CHANNEL=vsock:1 \S+$/,
+    / rdinit=\/boot\/gauge no_timer_check GAUGE_END=off GAUGE_CHANNEL=vsock:1 \S+$/,
   );
   const emulated = { ...words, kernel: 'guest', command: IDLE, tscKhz: 2500000 } as const;
   expect(kernelWords(emulated)).toContain(' tsc=reliable no_timer_check tsc_early_khz=2500000 ');
