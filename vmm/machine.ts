@@ -441,7 +441,8 @@ export const MAX_PER_PLACE = 2;
  * - `resume`: let a machine run on that was saved. Not answered.
  * - `companion-ended`: the companion has ended. All that it wrote is in its pipes. Not answered.
  * - `connected`: the answers to `connect`. Carries a socket for each that has one. Not answered.
- * - `arrived`: the answer to `arrivals`. Carries a socket for each datagram that has one.
+ * - `arrived`: the answer to `arrivals`. Carries a socket for each datagram that has one. `hasMore`: the
+ *   owner has received others, so that the published socket does not tell of them.
  * - `shutdown`: stop the vCPUs at once; the guest has synced its disks before. Answered by
  *   `stopped`.
  */
@@ -456,7 +457,7 @@ export type MachineRequest =
   | { type: 'resume' }
   | { type: 'companion-ended'; end: CompanionEnd }
   | { type: 'connected'; answers: ConnectAnswer[] }
-  | { type: 'arrived'; published: number; arrivals: Arrival[] }
+  | { type: 'arrived'; published: number; arrivals: Arrival[]; hasMore: boolean }
   | { type: 'shutdown' };
 
 /**

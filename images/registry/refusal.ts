@@ -16,28 +16,35 @@ const MAX_ERROR_BYTES = 64 << 10;
  *   is no description
  */
 export async function describeRefusal(answer: Answer): Promise<string> {
-  if (answer.isElsewhere === true) {
-    discard(answer);
-    return '';
-  }
-  let text: string;
-  try {
-    text = (await readBody(answer, MAX_ERROR_BYTES, 'an error')).toString('utf8');
-  } catch {
-    return '';
-  }
-  const said = parseRefusal(text);
-  return said === '' ? '' : `: ${said}`;
+  return (await readRefusal(answer)).suffix;
 }
 
-/** The first error in the body of a registry or token server, on one line; '' if there is none. */
-export function parseRefusal(text: string): string {
+async function readRefusal(answer: Answer): Promise<{ code: string; suffix: string }> {
+  if (answer.isElsewhere === true) {
+    discard(answer);
+    return { code: '', suffix: '' };
+  }
+  try {
+    const text = (await readBody(answer, MAX_ERROR_BYTES, 'an error')).toString('utf8');
+    const { code, said } = parseRefusal(text);
+    return { code, suffix: said === '' ? '' : `: ${said}` };
+  } catch {
+    return { code: '', suffix: '' };
+  }
+}
+
+/**
+ * The first error in the body of a registry or token server: its code, and what it says on one line;
+ * '' if there is none.
+ */
+export function parseRefusal(text: string): { code: string; said: string } {
   try {
     const json = JSON.parse(text) as { errors?: { message?: unknown; code?: unknown }[]; details?: unknown };
     const first = json?.errors?.[0];
-    return oneLine(first?.message) || oneLine(first?.code) || oneLine(json?.details);
+    const code = oneLine(first?.code);
+    return { code, said: oneLine(first?.message) || code || oneLine(json?.details) };
   } catch {
-    return '';
+    return { code: '', said: '' };
   }
 }
 
@@ -47,14 +54,17 @@ export function failureOf(answer: Answer, what: string): Promise<Error> {
 }
 
 /**
- * Makes an error of an unexpected status. For a busy or broken server it is a `TransientError`.
+ * Makes an error of an unexpected status. For a busy or broken server it is a `TransientError`, and for
+ * one that found another digest than it was sent: bytes were lost on the way, or another push of the
+ * same bytes has not written all of them yet (Docker's registry 2.8 reads files while it writes them).
  *
  * @param does follows the server's name in the message: `takes no upload`
  */
 export async function refusalOf(answer: Answer, does: string): Promise<Error> {
   const { status, url, headers } = answer;
-  const message = `${url.host} ${does}: HTTP status ${status}${await describeRefusal(answer)}`;
-  if (status === 408 || status === 429 || status >= 500) {
+  const { code, suffix } = await readRefusal(answer);
+  const message = `${url.host} ${does}: HTTP status ${status}${suffix}`;
+  if (code === 'DIGEST_INVALID' || status === 408 || status === 429 || status >= 500) {
     const wait = headers['retry-after'];
     return new TransientError(message, wait === undefined ? null : parseRetryAfter(wait, Date.now()));
   }

@@ -41,7 +41,7 @@ export interface AnswerChannel {
 /** As in `MachineRequest`. */
 export type Answer =
   | { type: 'connected'; answers: ConnectAnswer[] }
-  | { type: 'arrived'; published: number; arrivals: Arrival[] };
+  | { type: 'arrived'; published: number; arrivals: Arrival[]; hasMore: boolean };
 
 /** The network that a machine has outside. */
 export interface OutsideNetwork {
@@ -176,8 +176,8 @@ export class Connector implements Disposable {
     const [index] = this.#arriving;
     const port = index === undefined ? undefined : this.#published.get(index);
     if (index === undefined || port === undefined || this.#tokens < MAX_CONNECTS) return;
-    const { arrivals, sockets } = port.receive();
-    if (!this.#send({ type: 'arrived', published: index, arrivals }, sockets)) return;
+    const { arrivals, sockets, hasMore } = port.receive();
+    if (!this.#send({ type: 'arrived', published: index, arrivals, hasMore }, sockets)) return;
     this.#arriving.delete(index);
     this.#sent(sockets.length);
     // A machine process that a guest has taken over asks again and again for what has not come.

@@ -13,8 +13,8 @@ const ENOUGH = 16 * 1024;
 /** Clients that are remembered until the socket is empty. */
 const MAX_CLIENTS = 4096;
 const RECEIVE_BUFFER = 4 * 1024 * 1024;
-/** Of the datagrams that come to a client's socket before it is connected. */
-const MAX_STRAGGLERS = 1000;
+/** Datagrams that came to a client's socket before it was connected, and wait for the next call. */
+const MAX_LATE = 1000;
 
 // Layout of the memory for system calls: `struct msghdr`, `struct iovec`, the client's address, control
 // messages, the datagram.
@@ -55,6 +55,8 @@ export interface Arrived {
   sockets: number[];
   /** Of the payloads. */
   bytes: number;
+  /** True if others wait that are in no socket. */
+  hasMore: boolean;
 }
 
 export class DatagramPort implements Disposable {
@@ -65,6 +67,8 @@ export class DatagramPort implements Disposable {
   readonly #view: DataView;
   /** Clients that got a socket since the port's socket was empty. */
   readonly #clients = new Set<string>();
+  /** Datagrams that were received before there was room for them. */
+  #late: Datagram[] = [];
 
   /** @param fd bound, which the port owns */
   constructor(fd: number) {
@@ -97,15 +101,16 @@ export class DatagramPort implements Disposable {
 
   /** Takes the first datagrams that wait. */
   receive(): Arrived {
-    const arrived: Arrived = { arrivals: [], sockets: [], bytes: 0 };
+    const arrived: Arrived = { arrivals: [], sockets: [], bytes: 0, hasMore: false };
     while (hasRoom(arrived)) {
-      const datagram = this.#receiveFrom(this.#fd);
+      const datagram = this.#late.shift() ?? this.#receiveFrom(this.#fd);
       if (datagram === undefined) {
         this.#clients.clear();
         break;
       }
       this.#arrive(datagram, arrived);
     }
+    arrived.hasMore = this.#late.length > 0;
     return arrived;
   }
 
@@ -127,15 +132,15 @@ export class DatagramPort implements Disposable {
     arrived.sockets.push(fd);
     if (this.#clients.size >= MAX_CLIENTS) this.#clients.clear();
     this.#clients.add(key);
-    this.#takeStragglers(fd, here, arrived);
+    this.#takeStragglers(fd, here);
   }
 
   /** What came to a client's socket before it was connected may be another client's. */
-  #takeStragglers(fd: number, here: SocketAddress, arrived: Arrived): void {
-    for (let count = 0; count < MAX_STRAGGLERS; count++) {
-      const datagram = this.#receiveFrom(fd, here);
-      if (datagram === undefined) break;
-      if (hasRoom(arrived)) this.#arrive(datagram, arrived);
+  #takeStragglers(fd: number, here: SocketAddress): void {
+    let datagram = this.#receiveFrom(fd, here);
+    while (datagram !== undefined) {
+      if (this.#late.length < MAX_LATE) this.#late.push(datagram);
+      datagram = this.#receiveFrom(fd, here);
     }
   }
 

@@ -1,22 +1,22 @@
 // The sockets of the relay and of the vsock device come from the owner of the machine: this process
 // connects none.
 // The requests for connections of one turn of the event loop go in one message.
-import type { OutsideSockets } from '../devices/net/relay/outside-sockets.js';
+import type { OnArrivals, OutsideSockets } from '../devices/net/relay/outside-sockets.js';
 import type { EventLoop } from '../host/event-loop.js';
 import * as libc from '../host/libc.js';
 import {
-  type Arrival,
   type Carried,
   type ConnectAnswer,
   type ConnectRequest,
   MAX_CONNECTS,
   MachineError,
   type MachineEvent,
+  type MachineRequest,
   type PortRequest,
 } from '../machine.js';
 
 type Asked = Extract<MachineEvent, { type: 'connect' | 'arrivals' }>;
-type OnArrivals = (arrivals: readonly Arrival[], sockets: readonly number[]) => void;
+type Arrived = Pick<Extract<MachineRequest, { type: 'arrived' }>, 'published' | 'arrivals' | 'hasMore'>;
 
 export class AskedSockets implements OutsideSockets {
   readonly #loop: EventLoop;
@@ -70,13 +70,13 @@ export class AskedSockets implements OutsideSockets {
    * @param take the sockets that came, owned from now on
    * @throws MachineError if they are not as many as the arrivals say
    */
-  arrived(published: number, arrivals: readonly Arrival[], take: (count: number) => number[]): void {
+  arrived({ published, arrivals, hasMore }: Arrived, take: (count: number) => number[]): void {
     const count = arrivals.filter(({ hasSocket }) => hasSocket).length;
     const sockets = take(count);
     const done = this.#arriving.get(published);
     if (done === undefined || sockets.length !== count) throw unasked(sockets);
     this.#arriving.delete(published);
-    done(arrivals, sockets);
+    done(arrivals, sockets, hasMore);
   }
 
   /**

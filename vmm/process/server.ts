@@ -128,7 +128,7 @@ class MachineServer {
         this.#sockets.answered(request.answers, (count) => this.#control.takeDescriptors(count));
         break;
       case 'arrived':
-        this.#sockets.arrived(request.published, request.arrivals, (count) => this.#control.takeDescriptors(count));
+        this.#sockets.arrived(request, (count) => this.#control.takeDescriptors(count));
         break;
       case 'shutdown':
         this.#stop('shutdown');

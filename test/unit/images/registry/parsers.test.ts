@@ -274,12 +274,13 @@ describe('untrusted JSON', () => {
           fc.string(),
         ),
         (text) => {
-          expect(parseRefusal(text)).toMatch(/^[^\p{Cc}]{0,203}$/u);
+          const { code, said } = parseRefusal(text);
+          for (const each of [code, said]) expect(each).toMatch(/^[^\p{Cc}]{0,203}$/u);
         },
       ),
     );
-    expect(parseRefusal('{"errors":[{"code":"DENIED","message":"no"}]}')).toBe('no');
-    expect(parseRefusal('{"errors":[{"code":"DENIED"}]}')).toBe('DENIED');
+    expect(parseRefusal('{"errors":[{"code":"DENIED","message":"no"}]}')).toEqual({ code: 'DENIED', said: 'no' });
+    expect(parseRefusal('{"errors":[{"code":"DENIED"}]}')).toEqual({ code: 'DENIED', said: 'DENIED' });
   });
 
   test('is the settings of registries, or is refused', () => {

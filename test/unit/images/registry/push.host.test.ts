@@ -172,6 +172,23 @@ describe('faults on the way', () => {
     ]);
   });
 
+  test('a registry that reads a manifest which another push is writing gets it again', async () => {
+    let left = 2;
+    const requests = await through(
+      {
+        answer(request, response) {
+          if (request.method !== 'PUT' || !request.url?.includes('/manifests/') || left-- <= 0) return false;
+          request.resume();
+          const errors = [{ code: 'DIGEST_INVALID', message: 'provided digest did not match uploaded content' }];
+          response.writeHead(400, { 'content-type': 'application/json' }).end(JSON.stringify({ errors }));
+          return true;
+        },
+      },
+      'garbled',
+    );
+    expect(requests.filter(({ method, path }) => method === 'PUT' && path.includes('/manifests/')).length).toBe(3);
+  });
+
   test('a lost answer makes the registry drop the upload, which begins again', async () => {
     let cut = false;
     const requests = await through(

@@ -100,12 +100,14 @@ test('arrivals are asked for at once, and come with their sockets, or end the ma
     hasSocket: true,
   };
   const came: unknown[] = [];
-  it.sockets.arrivals(3, (arrivals, sockets) => came.push(arrivals.length, sockets));
+  it.sockets.arrivals(3, (arrivals, sockets, hasMore) => came.push(arrivals.length, sockets, hasMore));
   expect(it.listened).toEqual([3]);
-  const two = [arrival, { ...arrival, hasSocket: false }];
-  it.sockets.arrived(3, two, (count) => [100].slice(0, count));
-  expect(came).toEqual([2, [100]]);
-  expect(() => it.sockets.arrived(3, [], none)).toThrow('answers what was not asked');
+  const two = { published: 3, arrivals: [arrival, { ...arrival, hasSocket: false }], hasMore: true };
+  it.sockets.arrived(two, (count) => [100].slice(0, count));
+  expect(came).toEqual([2, [100], true]);
+  expect(() => it.sockets.arrived({ published: 3, arrivals: [], hasMore: false }, none)).toThrow(
+    'answers what was not asked',
+  );
   it.sockets.arrivals(3, () => {});
-  expect(() => it.sockets.arrived(3, two, none)).toThrow('answers what was not asked');
+  expect(() => it.sockets.arrived(two, none)).toThrow('answers what was not asked');
 });

@@ -12,5 +12,8 @@ export interface OutsideSockets {
    * Asks for the datagrams of new clients in the published socket of this index.
    * @param done gets them. It owns the sockets of those that have one, which come in their order.
    */
-  arrivals(published: number, done: (arrivals: readonly Arrival[], sockets: readonly number[]) => void): void;
+  arrivals(published: number, done: OnArrivals): void;
 }
+
+/** @param hasMore true if others came that are not in the socket any more: they have to be asked for */
+export type OnArrivals = (arrivals: readonly Arrival[], sockets: readonly number[], hasMore: boolean) => void;

@@ -66,8 +66,10 @@ export class UdpRelay implements Disposable {
   readonly #doors: readonly Door[];
   /** Flows whose sockets are not read until the guest has room. */
   readonly #unread = new Set<UdpFlow>();
-  /** A datagram that found no room. */
-  #kept: { flow: UdpFlow; bytes: Uint8Array } | undefined;
+  /** Datagrams that found no room: one of a flow, and the rest of what came to published ports. */
+  #kept: { flow: UdpFlow; bytes: Uint8Array }[] = [];
+  /** Published ports that are asked for no datagrams until these have room. True: some wait at the owner. */
+  readonly #held = new Map<Door, boolean>();
   #waitingBytes = 0;
   readonly #timer: Timer;
   #isWatching = false;
@@ -209,7 +211,7 @@ export class UdpRelay implements Disposable {
   #receive(flow: UdpFlow): void {
     const { link } = this.#context;
     for (let budget = BATCH; budget > 0; budget--) {
-      if (link.full || this.#kept !== undefined) {
+      if (link.full || this.#kept.length > 0) {
         this.#unread.add(flow);
         this.#loop.modify(flow.fd, 0);
         return;
@@ -221,8 +223,15 @@ export class UdpRelay implements Disposable {
         continue;
       }
       flow.used = performance.now();
-      if (this.#deliver(flow, length)) continue;
-      this.#kept = { flow, bytes: link.bytes.slice(PAYLOAD, PAYLOAD + length) };
+      this.#give(flow, length);
+    }
+  }
+
+  /** Delivers the datagram in the link's memory, or keeps it behind those that found no room before. */
+  #give(flow: UdpFlow, length: number): void {
+    const { bytes } = this.#context.link;
+    if (this.#kept.length > 0 || !this.#deliver(flow, length)) {
+      this.#kept.push({ flow, bytes: bytes.slice(PAYLOAD, PAYLOAD + length) });
     }
   }
 
@@ -234,30 +243,42 @@ export class UdpRelay implements Disposable {
   /** Asks for what new clients have sent to a published port. Waits for the answer. */
   #ask(door: Door): void {
     this.#loop.modify(door.fd, 0);
-    this.#context.sockets.arrivals(door.index, (arrivals, sockets) => {
+    this.#context.sockets.arrivals(door.index, (arrivals, sockets, hasMore) => {
       let taken = 0;
       for (const arrival of arrivals) this.#arrive(door, arrival, arrival.hasSocket ? sockets[taken++]! : -1);
       this.#context.link.receiver?.flush();
-      this.#loop.modify(door.fd, libc.EPOLLIN);
+      if (this.#kept.length > 0) this.#held.set(door, hasMore);
+      else this.#askAgain(door, hasMore);
     });
+  }
+
+  #askAgain(door: Door, hasMore: boolean): void {
+    if (hasMore) this.#ask(door);
+    else this.#loop.modify(door.fd, libc.EPOLLIN);
   }
 
   #arrive(door: Door, { client, clientPort, here, payload }: Arrival, fd: number): void {
     const key = `${client.join()} ${clientPort} ${here.join()}`;
     let flow = door.flows.get(key);
-    // The client's datagrams come by a socket that it has already, or by the new one.
-    if (flow !== undefined && fd >= 0) libc.close(fd);
+    const isSecond = flow !== undefined && fd >= 0;
     if (flow === undefined && fd >= 0) flow = this.#welcome(door, key, client, clientPort, here, fd);
     if (flow === undefined) return;
     flow.used = performance.now();
-    const { link } = this.#context;
     const bytes = Buffer.from(payload, 'base64');
-    if (!link.full && this.#kept === undefined) {
-      link.bytes.set(bytes, PAYLOAD);
-      if (this.#deliver(flow, bytes.length)) return;
+    this.#context.link.bytes.set(bytes, PAYLOAD);
+    this.#give(flow, bytes.length);
+    if (isSecond) this.#merge(flow, fd);
+  }
+
+  /** Takes what came by a second socket of a client. What it sends from now on comes by the first one. */
+  #merge(flow: UdpFlow, fd: number): void {
+    const { link } = this.#context;
+    for (let budget = BATCH; budget > 0; budget--) {
+      const length = libc.read(fd, link.memory + PAYLOAD, MAX_DATAGRAM);
+      if (length < 0) break;
+      this.#give(flow, length);
     }
-    // One that finds no room waits, and others are lost, as on any network.
-    this.#kept ??= { flow, bytes };
+    libc.close(fd);
   }
 
   /** The first datagram of a client. */
@@ -286,16 +307,20 @@ export class UdpRelay implements Disposable {
 
   /** The guest has room again. */
   resume(): void {
-    const kept = this.#kept;
-    if (kept !== undefined) {
-      const { link } = this.#context;
-      link.bytes.set(kept.bytes, PAYLOAD);
-      if (!this.#deliver(kept.flow, kept.bytes.length)) return;
-      this.#kept = undefined;
+    const { link } = this.#context;
+    while (this.#kept[0] !== undefined) {
+      const { flow, bytes } = this.#kept[0];
+      link.bytes.set(bytes, PAYLOAD);
+      const isDelivered = this.#deliver(flow, bytes.length);
+      if (isDelivered) this.#kept.shift();
       link.receiver?.flush();
+      if (!isDelivered) return;
     }
     for (const flow of this.#unread) this.#loop.modify(flow.fd, libc.EPOLLIN);
     this.#unread.clear();
+    const held = [...this.#held];
+    this.#held.clear();
+    for (const [door, hasMore] of held) this.#askAgain(door, hasMore);
   }
 
   #sweep(): void {
@@ -327,7 +352,7 @@ export class UdpRelay implements Disposable {
     flow.client?.door.flows.delete(flow.client.key);
     this.#unread.delete(flow);
     for (const bytes of flow.waiting.splice(0)) this.#waitingBytes -= bytes.length;
-    if (this.#kept?.flow === flow) this.#kept = undefined;
+    this.#kept = this.#kept.filter((each) => each.flow !== flow);
   }
 
   /** Forgets all flows: the guest's driver is gone. */
