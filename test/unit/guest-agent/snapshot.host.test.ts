@@ -31,27 +31,28 @@ afterAll(() => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** The id of the container, which no other test's agent has on this machine. */
-const BOX = randomInt(1, 2 ** 31);
+/** The id of the container. Each test has another one, as its agent may outlive it if it fails. */
+let box = randomInt(1, 2 ** 30);
 const MACHINE_ID = '0123456789abcdef0123456789abcdef';
 /** Answers each line of its input. */
 const ECHO = 'while read -r line; do echo "got $line"; done';
 
 async function boot(process: Partial<ProcessRequest>, container: Partial<ContainerRequest> = {}) {
   const session = new AgentUnderTest();
+  box++;
   await session.boot(agent);
   session.send({ type: 'machine', request: 1001 });
   const root = { device: image.device };
-  session.send({ type: 'container', request: 1002, id: BOX, hostname: 'box', root, hosts: 'old\n', ...container });
+  session.send({ type: 'container', request: 1002, id: box, hostname: 'box', root, hosts: 'old\n', ...container });
   const argv = ['sh', '-c', ECHO];
-  session.send({ type: 'process', request: 1, container: BOX, id: 1, argv, stdin: true, ...process });
+  session.send({ type: 'process', request: 1, container: box, id: 1, argv, stdin: true, ...process });
   expect(await session.answer(1)).toMatchObject({ type: 'started' });
   return session;
 }
 
 /** What the kernel says of the container's cgroup. */
 function isFrozen(session: AgentUnderTest): boolean {
-  return session.inside('cat', `/sys/fs/cgroup/container-${BOX}/cgroup.events`).includes('frozen 1');
+  return session.inside('cat', `/sys/fs/cgroup/container-${box}/cgroup.events`).includes('frozen 1');
 }
 
 async function freeze(session: AgentUnderTest) {
@@ -70,7 +71,7 @@ async function restore(session: AgentUnderTest): Promise<HelloFrame> {
 let lastProcess = 100;
 async function shell(session: AgentUnderTest, script: string): Promise<string> {
   const id = ++lastProcess;
-  session.send({ type: 'process', request: id, container: BOX, id, argv: ['sh', '-c', script] });
+  session.send({ type: 'process', request: id, container: box, id, argv: ['sh', '-c', script] });
   return session.output(id, 'stdout');
 }
 
@@ -105,9 +106,9 @@ describe('a frozen machine', () => {
   test('takes no request that would run something', async () => {
     await using session = await boot({});
     await freeze(session);
-    session.send({ type: 'process', request: 2, container: BOX, id: 2, argv: ['true'] });
-    session.send({ type: 'container', request: 3, id: BOX + 1, hostname: 'x', root: { device: image.device } });
-    session.send({ type: 'remove', request: 4, container: BOX });
+    session.send({ type: 'process', request: 2, container: box, id: 2, argv: ['true'] });
+    session.send({ type: 'container', request: 3, id: box + 1, hostname: 'x', root: { device: image.device } });
+    session.send({ type: 'remove', request: 4, container: box });
     session.send({ type: 'freeze', request: 5 });
     for (const request of [2, 3, 4, 5]) {
       expect(await session.error(request)).toMatchObject({ kind: 'bad-request', message: 'the machine is frozen' });
@@ -117,7 +118,7 @@ describe('a frozen machine', () => {
   test('is not frozen while a process is being started, and not thawed if it runs', async () => {
     await using session = await boot({});
     const frames: HostFrame[] = [
-      { type: 'process', request: 2, container: BOX, id: 2, argv: ['true'] },
+      { type: 'process', request: 2, container: box, id: 2, argv: ['true'] },
       { type: 'freeze', request: 3 },
       { type: 'thaw', request: 4 },
     ];
@@ -146,7 +147,7 @@ describe('a restored machine', () => {
     const before = await session.stream(1, 'stdin');
     expect(await restore(session)).toMatchObject({ frozen: true, processes: 1 });
     const running = await session.waitFor((frame) => frame.type === 'running');
-    expect(running).toMatchObject({ process: 1, container: BOX });
+    expect(running).toMatchObject({ process: 1, container: box });
     expect(isFrozen(session)).toBe(true);
     session.send({ ...continued(), type: 'thaw', request: 51 });
     expect(await session.answer(51)).toMatchObject({ type: 'done' });
@@ -158,9 +159,9 @@ describe('a restored machine', () => {
 
   test('keeps what it has taken from stdin before it froze', async () => {
     await using session = await boot({});
-    const argv = ['sh', '-c', 'kill -STOP $$; cat'];
-    session.send({ type: 'process', request: 2, container: BOX, id: 2, argv, stdin: true });
-    await session.answer(2);
+    const argv = ['sh', '-c', 'trap "cat; exit" USR1; echo ready; while :; do sleep 0.01; done'];
+    session.send({ type: 'process', request: 2, container: box, id: 2, argv, stdin: true });
+    await session.outputUpTo(2, 'stdout', 'ready\n');
     (await session.stream(2, 'stdin')).end('to be read later\n');
     session.send({ type: 'ping', request: 40 });
     await session.answer(40);
@@ -168,25 +169,25 @@ describe('a restored machine', () => {
     await restore(session);
     session.send({ ...continued(), type: 'thaw', request: 51 });
     await session.answer(51);
-    session.send({ type: 'signal', request: 52, process: 2, signal: 18 });
+    session.send({ type: 'signal', request: 52, process: 2, signal: 10 });
     expect(await session.output(2, 'stdout')).toBe('to be read later\n');
   });
 
   test.each([
-    ['nothing', {}],
-    ['no entropy', { ...continued(), entropy: undefined }],
-    ['too little entropy', { ...continued(), entropy: 'ab'.repeat(63) }],
-    ['entropy that is no hex', { ...continued(), entropy: 'xy'.repeat(64) }],
-    ['no clock', { ...continued(), clock: undefined }],
-    ['no generation', { ...continued(), generation: undefined }],
-    ['a generation in seconds', { ...continued(), generation: '1790000000' }],
-    ['an identity for no container', cloned([])],
-    ['a boot_id that is none', { ...cloned([{ container: BOX, hostname: 'clone' }]), bootId: 'new' }],
+    ['nothing', () => ({})],
+    ['no entropy', () => ({ ...continued(), entropy: undefined })],
+    ['too little entropy', () => ({ ...continued(), entropy: 'ab'.repeat(63) })],
+    ['entropy that is no hex', () => ({ ...continued(), entropy: 'xy'.repeat(64) })],
+    ['no clock', () => ({ ...continued(), clock: undefined })],
+    ['no generation', () => ({ ...continued(), generation: undefined })],
+    ['a generation in seconds', () => ({ ...continued(), generation: '1790000000' })],
+    ['an identity for no container', () => cloned([])],
+    ['a boot_id that is none', () => ({ ...cloned([{ container: box, hostname: 'clone' }]), bootId: 'new' })],
   ])('stays frozen when it is given %s', async (_, thaw) => {
     await using session = await boot({});
     await freeze(session);
     await restore(session);
-    session.send({ ...thaw, type: 'thaw', request: 51 });
+    session.send({ ...thaw(), type: 'thaw', request: 51 });
     expect(await session.error(51)).toMatchObject({ kind: 'bad-request' });
     expect(isFrozen(session)).toBe(true);
   });
@@ -209,7 +210,7 @@ describe('a restored machine', () => {
   test('ends the streams whose listener is gone, and keeps the others', async () => {
     await using session = await boot({});
     const listener = await session.listen(2000);
-    session.send({ type: 'process', request: 2, container: BOX, id: 2, argv: ['cat'], stdin: true, port: 2000 });
+    session.send({ type: 'process', request: 2, container: box, id: 2, argv: ['cat'], stdin: true, port: 2000 });
     expect(await session.answer(2)).toMatchObject({ type: 'started' });
     await session.stream(2, 'stdin');
     await freeze(session);
@@ -238,7 +239,7 @@ describe('the generation', () => {
     const first = await shell(session, 'cat /dev/tsvm/generation');
     expect(first).toMatch(/^[0-9a-f-]{36}\n$/);
     expect(await shell(session, 'echo x >/dev/tsvm/generation || echo refused')).toBe('refused\n');
-    session.send({ type: 'process', request: 2, container: BOX, id: 2, argv: ['watch', '/dev/tsvm'], tool: true });
+    session.send({ type: 'process', request: 2, container: box, id: 2, argv: ['watch', '/dev/tsvm'], tool: true });
     expect(await session.outputUpTo(2, 'stdout', '\0')).toBe('ready \0');
     await freeze(session);
     await restore(session);
@@ -252,7 +253,7 @@ describe('the generation', () => {
 
 describe('a clone', () => {
   const READ = 'cat /proc/sys/kernel/random/boot_id; hostname; cat /etc/hostname /etc/hosts /etc/machine-id';
-  const thawAsClone = () => cloned([{ container: BOX, hostname: 'clone', hosts: 'new\n' }]);
+  const thawAsClone = () => cloned([{ container: box, hostname: 'clone', hosts: 'new\n' }]);
 
   async function becomeClone(session: AgentUnderTest, thaw = thawAsClone()) {
     await freeze(session);
