@@ -84,7 +84,8 @@ export function readRequest({ stdin, files, ...rest }: JobRequest): { spec: JobS
   if (stdin !== undefined) inputs.set('stdin', inputOf(stdin));
   if (files !== undefined) inputs.set('files', inputOf(files));
   const digests = Object.fromEntries([...inputs].map(([name, { digest }]) => [name, digest]));
-  return { spec: { ...rest, ...digests }, inputs };
+  // In the order of the schema, as the spec comes back from the database: the two are compared.
+  return { spec: jobSpecSchema.parse({ ...rest, ...digests }), inputs };
 }
 
 function inputOf(given: string | { base64: string } | { upload: string }): JobInput {

@@ -248,6 +248,16 @@ describe('requests', () => {
     expect(readdirSync(join(service.folder, 'files/uploads'))).toEqual(['uploads']);
   });
 
+  test('a job with input and files that is submitted twice with one key is one job', async () => {
+    const request = { method: 'POST', key: service.tenant('twice'), headers: { 'Idempotency-Key': 'both' } };
+    const body = { image: 'nothing', stdin: 'text', files: { base64: '' } };
+    const submit = (more: object = {}) => send(`${url}/v1/jobs`, { ...request, body: { ...body, ...more } });
+    const first = await submit();
+    expect(first).toMatchObject({ status: 201 });
+    expect((await submit()).body).toMatchObject({ id: (first.body as { id: string }).id });
+    expectProblem(await submit({ stdin: 'another' }), 'conflict');
+  });
+
   test('a key of idempotency has a length', async () => {
     for (const long of ['', 'k'.repeat(256)]) {
       expectProblem(await create({ image: 'a' }, { 'Idempotency-Key': long }), 'bad-request');
