@@ -109,6 +109,11 @@ function createApp(parts: ServerParts): Hono<Shared> {
     if (context.res.status >= 400 && ['POST', 'PUT'].includes(context.req.method))
       context.res.headers.set('Connection', 'close');
   });
+  // What no caller reads is closed: HEAD is answered as GET, without the body.
+  app.use(async (context, next) => {
+    await next();
+    if (context.req.method === 'HEAD') await context.res.body?.cancel();
+  });
   app.get('/healthz', (context) => context.json({ status: 'ok' }));
   app.get('/openapi.json', (context) => context.json(document));
   const limit = bodyLimit({

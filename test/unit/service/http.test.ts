@@ -1,7 +1,7 @@
 // The API over HTTP, of a real server: who calls, what is asked, and the one shape of errors. No
 // sandbox starts here: a tenant has no share, or asks for what is refused.
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -12,6 +12,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openApiDocument } from '../../../service/http/openapi.js';
 import { problemSchema } from '../../../service/http/problem.js';
 import { MAX_BODY } from '../../../service/http/server.js';
+import { openDatabase } from '../../../service/store/database.js';
 import { fuzzing } from '../../fixtures/fuzz.js';
 import { type Answer, OwnService, send } from '../../fixtures/service.js';
 
@@ -256,6 +257,25 @@ describe('requests', () => {
     expect(first).toMatchObject({ status: 201 });
     expect((await submit()).body).toMatchObject({ id: (first.body as { id: string }).id });
     expectProblem(await submit({ stdin: 'another' }), 'conflict');
+  });
+
+  test('HEAD leaves nothing open', async () => {
+    const own = service.tenant('head');
+    const { body } = await send(`${url}/v1/jobs`, { method: 'POST', key: own, body: { image: 'nothing' } });
+    const { id } = body as { id: string };
+    const look = async () => (await send(`${url}/v1/jobs/${id}`, { key: own })).body as { status: string };
+    while ((await look()).status !== 'ended') await sleep(50);
+    // As if it had left more than is read ahead.
+    const left = Buffer.alloc(2 ** 20, 'x');
+    mkdirSync(join(service.folder, 'files/head', id), { recursive: true });
+    writeFileSync(join(service.folder, 'files/head', id, 'outputs'), left);
+    const database = openDatabase(service.folder);
+    database.prepare('UPDATE jobs SET outputs = ?, stored = ? WHERE id = ?').run(left.length, left.length, id);
+    database.close();
+    const files = `${url}/v1/jobs/${id}/files`;
+    for (let n = 0; n < 40; n++) expect((await send(files, { method: 'HEAD', key: own })).status).toBe(200);
+    const answer = await fetch(files, { headers: { Authorization: `Bearer ${own}` } });
+    expect(left.equals(Buffer.from(await answer.arrayBuffer()))).toBe(true);
   });
 
   test('a key of idempotency has a length', async () => {
