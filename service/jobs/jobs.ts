@@ -24,6 +24,8 @@ import type { Machines } from './machines.js';
 
 /** Milliseconds between looks for deadlines, and for room that a sandbox has given back. */
 const TICK = 500;
+/** Milliseconds between looks for uploads whose time is over. */
+const EXPIRY = 60_000;
 /** Milliseconds until what failed is tried again. */
 const AGAIN = 10_000;
 /** Errors of a start that another one would meet too. */
@@ -50,6 +52,8 @@ export class Jobs {
   /** The jobs whose runs are being ended. */
   readonly #killing = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
+  /** When uploads expire next, as performance.now(). */
+  #expiry = 0;
 
   constructor(store: JobStore, files: FileStore, machines: Machines, options: JobsOptions) {
     this.#store = store;
@@ -74,6 +78,7 @@ export class Jobs {
     const { spec, inputs } = readRequest(request);
     imageName(spec.image);
     const id = `job-${randomBytes(8).toString('hex')}`;
+    this.#files.expire(tenant.name, Date.now());
     const keep = (left: number) => {
       const bytes = this.#files.keep(tenant.name, id, inputs);
       if (bytes > 0 && bytes + this.#files.uploaded(tenant.name) > left) throw usedUp(tenant);
@@ -94,8 +99,9 @@ export class Jobs {
    * @throws ServiceError `quota`; the error of `content`
    */
   upload(tenant: Tenant, content: AsyncIterable<Uint8Array>): Promise<{ digest: string; size: number }> {
-    this.#files.expire(tenant.name, Date.now());
-    return this.#files.upload(tenant.name, content, tenant.files - this.#store.stored(tenant.name));
+    const { name } = tenant;
+    this.#files.expire(name, Date.now());
+    return this.#files.upload(name, content, () => this.#store.filesOf(name) - this.#store.stored(name));
   }
 
   /**
@@ -170,6 +176,7 @@ export class Jobs {
     if (this.#closed.signal.aborted) return;
     try {
       this.#store.expire();
+      this.#expireUploads();
       for (;;) {
         const job = this.#store.place(this.#options.host, this.#machines.boot);
         if (job === undefined) break;
@@ -262,13 +269,31 @@ export class Jobs {
     }
   }
 
-  /** Removes files that are kept no longer. */
+  #expireUploads(): void {
+    if (performance.now() < this.#expiry) return;
+    this.#expiry = performance.now() + EXPIRY;
+    this.#files.expireAll(Date.now());
+  }
+
+  /** Removes files that are kept no longer, and the oldest outputs if a tenant has too much. */
   #tidy(): void {
+    const tenants = this.#removeFiles();
+    if (tenants.size === 0) return;
+    // What jobs have read is an upload alone from now on.
+    for (const tenant of tenants) this.#store.makeRoom(tenant, this.#files.uploaded(tenant));
+    this.#removeFiles();
+  }
+
+  /** Returns the tenants whose files they were. */
+  #removeFiles(): Set<string> {
+    const tenants = new Set<string>();
     for (const { id, tenant, isAlive, hasOutputs } of this.#store.takeTouched()) {
+      tenants.add(tenant);
       if (isAlive) continue;
       if (hasOutputs) this.#files.removeInputs(tenant, id);
       else this.#files.remove(tenant, id);
     }
+    return tenants;
   }
 
   /** Ends the run and the job, or queues the job again. The container goes last. */
@@ -285,7 +310,7 @@ export class Jobs {
   async #collect(job: JobRecord, end: JobEnd): Promise<Outputs> {
     const { spec, tenant, id } = job;
     if (spec.outputs === undefined || isFollowed(job, end) || !LEAVING.includes(end.reason)) return {};
-    const most = this.#store.filesOf(tenant);
+    const most = this.#store.filesOf(tenant) - this.#files.uploaded(tenant);
     try {
       const write = (output: Writable, signal: AbortSignal) => this.#machines.collect(job, output, signal);
       return { size: await this.#files.keepOutputs(tenant, id, most, write) };

@@ -55,24 +55,29 @@ export class FileStore {
 
   /**
    * Keeps what a tenant sends, for jobs to come. What has the same contents is one upload.
-   * @param most the bytes that the tenant's files may have from now on
+   * @param room the bytes that are left of the tenant's share, but for its uploads. It is asked again
+   *   at the end: others have come meanwhile.
    * @throws ServiceError `quota`; the error of `content`
    */
   async upload(
     tenant: string,
     content: AsyncIterable<Uint8Array>,
-    most: number,
+    room: () => number,
   ): Promise<{ digest: string; size: number }> {
     const folder = this.#folder(tenant, UPLOADS);
     if (readdirSync(folder).length >= MAX_UPLOADS) throw new ServiceError('quota', `${MAX_UPLOADS} uploads are kept`);
     const hash = createHash('sha256');
-    const [path, size] = await this.#write(tenant, folder, most - this.uploaded(tenant), async (part) => {
+    const [path, size] = await this.#write(tenant, folder, room() - this.uploaded(tenant), async (part) => {
       for await (const chunk of content) {
         hash.update(chunk);
         await part.write(chunk);
       }
     });
     const digest = `sha256:${hash.digest('hex')}`;
+    if (size > room() - this.uploaded(tenant)) {
+      rmSync(path);
+      throw usedUp();
+    }
     renameSync(path, join(folder, nameOf(digest)));
     syncFolder(folder);
     return { digest, size };
@@ -86,6 +91,11 @@ export class FileStore {
       if (status !== undefined && status.nlink === 1 && !name.endsWith(PART)) bytes += status.size;
     }
     return bytes;
+  }
+
+  /** Removes uploads of all tenants whose time is over. */
+  expireAll(now: number): void {
+    for (const tenant of list(this.#root)) this.expire(tenant, now);
   }
 
   /** Removes uploads whose time is over. */
@@ -187,7 +197,7 @@ export class FileStore {
       await write({
         write: async (chunk) => {
           size += chunk.length;
-          if (count(chunk.length) > most) throw new ServiceError('quota', "the tenant's share of files is used up");
+          if (count(chunk.length) > most) throw usedUp();
           if (size > MAX_FILE) throw new ServiceError('too-large', `it has more than ${MAX_FILE} bytes`);
           await file.writeFile(chunk);
         },
@@ -243,6 +253,8 @@ export class FileStore {
 export function filesPath(folder: string, tenant = ''): string {
   return join(folder, 'files', tenant);
 }
+
+const usedUp = () => new ServiceError('quota', "the tenant's share of files is used up");
 
 const nameOf = (digest: string): string => DIGEST.exec(digest)?.[1] ?? '-';
 

@@ -253,14 +253,16 @@ export class JobStore {
     const old = "SELECT number FROM jobs WHERE tenant = ? AND status = 'ended' ORDER BY number DESC LIMIT -1 OFFSET ?";
     const gone = this.#database.prepare(`DELETE FROM jobs WHERE number IN (${old}) RETURNING id`);
     for (const row of [{ id }, ...gone.all(tenant, this.#kept)]) this.#touched.set(ID.parse(row).id, tenant);
-    this.#dropOutputs(tenant);
     return true;
   }
 
-  /** The oldest outputs of a tenant whose files are too many are kept no longer. */
-  #dropOutputs(tenant: string): void {
-    let over = this.stored(tenant) - this.filesOf(tenant);
-    const where = "tenant = ? AND stored > 0 AND status = 'ended' ORDER BY number";
+  /**
+   * The oldest outputs of a tenant whose files are too many are kept no longer.
+   * @param uploaded bytes of its uploads that no job has
+   */
+  makeRoom(tenant: string, uploaded: number): void {
+    let over = this.stored(tenant) + uploaded - this.filesOf(tenant);
+    const where = "tenant = ? AND stored > 0 AND status = 'ended' ORDER BY ended, number";
     for (const { id, outputs = 0 } of over > 0 ? this.#all(where, tenant) : []) {
       if (over <= 0) break;
       over -= outputs;

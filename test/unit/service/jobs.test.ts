@@ -1,10 +1,10 @@
 // The queue of jobs, in a real database. Programs are simulated by a host that outlives the server,
 // so that a server may be killed between any two steps: no job is lost, none runs twice at once, or
 // again once its end is known, shares hold, and tenants get equal parts.
-import { copyFileSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Writable } from 'node:stream';
+import { PassThrough, Readable, type Writable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import { DatabaseSync } from '@photostructure/sqlite';
 import fc from 'fast-check';
@@ -16,7 +16,7 @@ import type { Life, Machines } from '../../../service/jobs/machines.js';
 import type { Resources, Tenant } from '../../../service/records.js';
 import { specSchema } from '../../../service/records.js';
 import { type Database, openDatabase } from '../../../service/store/database.js';
-import { FileStore } from '../../../service/store/file-store.js';
+import { FileStore, UPLOAD_LIFETIME } from '../../../service/store/file-store.js';
 import { JobStore } from '../../../service/store/job-store.js';
 import { SandboxStore } from '../../../service/store/sandbox-store.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
@@ -437,6 +437,78 @@ class Connection implements Machines {
     for (const name of this.#host.left) if (!known.has(name)) this.#host.remove(name);
   }
 }
+
+describe('the files of a tenant', () => {
+  /** A server whose jobs end by themselves, each with files that it has left. */
+  function serve(files: number) {
+    new TenantStore(database).set('acme', { files });
+    const acme = share('acme', { files });
+    const host = new SimulatedHost();
+    const store = new FileStore(folder);
+    const server = new Jobs(jobs, store, new Connection(host), { host: HOST, onFault: expect.unreachable });
+    const upload = (...parts: string[]) => server.upload(acme, Readable.from(parts.map((part) => Buffer.from(part))));
+    const end = async () => {
+      const { id } = server.submit(acme, requestOf({ stdin: '' }));
+      while (jobs.find('acme', id).status !== 'running') await setImmediate();
+      host.end(`${id}-1`, DONE);
+      while (jobs.find('acme', id).status !== 'ended') await setImmediate();
+      return id;
+    };
+    return { server, store, acme, upload, end };
+  }
+
+  test('have one share with its uploads', async () => {
+    const { server, store, upload, end } = serve(100);
+    const before = await end();
+    await upload('x'.repeat(60));
+    expect(jobs.find('acme', before)).toMatchObject({ outputs: 30 });
+    const newer = await end();
+    expect(jobs.find('acme', newer)).toMatchObject({ outputs: 30 });
+    expect(jobs.find('acme', before)).toMatchObject({ outputsError: expect.stringContaining('used up') });
+    await upload('y'.repeat(10));
+    await expect(upload('z')).rejects.toThrow(codeOf('quota'));
+    expect(jobs.stored('acme') + store.uploaded('acme')).toBe(100);
+    expect(readdirSync(join(folder, 'files/acme')).sort()).toEqual([newer, 'uploads']);
+    server.close();
+  });
+
+  test('are never more than their share by uploads that come at once', async () => {
+    const { server, store, acme, upload } = serve(100);
+    const [gate, slow] = [new PassThrough(), new PassThrough()];
+    const first = server.upload(acme, gate);
+    const second = server.upload(acme, slow);
+    await upload('x'.repeat(60));
+    gate.end('y'.repeat(60));
+    slow.end('z'.repeat(30));
+    await expect(first).rejects.toThrow(codeOf('quota'));
+    await second;
+    expect(store.uploaded('acme')).toBe(90);
+    expect(readdirSync(join(folder, 'files/acme/uploads'))).toHaveLength(2);
+    server.close();
+  });
+
+  test('give way in the order in which they came', async () => {
+    for (const id of ['a', 'b']) add(ACME, id);
+    const [a, b] = [place()!, place()!];
+    jobs.end(b, DONE, NOTHING, { size: 60 });
+    now += 1;
+    jobs.end(a, DONE, NOTHING, { size: 60 });
+    new TenantStore(database).set('acme', { files: 100 });
+    jobs.makeRoom('acme', 0);
+    expect([jobs.find('acme', 'a').outputs, jobs.find('acme', 'b').outputs]).toEqual([60, undefined]);
+  });
+
+  test('go after an hour if they are uploads, whether its tenant comes again or not', async () => {
+    const { server, upload, store } = serve(100);
+    await upload('x');
+    const [name = ''] = readdirSync(join(folder, 'files/acme/uploads'));
+    const before = (Date.now() - UPLOAD_LIFETIME) / 1000 - 1;
+    utimesSync(join(folder, 'files/acme/uploads', name), before, before);
+    server.recover();
+    expect(store.uploaded('acme')).toBe(0);
+    server.close();
+  });
+});
 
 describe('a server that may be killed at any moment', () => {
   const action = fc.oneof(
