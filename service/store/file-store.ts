@@ -163,11 +163,18 @@ export class FileStore {
         write: (chunk: Buffer, _encoding, done) => void part.write(chunk).then(() => done(), done),
       });
       output.on('error', (error) => failed.abort(error));
-      await write(output, failed.signal).catch((error: unknown) => {
+      try {
+        await write(output, failed.signal).catch((error: unknown) => {
+          failed.signal.throwIfAborted();
+          throw error;
+        });
+        // What comes last may fail after `write` is done.
         failed.signal.throwIfAborted();
-        throw error;
-      });
-      if (!failed.signal.aborted) await finished(output.end());
+        await finished(output.end());
+      } finally {
+        // A `write` that has failed may go on: its bytes count no more.
+        output.destroy();
+      }
     });
     renameSync(path, this.path(tenant, job, 'outputs'));
     syncFolder(folder);

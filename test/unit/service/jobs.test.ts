@@ -487,6 +487,28 @@ describe('the files of a tenant', () => {
     server.close();
   });
 
+  test('are whole or none, also if what writes them goes on after their end', async () => {
+    const store = new FileStore(folder);
+    const most = 2 ** 20;
+    const keep = (write: (output: Writable) => Promise<void>) => store.keepOutputs('acme', 'job', most, write);
+    const tooMuch = async (output: Writable) => {
+      output.write(Buffer.alloc(most + 1));
+      // As a machine that is shut down before its last bytes are written.
+      await new Promise((resolve) => output.once('error', resolve));
+    };
+    await expect(keep(tooMuch)).rejects.toThrow(codeOf('quota'));
+    const late = async (output: Writable) => {
+      for (let n = 0; n < 10; n++) output.write(Buffer.alloc(most / 20));
+      throw new ServiceError('unresponsive', 'late');
+    };
+    await expect(keep(late)).rejects.toThrow(codeOf('unresponsive'));
+    for (let step = 0; step < 50; step++) await setImmediate();
+    // No byte of those counts.
+    const all = async (output: Writable) => void output.write(Buffer.alloc(most));
+    expect(await keep(all)).toBe(most);
+    expect(readdirSync(join(folder, 'files/acme/job'))).toEqual(['outputs']);
+  });
+
   test('give way in the order in which they came', async () => {
     for (const id of ['a', 'b']) add(ACME, id);
     const [a, b] = [place()!, place()!];
