@@ -306,10 +306,11 @@ export class Jobs {
     return true;
   }
 
-  /** Keeps what the job leaves, if this was its last run. */
+  /** Keeps what the job leaves, if this was its last run and it is not to end for another reason. */
   async #collect(job: JobRecord, end: JobEnd): Promise<Outputs> {
     const { spec, tenant, id } = job;
     if (spec.outputs === undefined || isFollowed(job, end) || !LEAVING.includes(end.reason)) return {};
+    if (this.#store.find(tenant, id).order !== undefined) return {};
     const most = this.#store.filesOf(tenant) - this.#files.uploaded(tenant);
     try {
       const write = (output: Writable, signal: AbortSignal) => this.#machines.collect(job, output, signal);

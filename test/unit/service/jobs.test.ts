@@ -8,7 +8,7 @@ import { PassThrough, Readable, type Writable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import { DatabaseSync } from '@photostructure/sqlite';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { ServiceError } from '../../../service/errors.js';
 import { type JobEnd, type JobOutput, type JobRecord, jobRequestSchema, jobSpecSchema } from '../../../service/job.js';
 import { Jobs } from '../../../service/jobs/jobs.js';
@@ -445,7 +445,8 @@ describe('the files of a tenant', () => {
     const acme = share('acme', { files });
     const host = new SimulatedHost();
     const store = new FileStore(folder);
-    const server = new Jobs(jobs, store, new Connection(host), { host: HOST, onFault: expect.unreachable });
+    const connection = new Connection(host);
+    const server = new Jobs(jobs, store, connection, { host: HOST, onFault: expect.unreachable });
     const upload = (...parts: string[]) => server.upload(acme, Readable.from(parts.map((part) => Buffer.from(part))));
     const end = async () => {
       const { id } = server.submit(acme, requestOf({ stdin: '' }));
@@ -454,7 +455,7 @@ describe('the files of a tenant', () => {
       while (jobs.find('acme', id).status !== 'ended') await setImmediate();
       return id;
     };
-    return { server, store, acme, upload, end };
+    return { server, store, acme, connection, upload, end };
   }
 
   test('have one share with its uploads', async () => {
@@ -507,6 +508,17 @@ describe('the files of a tenant', () => {
     const all = async (output: Writable) => void output.write(Buffer.alloc(most));
     expect(await keep(all)).toBe(most);
     expect(readdirSync(join(folder, 'files/acme/job'))).toEqual(['outputs']);
+  });
+
+  test('are not looked for if the job was cancelled', async () => {
+    const { server, acme, connection } = serve(100);
+    const collect = vi.spyOn(connection, 'collect');
+    const { id } = server.submit(acme, requestOf({}));
+    while (jobs.find('acme', id).status !== 'running') await setImmediate();
+    server.cancel(acme, id);
+    while (jobs.find('acme', id).status !== 'ended') await setImmediate();
+    expect([jobs.find('acme', id).reason, collect.mock.calls]).toEqual(['cancelled', []]);
+    server.close();
   });
 
   test('give way in the order in which they came', async () => {
