@@ -61,6 +61,7 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
     const jobs = new Jobs(jobStore, files, runs, { host, onFault });
     const known = new Set([...sandboxStore.alive().map(({ id }) => id), ...jobStore.placed().map(runName)]);
     await Promise.all(tenants.list().map(({ name }) => removeLeft(machines, name, known)));
+    files.removeOthers(new Set(tenants.list().map(({ name }) => name)));
     for (const { name } of tenants.list()) files.sweep(name, jobStore.keepings(name));
     await sandboxes.recover();
     jobs.recover();
@@ -100,6 +101,8 @@ export class Tenants implements Disposable {
    */
   add(tenant: Tenant): string {
     this.#store.add(tenant);
+    // Of a request that was under way when a tenant of this name was removed.
+    rmSync(filesPath(this.#folder, tenant.name), { recursive: true, force: true });
     mkdirSync(homePath(this.#folder, tenant.name), { recursive: true, mode: 0o700 });
     return this.#store.addKey(tenant.name);
   }
@@ -124,10 +127,12 @@ export class Tenants implements Disposable {
    * @throws ServiceError `not-found`; `conflict` if it has sandboxes or jobs that have not ended
    */
   remove(name: string): void {
-    this.#store.remove(name);
+    // The record goes last: what is killed here is done again, and no tenant of the same name finds files.
+    this.#store.close(name);
     for (const path of [homePath(this.#folder, name), filesPath(this.#folder, name)]) {
       rmSync(path, { recursive: true, force: true });
     }
+    this.#store.remove(name);
   }
 
   [Symbol.dispose](): void {

@@ -231,6 +231,13 @@ export class FileStore {
     rmSync(join(this.#root, tenant, job), { recursive: true, force: true });
   }
 
+  /** Removes the files of all who are no tenants. Call it before all else. */
+  removeOthers(tenants: ReadonlySet<string>): void {
+    for (const name of list(this.#root)) {
+      if (!tenants.has(name)) rmSync(join(this.#root, name), { recursive: true, force: true });
+    }
+  }
+
   /** Removes what no record names. Call it before all else. */
   sweep(tenant: string, records: Iterable<Keeping>): void {
     const known = new Map([...records].map((record) => [record.id, record]));

@@ -60,21 +60,35 @@ export class TenantStore {
   }
 
   /**
-   * Removes a tenant, its keys and the records of its sandboxes and jobs.
+   * Ends all keys of a tenant that is about to be removed.
    * @throws ServiceError `not-found`; `conflict` if it has sandboxes or jobs that have not ended
    */
+  close(name: string): void {
+    transaction(this.#database, () => {
+      this.#checkIdle(name);
+      this.removeKeys(name);
+    });
+  }
+
+  /** Removes a tenant, its keys and the records of its sandboxes and jobs. @throws ServiceError as `close` */
   remove(name: string): void {
     transaction(this.#database, () => {
-      this.#check(name);
+      this.#checkIdle(name);
       for (const table of ['sandboxes', 'jobs']) {
-        const alive = `SELECT 1 FROM ${table} WHERE tenant = ? AND status <> 'ended' LIMIT 1`;
-        if (this.#database.prepare(alive).get(name) !== undefined) {
-          throw new ServiceError('conflict', `the tenant ${name} has ${table} that have not ended`);
-        }
         this.#database.prepare(`DELETE FROM ${table} WHERE tenant = ?`).run(name);
       }
       this.#database.prepare('DELETE FROM tenants WHERE name = ?').run(name);
     });
+  }
+
+  #checkIdle(name: string): void {
+    this.#check(name);
+    for (const table of ['sandboxes', 'jobs']) {
+      const alive = `SELECT 1 FROM ${table} WHERE tenant = ? AND status <> 'ended' LIMIT 1`;
+      if (this.#database.prepare(alive).get(name) !== undefined) {
+        throw new ServiceError('conflict', `the tenant ${name} has ${table} that have not ended`);
+      }
+    }
   }
 
   /** Makes a key, which is told once. @throws ServiceError `not-found` */

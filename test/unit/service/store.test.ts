@@ -2,13 +2,24 @@
 // hashes.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { builtFile } from '../../../installation/index.js';
+import { Tenants } from '../../../service/index.js';
 import { specSchema, type Tenant } from '../../../service/records.js';
 import { type Database, holdFolder, openDatabase } from '../../../service/store/database.js';
+import { FileStore } from '../../../service/store/file-store.js';
 import { SandboxStore } from '../../../service/store/sandbox-store.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
 
@@ -161,6 +172,37 @@ describe('tenants', () => {
     sandboxes.end(sandboxes.find('acme', 'a'), { reason: 'stopped' });
     tenants.remove('acme');
     expect(tenants.list().map(({ name }) => name)).toEqual(['other']);
+  });
+});
+
+describe('a tenant that is removed', () => {
+  test('is there until its files are gone: who is stopped meanwhile goes on', () => {
+    using all = new Tenants(folder);
+    const key = all.add({ ...ACME, name: 'gone' });
+    // What cannot be removed now.
+    rmSync(join(folder, 'tenants'), { recursive: true });
+    writeFileSync(join(folder, 'tenants'), '');
+    expect(() => all.remove('gone')).toThrow(/ENOTDIR/);
+    expect([all.list().map(({ name }) => name), tenants.authenticate(key)]).toEqual([
+      ['acme', 'gone', 'other'],
+      undefined,
+    ]);
+    rmSync(join(folder, 'tenants'));
+    all.remove('gone');
+    expect(all.list()).toHaveLength(2);
+  });
+
+  test('leaves nothing to one of the same name, nor to a server', () => {
+    const upload = join(folder, 'files/late/uploads');
+    const late = () => mkdirSync(upload, { recursive: true });
+    using all = new Tenants(folder);
+    late();
+    all.add({ ...ACME, name: 'late' });
+    expect(existsSync(upload)).toBe(false);
+    all.remove('late');
+    late();
+    new FileStore(folder).removeOthers(new Set(['acme', 'other']));
+    expect(readdirSync(join(folder, 'files'))).toEqual([]);
   });
 });
 
