@@ -26,16 +26,20 @@ export async function stopContainer(
   await supervisorLeft(folder);
 }
 
-/** Kills the container, and its supervisor too if that does not answer. */
-export async function killContainer(folder: ContainerFolder): Promise<void> {
+/**
+ * Kills the container, and its supervisor too if that does not answer. This process, which may be the
+ * supervisor while it reads files, is left alone.
+ * @param patience milliseconds for a supervisor to end
+ */
+export async function killContainer(folder: ContainerFolder, patience = LEAVE_TIMEOUT): Promise<void> {
   const stopped = stopContainer(folder, { timeout: 0, signal: SIGKILL }).then(
     () => true,
     () => false,
   );
-  if (await Promise.race([stopped, sleep(LEAVE_TIMEOUT, false, { ref: false })])) return;
+  if (await Promise.race([stopped, sleep(patience, false, { ref: false })])) return;
   // The machine process ends with its supervisor.
   const { supervisorPid } = folder.state();
-  if (supervisorPid === undefined) return;
+  if (supervisorPid === undefined || supervisorPid === process.pid) return;
   try {
     process.kill(supervisorPid, SIGKILL);
   } catch {
