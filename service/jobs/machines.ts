@@ -7,6 +7,7 @@ import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '../../errors/index.js';
 import { Container, type ContainerState, type LogEntry } from '../../sandbox/index.js';
+import { ServiceError } from '../errors.js';
 import type { JobEnd, JobOutput, JobRecord } from '../job.js';
 import { findContainer, homeOf, imageName, type MachineOptions, removeContainer } from '../sandboxes/container.js';
 import { tell } from '../sandboxes/tell.js';
@@ -98,17 +99,27 @@ export class ContainerMachines implements Machines {
   /** Without its program: the machine of this is another one. */
   async #extract({ tenant, id, spec }: JobRecord, { files }: Container): Promise<void> {
     const archive = createReadStream(this.#files.path(tenant, id, 'files'));
+    // The guest takes it for the end of the archive.
+    let failure: Error | undefined;
+    archive.on('error', (error) => {
+      failure = error;
+    });
     try {
       await files.extract(spec.filesPath, archive, { timeout: FILES_TIMEOUT });
+    } catch (error) {
+      throw failure ?? error;
     } finally {
       archive.destroy();
     }
+    if (failure !== undefined) throw failure;
   }
 
   async collect(job: JobRecord, output: Writable, signal: AbortSignal): Promise<void> {
     const path = job.spec.outputs ?? '/';
+    const container = this.#find(job);
+    if (container === undefined) throw new ServiceError('no-file', 'nothing is left of its machine');
     try {
-      await this.#find(job)?.files.archive(path, basename(path), output, { signal, timeout: FILES_TIMEOUT });
+      await container.files.archive(path, basename(path), output, { signal, timeout: FILES_TIMEOUT });
     } catch (error) {
       signal.throwIfAborted();
       throw tell(error, 'the files of the job cannot be read', this.#options.onFault);
