@@ -101,11 +101,13 @@ export function copyOut(files: ContainerFiles, from: string, to: string, options
  */
 export async function copyArchive(archive: Readable, from: string, to: string): Promise<void> {
   const isFolder = to.endsWith('/');
+  const root = basename(from);
+  // A server has told it: nothing but what the archive has made is moved.
+  if (['', '.', '..'].includes(root)) throw new SandboxError('tool', `an archive has no root called '${root}'`);
   const place = await placeFor(from, false, resolve(to) + (isFolder ? '/' : ''), { basename, dirname }, hostPlace);
   try {
     const directory = openSync(place.directory, O_PATH | constants.O_DIRECTORY);
     try {
-      const root = basename(from);
       await copyTo(directory, place, (output) => pipeline(archive, output), { keepOwners: false, root });
     } finally {
       closeSync(directory);

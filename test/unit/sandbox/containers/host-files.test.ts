@@ -16,10 +16,12 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { messageOf } from '../../../../errors/index.js';
+import { copyArchive } from '../../../../sandbox/containers/copy.js';
 import { archiveHost } from '../../../../sandbox/containers/host-archive.js';
 import { HostExtractor, moveInto } from '../../../../sandbox/containers/host-extract.js';
 import { type TarMember, tar } from '../../../fixtures/tar-writer.js';
@@ -34,6 +36,15 @@ beforeEach(() => {
 });
 
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+test.each(['..', '/a/..', '.', '/', ''])('a server that tells of an archive called %j moves nothing', async (from) => {
+  const to = join(folder, 'to');
+  mkdirSync(join(to, 'own'), { recursive: true });
+  writeFileSync(join(to, 'own/file'), '');
+  const copied = copyArchive(Readable.from([tar([{ path: 'a', data: 'x' }])]), from, to);
+  await expect(copied).rejects.toMatchObject({ code: 'tool' });
+  expect([readdirSync(to), readdirSync(join(to, 'own'))]).toEqual([['own'], ['file']]);
+});
 
 async function archive(path: string, name: string): Promise<Buffer> {
   const chunks: Buffer[] = [];
