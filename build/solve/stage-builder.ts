@@ -249,7 +249,8 @@ export class StageBuilder {
     const target = word(instruction.destination);
     const destination = bytes(absolute(target, this.#state.settings.workdir) + (/(^|\/)\.?$/.test(target) ? '/' : ''));
     const chown = instruction.chown === undefined ? undefined : word(instruction.chown);
-    const mode = instruction.chmod === undefined ? undefined : parseMode(word(instruction.chmod));
+    const chmod = instruction.chmod === undefined ? undefined : word(instruction.chmod);
+    const mode = chmod === undefined ? undefined : parseMode(chmod);
     const excludes = instruction.excludes.map(word);
     const rules = rulesOf(excludes, '--exclude');
     const held = instruction.heredocs.map((heredoc) => ({
@@ -261,7 +262,7 @@ export class StageBuilder {
     const downloads: unknown[] = [];
     for (const file of remote) downloads.push([file.name, await file.hash()]);
     const own = held.map(({ name, contents }) => [name, contents.toString('base64')]);
-    const how = [sources, destination, chown, instruction.chmod, excludes, parents, unpack, clock.epoch];
+    const how = [sources, destination, chown, chmod, excludes, parents, unpack, clock.epoch];
     const key = stepKey(kind, this.#state.layers, told, own, downloads, how);
     const by = `${keyword} ${text}`;
     const state = this.#state;

@@ -279,6 +279,14 @@ describe('the cache', () => {
     expect(cachedSteps((await shop.build(DOCKERFILE, { noCache: true })).events)).toBe(0);
   });
 
+  test('a mode counts that a variable gives', async () => {
+    const dockerfile = 'FROM scratch\nARG MODE\nCOPY --chmod=$MODE a /';
+    for (const mode of ['600', '755']) {
+      const { files } = await shop.build(dockerfile, { buildArgs: { MODE: mode } });
+      expect(await files()).toEqual([`${mode} 0:0 /a "A"`]);
+    }
+  });
+
   test('contents and modes count, times do not', async () => {
     await shop.build(DOCKERFILE);
     utimesSync(join(shop.context, 'a'), 1, 1);
