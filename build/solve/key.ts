@@ -6,7 +6,7 @@ import type { IgnoreRules, RuleState } from '../context/ignore.js';
 import type { Match } from './copy.js';
 
 /** Changes when a step of the same inputs would give another result. */
-const VERSION = 2;
+const VERSION = 3;
 
 /** @param inputs plain data */
 export function stepKey(kind: string, ...inputs: unknown[]): string {

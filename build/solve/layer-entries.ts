@@ -30,6 +30,23 @@ export const NOTHING = { size: 0, target: '', device: 0, xattrs: null, uid: 0, g
 /** As the kernel's MAXSYMLINKS. */
 const MAX_SYMLINKS = 40;
 
+/** What is at a path, of this layer or below it. */
+export interface Found {
+  path: string;
+  kind: Inode['kind'] | undefined;
+  /** If the layer has made it. */
+  made: CopyEntry | undefined;
+}
+
+/** The last entry of a path. */
+interface Made {
+  entry: CopyEntry;
+  /** The number of entries before it. */
+  at: number;
+  /** `at` of the path's last entry that was no directory, so that nothing before it is below; -1 if none was. */
+  emptied: number;
+}
+
 interface LayerOptions {
   /** Of directories that the build makes itself. Undefined: root. */
   owner: { uid: number; gid: number } | undefined;
@@ -41,7 +58,7 @@ export class LayerEntries {
   readonly #target: Inode;
   readonly #options: LayerOptions;
   /** What this layer has made, by path. */
-  readonly #made = new Map<string, CopyEntry>();
+  readonly #made = new Map<string, Made>();
 
   /** @param target the files below the layer */
   constructor(target: Inode, options: LayerOptions) {
@@ -55,22 +72,26 @@ export class LayerEntries {
    *
    * @param followsLast if false, a link at the end of the path is not followed
    */
-  find(path: string, followsLast = true): { path: string; kind: Inode['kind'] | undefined } {
+  find(path: string, followsLast = true): Found {
     const pending = path.split('/').reverse();
     const names: string[] = [];
     /** Of each name, what is below the layer, unless the layer has replaced it. */
     const trail: (Inode | undefined)[] = [this.#target];
-    let kinds: (Inode['kind'] | undefined)[] = ['directory'];
+    const found: Omit<Found, 'path'>[] = [{ kind: 'directory', made: this.#made.get('')?.entry }];
+    const emptied = [-1];
     for (let links = 0; pending.length > 0; ) {
       const name = pending.pop()!;
       if (name === '' || name === '.') continue;
       if (name === '..') {
         if (names.pop() === undefined) continue;
         trail.pop();
-        kinds.pop();
+        found.pop();
+        emptied.pop();
         continue;
       }
-      const made = this.#made.get(names.length === 0 ? name : `${names.join('/')}/${name}`);
+      const last = this.#made.get(names.length === 0 ? name : `${names.join('/')}/${name}`);
+      const above = emptied.at(-1)!;
+      const made = last !== undefined && last.at > above ? last.entry : undefined;
       const below = trail.at(-1)?.children.get(name)?.inode;
       const { kind, target = '' } = made ?? below ?? { kind: undefined };
       const isLast = pending.every((rest) => rest === '' || rest === '.');
@@ -79,21 +100,25 @@ export class LayerEntries {
         if (target.startsWith('/')) {
           names.length = 0;
           trail.length = 1;
-          kinds = ['directory'];
+          found.length = 1;
+          emptied.length = 1;
         }
         pending.push(...target.split('/').reverse());
         continue;
       }
       names.push(name);
-      kinds.push(kind);
-      trail.push(made === undefined || made.kind === below?.kind ? below : undefined);
+      found.push({ kind, made });
+      emptied.push(Math.max(above, last?.emptied ?? -1));
+      trail.push(emptied.at(-1) === -1 && (made === undefined || made.kind === below?.kind) ? below : undefined);
     }
-    return { path: names.join('/'), kind: kinds.at(-1) };
+    return { path: names.join('/'), ...found.at(-1)! };
   }
 
   add(entry: CopyEntry): void {
     if (this.entries.length >= MAX_FILES) throw new BuildError('too-large', `more than ${MAX_FILES} files are copied`);
-    this.#made.set(entry.path, entry);
+    const at = this.entries.length;
+    const emptied = entry.kind === 'directory' ? (this.#made.get(entry.path)?.emptied ?? -1) : at;
+    this.#made.set(entry.path, { entry, at, emptied });
     this.entries.push(entry);
   }
 

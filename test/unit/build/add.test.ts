@@ -79,6 +79,19 @@ describe('an archive', () => {
     ]);
   });
 
+  test.each([
+    ['the archive', 'ADD x.tar /'],
+    ['the image', 'ADD links.tar /\nADD x.tar /'],
+  ])('does not go through a link of %s whose directory it has replaced', async (where, dockerfile) => {
+    const links: Item[] = [{ path: 'e/' }, { path: 'd/' }, { path: 'd/s', type: 'symlink', linkname: '/e' }];
+    const later: Item[] = [{ path: 'd', text: 'file' }, { path: 'd/' }, { path: 'd/s/f', text: 'F' }];
+    writeFileSync(join(shop.context, 'links.tar'), tar(...links));
+    const archive = where === 'the image' ? tar(...later) : tar(...links, ...later);
+    expect(await added(archive, dockerfile)).toEqual([
+      ...['755 0:0 /d/', '755 0:0 /d/s/', '644 0:0 /d/s/f "F"', '755 0:0 /e/'],
+    ]);
+  });
+
   test('may have the same name twice, and links to the first', async () => {
     const archive = tar(
       { path: 'f', text: 'one' },
