@@ -134,8 +134,8 @@ export function copyEntries(source: Inode, target: Inode, options: CopyOptions):
 class Copy {
   readonly #layer: LayerEntries;
   readonly #options: CopyOptions;
-  /** The first path of each file with several names. */
-  readonly #links = new Map<Inode, string>();
+  /** The entries of each file with several names, without those that were found replaced. */
+  readonly #links = new Map<Inode, CopyEntry[]>();
 
   constructor(target: Inode, options: CopyOptions) {
     this.#layer = new LayerEntries(target, options);
@@ -237,7 +237,9 @@ class Copy {
   #add(inode: Inode, path: string): void {
     const { owner, mode } = this.#options;
     const { kind, uid, gid, mtime, size, target, device, xattrs } = inode;
-    const first = inode.names > 1 && kind !== 'directory' ? this.#links.get(inode) : undefined;
+    const others = inode.names > 1 && kind !== 'directory' ? this.#namesOf(inode) : undefined;
+    const first = others?.[0]?.path;
+    if (first === path) return;
     const entry: CopyEntry = {
       path,
       kind,
@@ -250,9 +252,20 @@ class Copy {
       device,
       xattrs,
     };
-    if (first !== undefined && first !== path) entry.link = first;
-    else if (inode.names > 1) this.#links.set(inode, path);
+    if (first !== undefined) entry.link = first;
+    others?.push(entry);
     this.#layer.add(entry);
+  }
+
+  /** The entries that have a file. The first of them is still there: another file may have got its name. */
+  #namesOf(inode: Inode): CopyEntry[] {
+    const entries = this.#links.get(inode) ?? [];
+    this.#links.set(inode, entries);
+    for (let [first] = entries; first !== undefined; [first] = entries) {
+      if (this.#layer.find(first.path, false).made === first) break;
+      entries.shift();
+    }
+    return entries;
   }
 }
 

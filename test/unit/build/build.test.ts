@@ -122,6 +122,16 @@ describe('COPY', () => {
     expect(children.get('e')!.inode).toBe(children.get('h')!.inode);
   });
 
+  test('a name of a file is no link to another file that has got the first name', async () => {
+    shop.write({ 'other/e': 'other' });
+    linkSync(join(shop.context, 'd/e'), join(shop.context, 'd/h'));
+    linkSync(join(shop.context, 'd/e'), join(shop.context, 'd/i'));
+    const { layers, files } = await shop.build('FROM scratch\nCOPY d/e other/e d/h d/i /x/');
+    expect(await files()).toEqual(['755 0:0 /x/', '644 0:0 /x/e "other"', '750 0:0 /x/h "E"', '750 0:0 /x/i "E"']);
+    const { children } = buildStore(shop.home.path).tree(layers).root.children.get('x')!.inode;
+    expect(children.get('h')!.inode).toBe(children.get('i')!.inode);
+  });
+
   test('names that are no UTF-8 are copied by their bytes', async () => {
     writeFileSync(Buffer.from(`${shop.context}/d/f/\xff\xfe`, 'latin1'), 'bytes');
     const { layers } = await shop.build('FROM scratch\nCOPY d/f /x');
