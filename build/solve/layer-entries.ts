@@ -27,6 +27,8 @@ export interface CopyEntry {
 
 /** What most entries lack. */
 export const NOTHING = { size: 0, target: '', device: 0, xattrs: null, uid: 0, gid: 0 };
+/** OCI image-spec 1.1, layer.md, "Whiteouts". */
+const WHITEOUT = '.wh.';
 /** As the kernel's MAXSYMLINKS. */
 const MAX_SYMLINKS = 40;
 
@@ -114,7 +116,9 @@ export class LayerEntries {
     return { path: names.join('/'), ...found.at(-1)! };
   }
 
+  /** A name that means the removal of another one in a layer is left out. */
   add(entry: CopyEntry): void {
+    if (entry.path.startsWith(WHITEOUT, entry.path.lastIndexOf('/') + 1)) return;
     if (this.entries.length >= MAX_FILES) throw new BuildError('too-large', `more than ${MAX_FILES} files are copied`);
     const at = this.entries.length;
     const emptied = entry.kind === 'directory' ? (this.#made.get(entry.path)?.emptied ?? -1) : at;

@@ -114,6 +114,13 @@ describe('COPY', () => {
     await expect(refused).rejects.toThrow('the network of this build is none');
   });
 
+  test('a name that is a whiteout in a layer removes nothing, and is left out', async () => {
+    shop.write({ 'd/f/.wh.a': '', 'd/f/.wh..wh..opq': '' });
+    expect(
+      await files('COPY a /\nCOPY d/f /\nCOPY b /.wh.g\nCOPY <<.wh.a /\nx\n.wh.a\nCOPY <<EOF /.wh.a\nx\nEOF'),
+    ).toEqual(['644 0:0 /a "A"', '644 0:0 /g "G"']);
+  });
+
   test('names of one file stay one file', async () => {
     linkSync(join(shop.context, 'd/e'), join(shop.context, 'd/h'));
     const { layers } = await shop.build('FROM scratch\nCOPY d /x');
