@@ -49,9 +49,9 @@ export async function download<T>(
   take: (download: Download) => Promise<T>,
 ): Promise<T> {
   using connections = new Connections(readSettings());
-  let ending: unknown;
+  const ending = new AbortController();
   const end = (reason: unknown) => {
-    ending ??= reason;
+    ending.abort(reason);
     connections[Symbol.dispose]();
   };
   const onAbort = () => end(signal?.reason);
@@ -60,14 +60,10 @@ export async function download<T>(
   signal?.addEventListener('abort', onAbort);
   try {
     signal?.throwIfAborted();
-    return await retrying(delay, async () => {
-      if (ending !== undefined) throw ending;
-      try {
-        return await take(opened(await follow(connections, url, reach), maxBytes));
-      } catch (error) {
-        throw ending ?? error;
-      }
-    });
+    const attempt = async () => take(opened(await follow(connections, url, reach), maxBytes));
+    return await retrying(delay, attempt, ending.signal);
+  } catch (error) {
+    throw ending.signal.aborted ? ending.signal.reason : error;
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', onAbort);

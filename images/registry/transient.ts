@@ -35,14 +35,20 @@ export function asFinal(error: unknown): unknown {
  *
  * @param failures number of failures so far, at least 1
  * @param delay milliseconds of the first wait
+ * @param signal once aborted, the wait fails
  * @throws ImageError `network` if the server asks for more than two minutes
  */
-export async function backOff(error: TransientError, failures: number, delay: number): Promise<void> {
+export async function backOff(
+  error: TransientError,
+  failures: number,
+  delay: number,
+  signal?: AbortSignal,
+): Promise<void> {
   if (error.retryAfter === null) {
     const wait = Math.min(delay * 2 ** (failures - 1), MAX_DELAY);
-    await sleep(wait * (0.5 + Math.random()));
+    await sleep(wait * (0.5 + Math.random()), undefined, { signal });
   } else if (error.retryAfter <= MAX_RETRY_AFTER) {
-    await sleep(error.retryAfter);
+    await sleep(error.retryAfter, undefined, { signal });
   } else {
     const seconds = Math.ceil(error.retryAfter / 1000);
     throw new ImageError('network', `${error.message}: it asks to retry after ${seconds} seconds`, { cause: error });
@@ -53,15 +59,16 @@ export async function backOff(error: TransientError, failures: number, delay: nu
  * Repeats an attempt until it succeeds, fails permanently, or has failed `ATTEMPTS` times.
  *
  * @param delay milliseconds of the first wait
+ * @param signal once aborted, the wait before an attempt fails
  * @throws the last error; a transient one becomes `ImageError` `network`
  */
-export async function retrying<T>(delay: number, attempt: () => Promise<T>): Promise<T> {
+export async function retrying<T>(delay: number, attempt: () => Promise<T>, signal?: AbortSignal): Promise<T> {
   for (let failures = 1; ; failures++) {
     try {
       return await attempt();
     } catch (error) {
       if (!(error instanceof TransientError) || failures === ATTEMPTS) throw asFinal(error);
-      await backOff(error, failures, delay);
+      await backOff(error, failures, delay, signal);
     }
   }
 }
