@@ -83,9 +83,14 @@ async function spool(workspace: Workspace, bytes: AsyncIterable<Buffer>): Promis
     );
   } catch (error) {
     rmSync(path, { force: true });
-    throw error;
+    throw ofSystem(error, 'cannot keep a file of a build');
   }
   return { path, size, sha256: hash.digest('hex') };
+}
+
+/** Turns an error of a system call into an `ImageError`. Those of a source stay what they are. */
+function ofSystem(error: unknown, doing: string): unknown {
+  return error instanceof Error && 'syscall' in error ? toImageError(error, doing) : error;
 }
 
 /**
@@ -144,18 +149,22 @@ export async function addStep(
  *
  * @param archive a tar, plain or compressed
  * @returns its diff-id
- * @throws ImageError
+ * @throws ImageError; the errors of the archive's stream
  */
 export async function unpackArchive(home: string, archive: AsyncIterable<Buffer>, needs: Needs): Promise<string> {
-  await using workspace = await openWorkspace(home);
-  const layer = { digest: null, size: null, stream: () => archive, allowsBzip2: true };
-  const diffId = await convertInto(workspace, layer, null, undefined);
-  await withStoreLock(home, async () => {
-    await workspace.budget.check();
-    needs.add(diffId);
-    await publishLayer(home, workspace, diffId);
-  });
-  return diffId;
+  try {
+    await using workspace = await openWorkspace(home);
+    const layer = { digest: null, size: null, stream: () => archive, allowsBzip2: true };
+    const diffId = await convertInto(workspace, layer, null, undefined);
+    await withStoreLock(home, async () => {
+      await workspace.budget.check();
+      needs.add(diffId);
+      await publishLayer(home, workspace, diffId);
+    });
+    return diffId;
+  } catch (error) {
+    throw ofSystem(error, 'cannot unpack an archive');
+  }
 }
 
 async function putStep(home: string, workspace: Workspace, key: string, result: StepResult): Promise<void> {

@@ -1,9 +1,10 @@
 // ADD unpacks archives as tar does, and hostile ones only into the image, or not at all.
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { END_MARK, entryHeader, filePadding, type TarEntry } from '../../../images/build.js';
+import { buildStore, END_MARK, entryHeader, filePadding, type TarEntry } from '../../../images/build.js';
 import { Workshop } from './made.js';
 
 let shop: Workshop;
@@ -152,4 +153,16 @@ describe('a hostile archive', () => {
     const archive = tar({ path: '.wh.a' }, { path: '.wh..wh..opq' }, { path: 'b', text: 'B' });
     expect(await added(archive, 'COPY a /\nADD x.tar /')).toEqual(['644 0:0 /a "A"', '644 0:0 /b "B"']);
   });
+});
+
+test('a fault of the disk is an error of one line', async () => {
+  const store = buildStore(shop.home.path);
+  await using cache = await store.begin();
+  const bytes = async function* () {
+    rmSync(join(shop.home.path, 'store-2/tmp'), { recursive: true });
+    yield tar({ path: 'f' });
+  };
+  const failure = (does: string) => ({ name: 'ImageError', message: expect.stringContaining(`${does}: ENOENT`) });
+  await expect(cache.unpack(bytes())).rejects.toMatchObject(failure('cannot unpack an archive'));
+  await expect(cache.spool(Readable.from([]))).rejects.toMatchObject(failure('cannot keep a file of a build'));
 });
