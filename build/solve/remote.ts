@@ -74,7 +74,7 @@ export class RemoteFile {
       if (this.#checksum === undefined || this.#checksum === sha256) return found;
       throw new BuildError(
         'bad-context',
-        `${this.#url.href}: the checksum is sha256:${sha256}, not as --checksum says`,
+        `${shownUrl(this.#url)}: the checksum is sha256:${sha256}, not as --checksum says`,
       );
     } catch (cause) {
       if (!(cause instanceof ImageError)) throw cause;
