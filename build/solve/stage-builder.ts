@@ -25,7 +25,7 @@ import { bindLayers, HIDDEN, mountPlaces, mountsKey, resolveMounts, type Secrets
 import { MACHINE_CONFIG, type MachineOptions, runStep } from './run-step.js';
 import { type CopySource, contextSource, layersSource } from './source.js';
 import { type Clock, StageState } from './stage-state.js';
-import { type Archive, openArchive } from './unpack.js';
+import { type Archive, type Opening, openArchive } from './unpack.js';
 
 /** What all stages of a build have in common. */
 export interface BuildWork {
@@ -268,7 +268,7 @@ export class StageBuilder {
     const state = this.#state;
     await this.#layer(`${keyword} ${text}`, key, by, async function* () {
       const owner = chown === undefined ? undefined : await findOwner(state.tree, chown);
-      const opening = { cache, store };
+      const opening = { cache, store, signal };
       const files: LooseFile[] = held.map((file) => ({ ...file, size: file.contents.length, mtime: clock.now }));
       for (const file of remote) {
         const opened = await file.open();
@@ -420,7 +420,7 @@ async function ownerOf({ settings, tree }: StageState): Promise<Owner | undefine
 async function findArchives(
   source: CopySource,
   sources: readonly string[],
-  opening: { cache: BuildSteps; store: BuildStore },
+  opening: Opening,
 ): Promise<Map<Inode, Archive>> {
   const archives = new Map<Inode, Archive>();
   for (const { path, inode } of findSources(source.root, sources)) {

@@ -25,21 +25,27 @@ export interface Archive {
 
 type Bytes = () => AsyncIterable<Buffer> | Iterable<Buffer>;
 
+export interface Opening {
+  cache: BuildSteps;
+  store: BuildStore;
+  signal: AbortSignal;
+}
+
 /**
  * Opens what ADD unpacks: a tar that has something in it, plain or compressed.
  *
  * @param bytes begins to read the file; called up to twice
  * @returns undefined if it is another file
- * @throws BuildError `bad-context` for a damaged or hostile archive; ImageError
+ * @throws BuildError `bad-context` for a damaged or hostile archive; ImageError; the reason of `signal`
  */
 export async function openArchive(
   name: string,
   bytes: Bytes,
-  { cache, store }: { cache: BuildSteps; store: BuildStore },
+  { cache, store, signal }: Opening,
 ): Promise<Archive | undefined> {
-  if (!(await isArchive(stream(bytes)))) return undefined;
+  if (!(await isArchive(stream(bytes, signal)))) return undefined;
   try {
-    const layer = await cache.unpack(stream(bytes));
+    const layer = await cache.unpack(stream(bytes, signal));
     const tree = store.tree([layer]);
     return {
       name,
@@ -70,8 +76,11 @@ async function isArchive(bytes: AsyncIterable<Buffer>): Promise<boolean> {
   return beginsTar(start);
 }
 
-async function* stream(bytes: Bytes): AsyncGenerator<Buffer> {
-  yield* bytes();
+async function* stream(bytes: Bytes, signal: AbortSignal): AsyncGenerator<Buffer> {
+  for await (const chunk of bytes()) {
+    signal.throwIfAborted();
+    yield chunk;
+  }
 }
 
 function inodeOf({ kind, ...entry }: LayerEntry): Inode {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { openArchive } from '../../../build/solve/unpack.js';
 import { buildStore, END_MARK, entryHeader, filePadding, type TarEntry } from '../../../images/build.js';
 import { Workshop } from './made.js';
 
@@ -18,17 +19,17 @@ afterEach(() => shop[Symbol.dispose]());
 
 type Item = Partial<TarEntry> & { path: string; text?: string };
 
+const FILE: Omit<TarEntry, 'path'> = {
+  ...{ type: 'file', mode: 0o644, uid: 0, gid: 0, linkname: '', size: 0 },
+  ...{ mtime: { seconds: 5, nanoseconds: 0 }, devMajor: 0, devMinor: 0, xattrs: null },
+};
+
 function tar(...items: Item[]): Buffer {
   const parts = items.flatMap(({ text = '', ...item }) => {
     const contents = Buffer.from(text);
     const isFolder = item.path.endsWith('/');
-    const entry: TarEntry = {
-      ...{ type: isFolder ? 'directory' : 'file', mode: isFolder ? 0o755 : 0o644, uid: 0, gid: 0, linkname: '' },
-      ...{ mtime: { seconds: 5, nanoseconds: 0 }, devMajor: 0, devMinor: 0, xattrs: null },
-      ...item,
-      size: contents.length,
-    };
-    return [entryHeader(entry), contents, filePadding(contents.length)];
+    const kind = isFolder ? ({ type: 'directory', mode: 0o755 } as const) : {};
+    return [entryHeader({ ...FILE, ...kind, ...item, size: contents.length }), contents, filePadding(contents.length)];
   });
   return Buffer.concat([...parts, END_MARK]);
 }
@@ -153,6 +154,23 @@ describe('a hostile archive', () => {
     const archive = tar({ path: '.wh.a' }, { path: '.wh..wh..opq' }, { path: 'b', text: 'B' });
     expect(await added(archive, 'COPY a /\nADD x.tar /')).toEqual(['644 0:0 /a "A"', '644 0:0 /b "B"']);
   });
+});
+
+test('the unpacking of an archive ends when the build is aborted', async () => {
+  const store = buildStore(shop.home.path);
+  await using cache = await store.begin();
+  const controller = new AbortController();
+  let read = 0;
+  const bytes = function* () {
+    yield entryHeader({ ...FILE, path: 'f', size: 100 << 20 });
+    for (; read < 100; read++) {
+      if (read === 10) controller.abort(new Error('by the user'));
+      yield Buffer.alloc(1 << 20);
+    }
+    yield END_MARK;
+  };
+  await expect(openArchive('x.tar', bytes, { cache, store, signal: controller.signal })).rejects.toThrow('by the user');
+  expect(read).toBe(10);
 });
 
 test('a fault of the disk is an error of one line', async () => {
