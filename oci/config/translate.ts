@@ -77,7 +77,8 @@ export function translate(config: OciConfig, bundle: string): Translation {
       if (mount.type === 'tmpfs') container.shmSize = tmpfs(target, mount).size ?? 64 * 2 ** 20;
     } else if (isBind(mount)) {
       checkBindOptions(target, mount.options);
-      const readonly = mount.options?.some((option) => option === 'ro' || option === 'rro') ?? false;
+      // Of options that contradict each other, the last one counts, as in runc.
+      const readonly = /^rr?o$/.test(mount.options?.findLast((option) => /^(?:rr?o|rw)$/.test(option)) ?? '');
       const source = mount.source ?? '';
       container.shares.push({ index: shares.length, path: target, readonly });
       shares.push({ path: isAbsolute(source) ? source : join(bundle, source), readOnly: readonly });
@@ -105,6 +106,18 @@ function isBind({ type, options = [] }: OciMount): boolean {
   return type === 'bind' || options.includes('bind') || options.includes('rbind');
 }
 
+const FLAGS = new Map<string, Partial<TmpfsMount>>([
+  ['ro', { readonly: true }],
+  ['rro', { readonly: true }],
+  ['rw', { readonly: false }],
+  ['noexec', { exec: false }],
+  ['exec', { exec: true }],
+  ['nosuid', { suid: false }],
+  ['suid', { suid: true }],
+  ['nodev', { dev: false }],
+  ['dev', { dev: true }],
+]);
+
 function tmpfs(path: string, { options = [] }: OciMount): TmpfsMount {
   const mount: TmpfsMount = { path, exec: true, suid: true, dev: true };
   for (const option of options) {
@@ -113,11 +126,7 @@ function tmpfs(path: string, { options = [] }: OciMount): TmpfsMount {
     else if (name === 'mode') mount.mode = number(value, 8, 0o7777, `mount ${path}: ${option}`);
     else if (name === 'uid') mount.uid = number(value, 10, 0xffff_fffe, `mount ${path}: ${option}`);
     else if (name === 'gid') mount.gid = number(value, 10, 0xffff_fffe, `mount ${path}: ${option}`);
-    else if (option === 'ro') mount.readonly = true;
-    else if (option === 'noexec') mount.exec = false;
-    else if (option === 'nosuid') mount.suid = false;
-    else if (option === 'nodev') mount.dev = false;
-    else mountWord(path, option);
+    else Object.assign(mount, FLAGS.get(option) ?? mountWord(path, option));
   }
   return mount;
 }

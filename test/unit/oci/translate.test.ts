@@ -87,6 +87,24 @@ describe('a configuration', () => {
     });
   });
 
+  test('of options of a mount that contradict each other, the last one counts', () => {
+    const mounts = [
+      { destination: '/a', type: 'bind', source: '/h', options: ['ro', 'rw'] },
+      { destination: '/b', type: 'bind', source: '/h', options: ['rw', 'rro'] },
+      { destination: '/c', type: 'tmpfs', options: ['ro', 'noexec', 'nosuid', 'nodev', 'rw', 'exec', 'suid', 'dev'] },
+      { destination: '/d', type: 'tmpfs', options: ['rw', 'exec', 'noexec', 'rro'] },
+    ];
+    const { shares, container } = translated({ mounts });
+    expect(shares.slice(1).map(({ readOnly }) => readOnly)).toEqual([false, true]);
+    expect(container).toMatchObject({
+      shares: [{ readonly: false }, { readonly: true }],
+      tmpfs: [
+        { path: '/c', readonly: false, exec: true, suid: true, dev: true },
+        { path: '/d', readonly: true, exec: false, suid: true, dev: true },
+      ],
+    });
+  });
+
   const without = (type: string) => ({ linux: { namespaces: namespaces.filter((each) => each.type !== type) } });
   const joined = (type: string) => ({
     linux: { namespaces: [...without(type).linux.namespaces, { type, path: '/proc/9/ns/x' }] },
