@@ -8,6 +8,8 @@ import type { Translation } from '../config/translate.js';
 /** The kernel's limits of a path. */
 const MAX_LINKS = 40;
 const MAX_PATH = 4096;
+/** Names of all walks together. PATH and the links are the image's, and must not keep the engine waiting. */
+const MAX_STEPS = 20_000;
 
 /** Where the agent mounts file systems of the guest's kernel. */
 const GUEST = ['/proc', '/dev', '/sys'];
@@ -17,7 +19,7 @@ export type Found =
   | { kind: 'file'; status: Stats }
   /** `code`: why, as `ENOENT` */
   | { kind: 'absent'; code: string }
-  /** It is in a file system of the guest. */
+  /** It is in a file system of the guest, or takes too long to find. */
   | { kind: 'unknown' };
 
 /** A file on the way of a path. */
@@ -40,6 +42,7 @@ export class ContainerRoot {
   readonly #root: Step;
   /** Descriptors of what is mounted, by paths without links; undefined: a file system of the guest. */
   readonly #mounts = new Map<string, number | undefined>();
+  #steps = 0;
 
   /** @param opened descriptors (O_PATH) of the translation's shares, which stay the caller's */
   constructor({ container }: Pick<Translation, 'container'>, opened: readonly number[]) {
@@ -75,6 +78,7 @@ export class ContainerRoot {
     const place = () => `/${[...walk.steps.slice(1).map(({ name }) => name), ...walk.rest].join('/')}`;
     try {
       for (let name = walk.rest[0]; name !== undefined; name = walk.rest[0]) {
+        if (++this.#steps > MAX_STEPS) return { found: { kind: 'unknown' }, place: place() };
         if (name === '..') leave(walk);
         else this.#enter(walk, name);
       }

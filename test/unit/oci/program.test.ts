@@ -122,6 +122,13 @@ test.each(['self', '/proc/1/exe', '/dev/init', '/sys/x', '/scratch/tool', '/data
   },
 );
 
+test.each(['/absent:'.repeat(30_000), '/bin/loop:'.repeat(2000)])(
+  'a PATH that takes long to look through is left to the start',
+  (path) => {
+    expect(refusal('nosuch', { path })).toBeUndefined();
+  },
+);
+
 const ABSENT = 'executable file not found in $PATH';
 test.each([
   ['nosuch', {}, `exec: "nosuch": ${ABSENT}`],
