@@ -25,6 +25,7 @@ import { bindLayers, HIDDEN, mountPlaces, mountsKey, resolveMounts, type Secrets
 import { MACHINE_CONFIG, type MachineOptions, runStep } from './run-step.js';
 import { type CopySource, contextSource, layersSource } from './source.js';
 import { type Clock, StageState } from './stage-state.js';
+import { unlessAborted } from './unless-aborted.js';
 import { type Archive, type Opening, openArchive } from './unpack.js';
 
 /** What all stages of a build have in common. */
@@ -84,12 +85,11 @@ export class StageBuilder {
 
   async #base(): Promise<StageState> {
     const { base, platform } = this.#stage;
-    const { store, home, pull, steps } = this.#work;
+    const { store, steps } = this.#work;
     if (base.is === 'scratch') return new StageState(store, {}, []);
     if (base.is === 'stage') return (await this.#work.stage(base.stage)).continued();
     return steps.during(this.#title(`FROM ${base.reference}`, 1), async () => {
-      const found = await home.images.resolve(base.reference, { pull, ...(platform !== undefined && { platform }) });
-      const { config, layers } = store.base(found.digest);
+      const { config, layers } = store.base(await this.#imageOf(base.reference, platform));
       return new StageState(store, config, layers);
     });
   }
@@ -299,7 +299,7 @@ export class StageBuilder {
   /** Where files are copied from. */
   async #source(from: string | undefined, place: Place): Promise<CopySource> {
     if (from === undefined) return contextSource(this.#work.context());
-    const { plan, home, store, pull } = this.#work;
+    const { plan, store } = this.#work;
     const stage = findStage(plan.stages, from, this.#stage.index);
     if (stage !== undefined) return layersSource((await this.#work.stage(stage)).layers, store);
     if (findStage(plan.stages, from) !== undefined || /^\d+$/.test(from)) {
@@ -310,8 +310,14 @@ export class StageBuilder {
       );
     }
     parseName(from);
-    const image = await home.images.resolve(from, { pull });
-    return layersSource(store.base(image.digest).layers, store);
+    return layersSource(store.base(await this.#imageOf(from)).layers, store);
+  }
+
+  /** The ID of an image, which is pulled if it has to be. */
+  async #imageOf(reference: string, platform?: string): Promise<string> {
+    const { home, pull, signal } = this.#work;
+    const found = home.images.resolve(reference, { pull, ...(platform !== undefined && { platform }) });
+    return (await unlessAborted(found, signal)).digest;
   }
 
   async #run(instruction: Of<'run'>): Promise<void> {

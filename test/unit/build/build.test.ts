@@ -1,5 +1,6 @@
 // Builds without RUN, which need no machine: the files, the config, the cache, and hostile contexts.
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   linkSync,
@@ -10,6 +11,8 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { buildStore } from '../../../images/build.js';
@@ -403,6 +406,19 @@ describe('the cache', () => {
 
 describe('a build that is aborted', () => {
   const DOCKERFILE = 'FROM scratch\nCOPY a /a\nCOPY b /b';
+
+  test.each(['FROM %s', 'FROM scratch\nCOPY --from=%s a /'])('in the pull of %j', async (dockerfile) => {
+    const server = createServer(() => {});
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const controller = new AbortController();
+    const reason = new Error('enough');
+    server.once('request', () => controller.abort(reason));
+    const image = `127.0.0.1:${(server.address() as AddressInfo).port}/x`;
+    const ended = shop.build(dockerfile.replace('%s', image), { signal: controller.signal });
+    await expect(ended).rejects.toBe(reason);
+    server.closeAllConnections();
+    server.close();
+  });
 
   test.each(['before it begins', 'between its steps', 'in a step', 'before its image is made'])(
     '%s',
