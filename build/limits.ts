@@ -14,6 +14,8 @@ export const MAX_IGNORE_BYTES = 1 << 20;
 export const MAX_FILES = 1_000_000;
 /** Depth of nested directories in a context. */
 export const MAX_DEPTH = 256;
+/** Names in the targets of all links that one instruction follows. Nothing ends a build meanwhile. */
+export const MAX_LINK_NAMES = 10_000_000;
 /** Bytes of a secret, as in BuildKit. */
 export const MAX_SECRET_BYTES = 500 << 10;
 /** Bytes of a file that ADD downloads, and of a context that is no folder. */

@@ -2,7 +2,7 @@
 // in their order, so a path may occur again: the last one counts, as in any layer.
 import type { Inode, Timestamp } from '../../images/build.js';
 import { BuildError } from '../build-error.js';
-import { MAX_FILES } from '../limits.js';
+import { MAX_FILES, MAX_LINK_NAMES } from '../limits.js';
 
 /** An entry of the layer. */
 export interface CopyEntry {
@@ -61,6 +61,7 @@ export class LayerEntries {
   readonly #options: LayerOptions;
   /** What this layer has made, by path. */
   readonly #made = new Map<string, Made>();
+  #linkNames = 0;
 
   /** @param target the files below the layer */
   constructor(target: Inode, options: LayerOptions) {
@@ -76,7 +77,7 @@ export class LayerEntries {
    */
   find(path: string, followsLast = true): Found {
     const pending = path.split('/').reverse();
-    const names: string[] = [];
+    const paths = [''];
     /** Of each name, what is below the layer, unless the layer has replaced it. */
     const trail: (Inode | undefined)[] = [this.#target];
     const found: Omit<Found, 'path'>[] = [{ kind: 'directory', made: this.#made.get('')?.entry }];
@@ -85,13 +86,15 @@ export class LayerEntries {
       const name = pending.pop()!;
       if (name === '' || name === '.') continue;
       if (name === '..') {
-        if (names.pop() === undefined) continue;
+        if (paths.length === 1) continue;
+        paths.pop();
         trail.pop();
         found.pop();
         emptied.pop();
         continue;
       }
-      const last = this.#made.get(names.length === 0 ? name : `${names.join('/')}/${name}`);
+      const own = paths.length === 1 ? name : `${paths.at(-1)}/${name}`;
+      const last = this.#made.get(own);
       const above = emptied.at(-1)!;
       const made = last !== undefined && last.at > above ? last.entry : undefined;
       const below = trail.at(-1)?.children.get(name)?.inode;
@@ -100,20 +103,25 @@ export class LayerEntries {
       if (kind === 'symlink' && (followsLast || !isLast)) {
         if (++links > MAX_SYMLINKS) throw new BuildError('bad-context', `too many symbolic links: ${shownPath(path)}`);
         if (target.startsWith('/')) {
-          names.length = 0;
+          paths.length = 1;
           trail.length = 1;
           found.length = 1;
           emptied.length = 1;
         }
-        pending.push(...target.split('/').reverse());
+        const names = target.split('/').reverse();
+        this.#linkNames += names.length;
+        if (this.#linkNames > MAX_LINK_NAMES) {
+          throw new BuildError('too-large', `the symbolic links on the way of ${shownPath(path)} are too long`);
+        }
+        pending.push(...names);
         continue;
       }
-      names.push(name);
+      paths.push(own);
       found.push({ kind, made });
       emptied.push(Math.max(above, last?.emptied ?? -1));
       trail.push(emptied.at(-1) === -1 && (made === undefined || made.kind === below?.kind) ? below : undefined);
     }
-    return { path: names.join('/'), ...found.at(-1)! };
+    return { path: paths.at(-1)!, ...found.at(-1)! };
   }
 
   /** A name that means the removal of another one in a layer is left out. */

@@ -150,6 +150,15 @@ describe('a hostile archive', () => {
     await expect(added(archive, 'ADD x.tar /')).rejects.toThrow(message);
   });
 
+  test('whose links take long to follow is refused', async () => {
+    const long = 'd/../'.repeat(800);
+    const links = Array.from({ length: 40 }, (_, at) => ({
+      ...{ path: `l${at}`, type: 'symlink' as const, linkname: at === 0 ? 'd' : `${long}l${at - 1}` },
+    }));
+    const files = Array.from({ length: 200 }, (_, at) => ({ path: `l39/${at}` }));
+    await expect(added(tar({ path: 'd/' }, ...links, ...files), 'ADD x.tar /')).rejects.toThrow('are too long');
+  });
+
   test('gives no whiteouts', async () => {
     const archive = tar({ path: '.wh.a' }, { path: '.wh..wh..opq' }, { path: 'b', text: 'B' });
     expect(await added(archive, 'COPY a /\nADD x.tar /')).toEqual(['644 0:0 /a "A"', '644 0:0 /b "B"']);
