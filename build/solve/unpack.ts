@@ -10,6 +10,8 @@ import {
   ImageError,
   type Inode,
   type LayerEntry,
+  MAX_EXPANSION_BYTES,
+  MAX_EXPANSION_RATIO,
 } from '../../images/build.js';
 import { BuildError } from '../build-error.js';
 import { type CopyEntry, type LayerEntries, shownPath } from './layer-entries.js';
@@ -18,6 +20,8 @@ import { type CopyEntry, type LayerEntries, shownPath } from './layer-entries.js
 export interface Archive {
   /** For messages. */
   name: string;
+  /** Bytes, as it came. */
+  length: number;
   entries(): Iterable<LayerEntry>;
   /** The contents of a regular file. */
   read(entry: LayerEntry): AsyncIterable<Buffer>;
@@ -44,11 +48,18 @@ export async function openArchive(
   { cache, store, signal }: Opening,
 ): Promise<Archive | undefined> {
   if (!(await isArchive(stream(bytes, signal)))) return undefined;
+  let length = 0;
+  async function* counted(): AsyncGenerator<Buffer> {
+    for await (const chunk of stream(bytes, signal)) {
+      length += chunk.length;
+      yield chunk;
+    }
+  }
   try {
-    const layer = await cache.unpack(stream(bytes, signal));
+    const layer = await cache.unpack(counted());
     const tree = store.tree([layer]);
     return {
-      name,
+      ...{ name, length },
       entries: () => store.entries(layer),
       read: (entry) => tree.read(inodeOf(entry)),
     };
@@ -94,9 +105,16 @@ function inodeOf({ kind, ...entry }: LayerEntry): Inode {
  */
 export function unpackInto(layer: LayerEntries, archive: Archive, destination: string): void {
   const root = layer.directory(destination);
+  let size = 0;
   for (const entry of archive.entries()) {
     const { kind, path, link, uid, gid, mode, mtime, xattrs, device } = entry;
     if (kind === 'whiteout' || kind === 'opaque') continue;
+    // Holes are written as zeros.
+    size += entry.size;
+    if (size > MAX_EXPANSION_BYTES && size > archive.length * MAX_EXPANSION_RATIO) {
+      const how = `its files expand to more than ${MAX_EXPANSION_RATIO} times its size`;
+      throw new BuildError('too-large', `cannot unpack ${archive.name}: ${how}`);
+    }
     const place = placeOf(layer, root, path);
     const made: CopyEntry = {
       ...{ path: place, kind: kind === 'link' ? 'file' : kind, size: 0, target: '' },

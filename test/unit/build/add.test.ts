@@ -6,6 +6,7 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openArchive } from '../../../build/solve/unpack.js';
 import { buildStore, END_MARK, entryHeader, filePadding, type TarEntry } from '../../../images/build.js';
+import { tar as anyTar } from '../../fixtures/tar-writer.js';
 import { Workshop } from './made.js';
 
 let shop: Workshop;
@@ -148,6 +149,13 @@ describe('a hostile archive', () => {
     ],
   ])('%s is refused', async (_, archive, message) => {
     await expect(added(archive, 'ADD x.tar /')).rejects.toThrow(message);
+  });
+
+  test('of holes alone is refused', async () => {
+    const size = 2 ** 40;
+    const pax = { 'GNU.sparse.size': `${size}`, 'GNU.sparse.numblocks': '1', 'GNU.sparse.map': `${size},0` };
+    const archive = anyTar([{ path: 'f', pax }]);
+    await expect(added(archive, 'ADD x.tar /')).rejects.toThrow('its files expand to more than 500 times its size');
   });
 
   test('whose links take long to follow is refused', async () => {
