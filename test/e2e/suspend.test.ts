@@ -13,7 +13,7 @@ async function script(machine: Machine, text: string, options: RunOptions = {}):
   const env = { TSVM, XDG_RUNTIME_DIR: '', ...options.env };
   const prelude = `
     tsvm() { "$TSVM" "$@"; }
-    lines() { log=$(tsvm inspect -f '{{.LogPath}}' $1); until test $(wc -l < $log) -gt $2; do sleep 0.2; done; }
+    lines() { log=$(tsvm inspect -f '{{.LogPath}}' $1); until test $(cat $log 2> /dev/null | wc -l) -gt $2; do sleep 0.2; done; }
     set -e
   `;
   const { code, stdout, stderr } = await run(machine, ['bash', '-c', prelude + text], { ...options, env });
