@@ -94,7 +94,7 @@ export async function build(options: BuildOptions): Promise<string> {
   });
   failure.signal.throwIfAborted();
   for (const [name, value] of Object.entries(labels)) result.settings.setLabel(name, value);
-  return steps.during('exporting to image', () =>
+  return await steps.during('exporting to image', () =>
     store.compose({ config: result.config(clock.created) as Json, layers: result.layers, names }),
   );
 }

@@ -29,7 +29,7 @@ export async function login(host: string, username: string, password: string): P
     if (answer.status !== 200) throw await failureOf(answer, 'a login');
     discard(answer);
   });
-  return storeCredentials(host, credentials);
+  return await storeCredentials(host, credentials);
 }
 
 /**

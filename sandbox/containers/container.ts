@@ -401,7 +401,11 @@ export class Container {
     using client = await openRequest(this.#folder, { type: 'snapshot', machine, layer });
     const reply = await client.next();
     if (reply?.type !== 'done') throw new SandboxError('machine-died', 'the container was lost');
-    return unfinished.finish(this.name ?? this.id, this.config, Object.keys(membershipsOf(this.#folder, this.config)));
+    return await unfinished.finish(
+      this.name ?? this.id,
+      this.config,
+      Object.keys(membershipsOf(this.#folder, this.config)),
+    );
   }
 
   /** Its output, oldest first. With `follow`, until the container ends. */

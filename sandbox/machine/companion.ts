@@ -64,7 +64,7 @@ export class Companion implements Disposable {
     this.ended = new Promise((resolve) => {
       child.once('error', ({ message }) => resolve({ outcome: message, said: '' }));
       // Follows the last byte of stderr, which only the program has.
-      child.once('close', (code, signal) => resolve(describeEnd(code, signal, said)));
+      child.once('close', (code, signal) => resolve(describeEnd(code, signal, without(said, program.complaint))));
     });
     const report: unknown = inJail ? child.stdio[FIRST_COMPANION_FD + descriptors.length] : undefined;
     this.report = report instanceof Socket ? this.#readReport(report) : Promise.resolve(undefined);
@@ -116,6 +116,11 @@ function fileOf(bytes: Uint8Array): number {
   // At its start: the launcher reads on from there.
   writeSync(fd, bytes, 0, bytes.length, 0);
   return fd;
+}
+
+/** QEMU ends its complaint with no line feed: its next words follow at once. */
+function without(stderr: string, complaint: string | undefined): string {
+  return complaint === undefined ? stderr : stderr.replaceAll(complaint, '');
 }
 
 function describeEnd(exitCode: number | null, signal: NodeJS.Signals | null, stderr: string): CompanionEnd {

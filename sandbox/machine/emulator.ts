@@ -25,7 +25,7 @@ import {
   qemuArguments,
   qemuDevices,
 } from '../../vmm/outside/qemu-arguments.js';
-import { qemuProfile } from '../../vmm/outside/qemu-system-calls.js';
+import { EPOLL_COMPLAINT, qemuProfile } from '../../vmm/outside/qemu-system-calls.js';
 import { threadsOf } from '../cgroup/limits.js';
 import type { JailReport } from '../jail-report.js';
 import { Companion } from './companion.js';
@@ -89,7 +89,10 @@ export function readyEmulator(
     const hasNetwork = spec.network !== undefined;
     const filter = compileForCompanion(spec, (others) => qemuProfile(hasNetwork, others));
     const companion = new Companion(
-      { name: NAME, path, args, processes: threadsOf(spec.cpus), ...(filter === undefined ? {} : { filter }) },
+      {
+        ...{ name: NAME, path, args, processes: threadsOf(spec.cpus), complaint: EPOLL_COMPLAINT },
+        ...(filter === undefined ? {} : { filter }),
+      },
       { start, stdout, descriptors, isJailed },
     );
     files.take(ours);

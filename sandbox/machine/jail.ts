@@ -69,6 +69,8 @@ export interface CompanionProgram {
   devices?: readonly string[];
   /** What it may ask of the kernel: also execve, for the launcher. Absent: everything. */
   filter?: readonly BpfInstruction[];
+  /** What it writes to stderr when the filter refuses a call that it does without. */
+  complaint?: string;
   /** Its whole environment. */
   environment?: Readonly<Record<string, string>>;
   /** Bytes that it may write to files of its own in {@link SCRATCH}, which it may execute. */

@@ -4,6 +4,9 @@
 // one more, does without. test/unit/vmm/outside/qemu-system-calls.test.ts counts the calls.
 import type { Action, ArgumentCondition, SeccompProfile, SyscallRule } from '../../seccomp/profile.js';
 
+/** What QEMU writes to stderr when `epoll_create1` is refused. It waits by ppoll(2) then. */
+export const EPOLL_COMPLAINT = 'Failed to create epoll instance: Function not implemented';
+
 const ENOSYS = 38;
 const AF_UNIX = 1;
 const TCGETS = 0x5401;

@@ -42,7 +42,7 @@ async function upload(host: string, bytes: Buffer, settings: object = {}) {
     for (let at = 0; at < bytes.length; at += 100_000) yield bytes.subarray(at, at + 100_000);
   };
   const blob = { repository: 'app', scope: 'repository:app:pull,push', what: 'a layer', digest: null, stream };
-  return uploadBlob(endpoint, blob, 1);
+  return await uploadBlob(endpoint, blob, 1);
 }
 
 /** A registry that keeps each byte it gets, and breaks the connection at the byte `cuts` names. */

@@ -23,6 +23,7 @@ class Shell implements Disposable {
       args: ['-c', script],
       readable: ['/usr/bin'],
       processes: PROCESSES,
+      complaint: 'no epoll',
     };
     this.companion = new Companion(program, { start, stdout: write, descriptors, isJailed });
     this.#starter = starter;
@@ -84,6 +85,15 @@ describe.each([
     expect(await shell.companion.ended).toEqual({ exitCode: 7, outcome: 'exit code 7', said: 'last' });
     expect(shell.companion.pid).toBeUndefined();
     shell.companion.kill();
+  });
+
+  test.each([
+    ['', ''],
+    ['no memory\n', 'no memory'],
+  ])('its complaint of a refused call is not its last words, with %j after it', async (words, said) => {
+    using shell = new Shell(`printf 'no epollno epoll${words}' >&2; exit 3`, isJailed);
+    shell.start();
+    expect(await shell.companion.ended).toEqual({ exitCode: 3, outcome: 'exit code 3', said });
   });
 
   test('it never runs if the process that would start it leaves', async () => {
