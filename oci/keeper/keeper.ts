@@ -77,11 +77,11 @@ export class Keeper {
     const { network, shares, container } = this.#translation;
     checkConsole(this.#config.process ?? NO_PROCESS, hasConsole);
     const home = new Home();
-    const folder = new SocketFolder(randomBytes(6).toString('hex'), openRuntimeFolder(home.runtime));
+    const folder = await SocketFolder.make(randomBytes(6).toString('hex'), openRuntimeFolder(home.runtime));
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject).listen(folder.control, resolve);
     });
-    folder.publish();
+    await folder.publish();
     symlinkSync(folder.control, 'keeper');
     this.#folder = folder;
     const opened = openShares(shares);

@@ -1,12 +1,12 @@
 // The folder of a container's sockets while it is alive: `$XDG_RUNTIME_DIR/tsvm/ID` or
-// `/tmp/tsvm-UID/ID`. It is in use as long as a process listens on its control socket; the kernel
-// ends that however the process dies.
+// `/tmp/tsvm-UID/ID`. It is in use as long as a process holds its lock; the kernel releases that
+// however the process dies. Folders are made, renamed and swept under a lock of the runtime folder.
 import { lstatSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { AGENT_PORT } from '../agent/protocol.js';
 import { SandboxError } from '../errors.js';
+import { FileLock, isLocked } from './lock.js';
 
 /**
  * Name of the vsock device's socket. `_PORT` is appended for each port of the host
@@ -20,8 +20,10 @@ export const CONTAINERS = 'containers';
 export const NETWORKS = 'networks';
 /** Ends the name of a folder whose control socket is not listened on yet. */
 const NEW = '.new';
-/** Milliseconds after which an unfinished folder is abandoned. Making one takes a few. */
-const MAKING = 60_000;
+/** In the runtime folder and in each socket folder. */
+const LOCK = 'lock';
+/** Milliseconds to wait for the lock of the runtime folder, which is held for a few. */
+const PATIENCE = 60_000;
 /** Bytes of `sun_path` (unix(7)), without its NUL. */
 const MAX_SOCKET_PATH = 107;
 /** The longest name of a socket. */
@@ -68,25 +70,36 @@ export function portSocket(path: string, port: number): string {
 export class SocketFolder implements Disposable {
   #path: string;
 
+  private constructor(
+    readonly id: string,
+    readonly root: string,
+    path: string,
+    private readonly lock: FileLock,
+  ) {
+    this.#path = path;
+  }
+
   /**
    * @param id 12 hexadecimal digits that no other process uses
    * @param root path of the runtime folder
    * @throws SandboxError `state`
    */
-  constructor(
-    readonly id: string,
-    readonly root: string,
-  ) {
-    this.#path = join(root, this.id + NEW);
-    if (Buffer.byteLength(join(this.#path, LONGEST_SOCKET)) > MAX_SOCKET_PATH) {
+  static async make(id: string, root: string): Promise<SocketFolder> {
+    const path = join(root, id + NEW);
+    if (Buffer.byteLength(join(path, LONGEST_SOCKET)) > MAX_SOCKET_PATH) {
       throw new SandboxError('state', `${root} is too long a path for sockets: set XDG_RUNTIME_DIR to a shorter one`);
     }
+    using _lock = await lockRuntime(root);
+    let lock: FileLock | undefined;
     try {
-      rmSync(this.#path, { recursive: true, force: true });
-      mkdirSync(this.#path, { mode: 0o700 });
+      rmSync(path, { recursive: true, force: true });
+      mkdirSync(path, { mode: 0o700 });
+      lock = FileLock.take(join(path, LOCK));
     } catch (error) {
-      throw new SandboxError('state', `cannot make ${this.#path}: ${messageOf(error)}`, { cause: error });
+      throw new SandboxError('state', `cannot make ${path}: ${messageOf(error)}`, { cause: error });
     }
+    if (lock === undefined) throw new SandboxError('state', `another process has locked ${path}`);
+    return new SocketFolder(id, root, path, lock);
   }
 
   get path(): string {
@@ -108,15 +121,17 @@ export class SocketFolder implements Disposable {
     return portSocket(this.#path, AGENT_PORT);
   }
 
-  /**
-   * Gives the folder its final name. From now on it is in use while its control socket is listened
-   * on.
-   */
-  publish(): void {
+  /** Gives the folder its final name, by which others find it. @throws SandboxError `state` */
+  async publish(): Promise<void> {
     const path = join(this.root, this.id);
-    // A supervisor that was killed left it.
-    rmSync(path, { recursive: true, force: true });
-    renameSync(this.#path, path);
+    using _lock = await lockRuntime(this.root);
+    try {
+      // A supervisor that was killed left it.
+      rmSync(path, { recursive: true, force: true });
+      renameSync(this.#path, path);
+    } catch (error) {
+      throw new SandboxError('state', `cannot make ${path}: ${messageOf(error)}`, { cause: error });
+    }
     this.#path = path;
   }
 
@@ -129,7 +144,12 @@ export class SocketFolder implements Disposable {
 
   [Symbol.dispose](): void {
     rmSync(this.#path, { recursive: true, force: true });
+    this.lock[Symbol.dispose]();
   }
+}
+
+function lockRuntime(root: string): Promise<FileLock> {
+  return FileLock.wait(join(root, LOCK), PATIENCE);
 }
 
 /**
@@ -143,42 +163,18 @@ export function removeSocketFolder(path: string): void {
 /**
  * Removes the socket folders whose supervisor is dead.
  * @returns their names
+ * @throws SandboxError `state`
  */
 export async function sweepSocketFolders(root: string): Promise<string[]> {
+  using _lock = await lockRuntime(root);
   const swept: string[] = [];
-  await Promise.all(
-    readdirSync(root).map(async (name) => {
-      if (name === CONTAINERS || name === NETWORKS) return;
-      const path = join(root, name);
-      const lost = name.endsWith(NEW) ? madeLongAgo(path) : await refuses(controlSocket(path));
-      if (!lost) return;
-      try {
-        rmSync(path, { recursive: true, force: true });
-        swept.push(name);
-      } catch {
-        // Another process is removing it too.
-      }
-    }),
-  );
+  for (const entry of readdirSync(root, { withFileTypes: true })) {
+    const { name } = entry;
+    if (!entry.isDirectory() || name === CONTAINERS || name === NETWORKS) continue;
+    const path = join(root, name);
+    if (isLocked(join(path, LOCK))) continue;
+    rmSync(path, { recursive: true, force: true });
+    swept.push(name);
+  }
   return swept;
-}
-
-function madeLongAgo(path: string): boolean {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  return found !== undefined && Date.now() - found.mtimeMs > MAKING;
-}
-
-/**
- * Resolves to true if no process listens on the unix socket, to false if that is unclear because
- * its queue is full.
- */
-function refuses(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(false);
-    });
-    socket.once('error', (error) => resolve(hasCode(error, 'ECONNREFUSED', 'ENOENT')));
-  });
 }

@@ -1,7 +1,6 @@
 // Makes a template: boots a machine without a container, has its agent stop it where it can be
 // copied, and saves it.
 import { createHash } from 'node:crypto';
-import { createServer, type Server } from 'node:net';
 import { AT_FDCWD, O_PATH, openat2, RESOLVE_NO_SYMLINKS } from '../../libc/openat2.js';
 import type { MachineSpec } from '../../vmm/machine.js';
 import { cgroupLimits } from '../cgroup/limits.js';
@@ -61,24 +60,13 @@ export async function makeTemplate(
   if (unfinished === undefined) return undefined;
   // One maker at a time has these names. A killed one's folder and cgroup are removed by the next.
   const id = createHash('sha256').update(`${home.path} ${name}`).digest('hex').slice(0, 12);
-  using sockets = new SocketFolder(id, home.openRuntime());
-  using _ = await inUse(sockets);
+  using sockets = await SocketFolder.make(id, home.openRuntime());
+  await sockets.publish();
   const folder = shape.hasShares ? unfinished.emptyFolder() : '';
   const spec = templateSpec(shape, { kernel, vsock: sockets.vsock, folder });
   await save(spec, unfinished, { home, id, sockets, options });
   await unfinished.keep(shape);
   return name;
-}
-
-/** Listens on the folder's control socket, so that nothing takes it for a dead one's. */
-async function inUse(sockets: SocketFolder): Promise<Disposable> {
-  const server: Server = createServer((socket) => socket.destroy());
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(sockets.control, resolve);
-  });
-  sockets.publish();
-  return { [Symbol.dispose]: () => server.close() };
 }
 
 interface Parts {

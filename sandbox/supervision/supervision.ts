@@ -276,7 +276,7 @@ export class Supervision {
     let server: ControlServer | undefined;
     let reply: ControlReply | undefined;
     try {
-      using sockets = new SocketFolder(this.#folder.shortId, this.#home.openRuntime());
+      using sockets = await SocketFolder.make(this.#folder.shortId, this.#home.openRuntime());
       const log = this.#openLog();
       const { io } = this.#options;
       // The caller in the foreground reads at its own pace.
@@ -284,7 +284,7 @@ export class Supervision {
       const stdout = new OutputFanOut('stdout', { log, rate, primary: io?.stdout });
       const stderr = new OutputFanOut('stderr', { log, rate, primary: io?.stderr });
       server = await ControlServer.listen(sockets.control, this.#controlled(stdout, stderr));
-      sockets.publish();
+      await sockets.publish();
       this.#dropLostLayer();
       this.#recorder.write({
         supervisorPid: process.pid,

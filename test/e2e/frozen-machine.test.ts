@@ -26,7 +26,7 @@ let machine: GuestMachine;
 
 beforeEach(async () => {
   root = mkdtempSync(join(tmpdir(), 'tsvm-'));
-  folder = new SocketFolder('0123456789ab', root);
+  folder = await SocketFolder.make('0123456789ab', root);
   const parts = { trace: new Trace(), log: SILENT };
   const home = new Home(inject('homes').here);
   const image = await home.images.resolve(DEBIAN);

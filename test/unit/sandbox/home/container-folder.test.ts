@@ -162,13 +162,13 @@ describe('cleaning up', () => {
       const own = new Home(home.path, runtime);
       const folder = await makeContainer(own, 'box');
       const root = openRuntimeFolder(kind.endsWith('another runtime folder') ? other : runtime);
-      const sockets = new SocketFolder(folder.shortId, root);
+      const sockets = await SocketFolder.make(folder.shortId, root);
       if (kind !== 'unpublished') {
-        sockets.publish();
+        await sockets.publish();
         folder.writeState({ ...CREATED, sockets: sockets.path });
       }
       await Container.find(own, 'box').remove();
-      expect(readdirSync(root)).toEqual([]);
+      expect(readdirSync(root)).toEqual(['lock']);
     },
   );
 

@@ -1,9 +1,16 @@
 // Proves that socket folders are private to the user, and removed once their owner is dead, not
 // before.
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { defaultRuntime } from '../../../../sandbox/home/paths.js';
@@ -25,23 +32,11 @@ afterEach(() => {
 
 const runtimeFolder = () => openRuntimeFolder(defaultRuntime());
 
-async function listen(path: string): Promise<Server> {
-  const server = createServer();
-  server.listen(path);
-  await once(server, 'listening');
-  return server;
-}
-
-/** Makes a folder whose owner was killed while it listened. */
-async function deadFolder(): Promise<SocketFolder> {
-  const folder = new SocketFolder(ID, runtimeFolder());
-  const script = `require('net').createServer().listen(${JSON.stringify(folder.control)}, () => console.log('up'))`;
-  const owner = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
-  await once(owner.stdout, 'data');
-  folder.publish();
-  owner.kill('SIGKILL');
-  await once(owner, 'exit');
-  return folder;
+/** Makes the folder of a process that was killed: nobody has its lock. Returns its name. */
+function deadFolder(name = ID): string {
+  mkdirSync(join(runtimeFolder(), name));
+  for (const file of ['lock', 'control']) writeFileSync(join(runtimeFolder(), name, file), '');
+  return name;
 }
 
 describe('the runtime folder', () => {
@@ -85,54 +80,66 @@ describe('the runtime folder', () => {
 });
 
 describe('sweeping', () => {
-  test('removes the folder of a killed process', async () => {
-    const dead = await deadFolder();
-    expect(await sweepSocketFolders(runtimeFolder())).toEqual([dead.id]);
-    expect(existsSync(join(base, 'tsvm', dead.id))).toBe(false);
+  test.each([ID, `${ID}.new`])('removes the folder of a killed process: %s', async (name) => {
+    deadFolder(name);
+    expect(await sweepSocketFolders(runtimeFolder())).toEqual([name]);
+    expect(readdirSync(runtimeFolder())).toEqual(['lock']);
   });
 
-  test('keeps the folder of a live process', async () => {
-    using folder = new SocketFolder(ID, runtimeFolder());
-    const server = await listen(folder.control);
-    folder.publish();
+  test('keeps the folder of a live process, finished or not, however old', async () => {
+    using folder = await SocketFolder.make(ID, runtimeFolder());
+    utimesSync(folder.path, 0, 0);
     expect(await sweepSocketFolders(runtimeFolder())).toEqual([]);
-    expect(existsSync(folder.control)).toBe(true);
-    server.close();
-  });
-
-  test('keeps an unfinished folder for a minute, then removes it', async () => {
-    using folder = new SocketFolder(ID, runtimeFolder());
+    await folder.publish();
     expect(await sweepSocketFolders(runtimeFolder())).toEqual([]);
-    utimesSync(join(base, 'tsvm', `${folder.id}.new`), 0, 0);
-    expect(await sweepSocketFolders(runtimeFolder())).toEqual([`${folder.id}.new`]);
+    expect(existsSync(folder.path)).toBe(true);
   });
 
-  test('keeps the containers of a read-only home', async () => {
+  test('keeps the containers of a read-only home, and files', async () => {
     mkdirSync(join(runtimeFolder(), 'containers', 'names'), { recursive: true });
+    writeFileSync(join(runtimeFolder(), 'file'), '');
     expect(await sweepSocketFolders(runtimeFolder())).toEqual([]);
-    expect(existsSync(join(base, 'tsvm', 'containers', 'names'))).toBe(true);
+    expect(readdirSync(runtimeFolder())).toEqual(['containers', 'file', 'lock']);
   });
 
   test('by several processes at once has the same result', async () => {
-    const dead = await deadFolder();
+    deadFolder();
     const swept = await Promise.all(Array.from({ length: 8 }, () => sweepSocketFolders(runtimeFolder())));
-    expect(new Set(swept.flat())).toEqual(new Set([dead.id]));
+    expect(swept.flat()).toEqual([ID]);
+  });
+
+  test('takes nothing of a container that is started again and again meanwhile', async () => {
+    let starts = 0;
+    const start = async () => {
+      for (; starts < 50; starts++) {
+        using folder = await SocketFolder.make(ID, runtimeFolder());
+        writeFileSync(folder.control, '');
+        await folder.publish();
+        expect(readdirSync(folder.path).sort()).toEqual(['control', 'lock']);
+      }
+    };
+    const sweep = async () => {
+      while (starts < 50) expect(await sweepSocketFolders(runtimeFolder())).toEqual([]);
+    };
+    await Promise.all([start(), sweep(), sweep()]);
   });
 });
 
 test('a published folder has its final name, and is removed when disposed of', async () => {
-  const folder = new SocketFolder(ID, runtimeFolder());
-  const server = await listen(folder.control);
-  folder.publish();
-  expect(folder.agentSocket).toBe(join(base, 'tsvm', folder.id, 'vsock_1024'));
-  server.close();
-  folder[Symbol.dispose]();
-  expect(existsSync(join(base, 'tsvm', folder.id))).toBe(false);
+  const dead = deadFolder();
+  {
+    using folder = await SocketFolder.make(ID, runtimeFolder());
+    expect(readdirSync(runtimeFolder()).sort()).toEqual([dead, `${ID}.new`, 'lock']);
+    await folder.publish();
+    expect(folder.agentSocket).toBe(join(base, 'tsvm', folder.id, 'vsock_1024'));
+    expect(readdirSync(folder.path)).toEqual(['lock']);
+  }
+  expect(readdirSync(runtimeFolder())).toEqual(['lock']);
 });
 
-test('a path that is too long for a socket is refused', () => {
+test('a path that is too long for a socket is refused', async () => {
   const long = join(base, 'x'.repeat(100));
   mkdirSync(long);
   vi.stubEnv('XDG_RUNTIME_DIR', long);
-  expect(() => new SocketFolder(ID, runtimeFolder())).toThrow('too long a path for sockets');
+  await expect(SocketFolder.make(ID, runtimeFolder())).rejects.toThrow('too long a path for sockets');
 });
