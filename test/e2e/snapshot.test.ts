@@ -22,6 +22,7 @@ async function script(machine: Machine, text: string): Promise<string[]> {
   const prelude = `
     tsvm() { "$TSVM" "$@"; }
     lines() { until test $(tsvm logs $1 | wc -l) -gt $2; do sleep 0.2; done; }
+    trap 'test $? = 0 || tsvm inspect -f "{{.Name}} {{json .State}}" $(tsvm ps -aq) >&2' EXIT
     set -e
   `;
   const env = { TSVM, XDG_RUNTIME_DIR: '' };
