@@ -20,8 +20,20 @@ static _Noreturn void give_up(const char *text)
 {
 	state_kill("stub");
 	keeper_end();
+	keeper_poststop();
 	state_remove(made_in.root, made_id);
 	die("%s", text);
+}
+
+// Waits until the stub has come one step further.
+static void await_stub(int ready)
+{
+	char line[MAX_LINE];
+
+	if (!read_line(ready, line))
+		give_up("the container's process ended while it was made");
+	if (line[0] != '\0')
+		give_up(line);
 }
 
 void create(const struct options *options, const struct create *create, const char *id)
@@ -32,6 +44,7 @@ void create(const struct options *options, const struct create *create, const ch
 	char state[PATH_MAX];
 	char line[MAX_LINE];
 	int ready[2];
+	int own;
 	int keeper;
 	pid_t pid;
 
@@ -46,7 +59,8 @@ void create(const struct options *options, const struct create *create, const ch
 	keeper = keeper_start(state, id, bundle, create->console_socket != NULL);
 	if (!keeper_plan(keeper, &plan, line))
 		give_up(line);
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ready) != 0 || unshare(CLONE_NEWPID) != 0)
+	own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	if (own < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ready) != 0 || unshare(CLONE_NEWPID) != 0)
 		give_up("cannot make a pid namespace");
 	pid = fork();
 	if (pid < 0)
@@ -58,11 +72,18 @@ void create(const struct options *options, const struct create *create, const ch
 		stub(&plan, create->console_socket, ready[1]);
 	}
 	close(ready[1]);
+	// Once the stub is dead, its namespace takes no other process.
+	if (setns(own, CLONE_NEWPID) != 0)
+		give_up("return to the pid namespace");
 	state_write_process("stub", pid);
-	if (!read_line(ready[0], line))
-		give_up("the container's process ended while it was made");
-	if (line[0] != '\0')
-		give_up(line);
+	await_stub(ready[0]);
+	if (plan.hooks) {
+		send_line(keeper, "hooks %d\n", (int)pid);
+		if (!keeper_line(keeper, line))
+			give_up(line);
+		send_line(ready[0], "\n");
+		await_stub(ready[0]);
+	}
 	send_line(keeper, "created %d\n", (int)pid);
 	if (!keeper_line(keeper, line))
 		give_up(line);

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "oci.h"
@@ -77,7 +79,8 @@ int connect_to(const char *path)
 	return file;
 }
 
-static void run(int theirs, const char *state, const char *id, const char *bundle, bool console)
+// `arguments` end with NULL. The first two are the name of the program and its path, which is set here.
+static _Noreturn void run(int theirs, char **arguments)
 {
 	char program[PATH_MAX];
 	ssize_t length = readlink("/proc/self/exe", program, sizeof program - 16);
@@ -88,18 +91,20 @@ static void run(int theirs, const char *state, const char *id, const char *bundl
 	if (slash == NULL || null < 0 || log < 0)
 		_exit(127);
 	strcpy(slash + 1, "keeper.js");
+	arguments[1] = program;
 	setsid();
 	if (dup2(theirs, SOCKET) < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(log, 2) < 0)
 		_exit(127);
 	// Whoever waits for the end of what the engine gave this process waits for the stub alone.
 	syscall(SYS_close_range, SOCKET + 1, ~0U, 0);
 	setenv("PATH", DEFAULT_PATH, 0);
-	execlp("node", "node", program, state, id, bundle, console ? "console" : "", (char *)NULL);
+	execvp("node", arguments);
 	dprintf(2, "node: %s\n", strerror(errno));
 	_exit(127);
 }
 
-int keeper_start(const char *state, const char *id, const char *bundle, bool console)
+// Returns the socket over which it answers.
+static int start(char **arguments, pid_t *process)
 {
 	int ends[2];
 	pid_t pid;
@@ -110,10 +115,38 @@ int keeper_start(const char *state, const char *id, const char *bundle, bool con
 	if (pid < 0)
 		die("fork: %s", strerror(errno));
 	if (pid == 0)
-		run(ends[1], state, id, bundle, console);
+		run(ends[1], arguments);
 	close(ends[1]);
-	state_write_process("keeper.pid", pid);
+	*process = pid;
 	return ends[0];
+}
+
+int keeper_start(const char *state, const char *id, const char *bundle, bool console)
+{
+	char *const given[] = { (char *)(uintptr_t)state, (char *)(uintptr_t)id, (char *)(uintptr_t)bundle };
+	char *arguments[] = { "node", NULL, "create", given[0], given[1], given[2], console ? "console" : "", NULL };
+	pid_t pid;
+	int keeper = start(arguments, &pid);
+
+	state_write_process("keeper.pid", pid);
+	return keeper;
+}
+
+void keeper_poststop(void)
+{
+	char state[PATH_MAX];
+	char *arguments[] = { "node", NULL, "poststop", state, NULL };
+	char line[MAX_LINE];
+	int keeper;
+	pid_t pid;
+
+	if (access("poststop", F_OK) != 0 || getcwd(state, sizeof state) == NULL)
+		return;
+	keeper = start(arguments, &pid);
+	if (!keeper_line(keeper, line))
+		warn(line);
+	close(keeper);
+	waitpid(pid, NULL, 0);
 }
 
 static void last_of_log(char line[MAX_LINE])
@@ -129,9 +162,14 @@ static void last_of_log(char line[MAX_LINE])
 
 bool keeper_line(int keeper, char line[MAX_LINE])
 {
-	if (!read_line(keeper, line)) {
-		last_of_log(line);
-		return false;
+	for (;;) {
+		if (!read_line(keeper, line)) {
+			last_of_log(line);
+			return false;
+		}
+		if (strncmp(line, "warning ", 8) != 0)
+			break;
+		warn(line + 8);
 	}
 	if (strncmp(line, "error ", 6) != 0)
 		return true;
@@ -151,6 +189,10 @@ bool keeper_plan(int keeper, struct plan *plan, char line[MAX_LINE])
 			return true;
 		if (strcmp(line, "terminal") == 0) {
 			plan->terminal = true;
+			continue;
+		}
+		if (strcmp(line, "hooks") == 0) {
+			plan->hooks = true;
 			continue;
 		}
 		value = strchr(line, ' ');

@@ -16,7 +16,8 @@
 
 static const char *const features =
 	"{\"ociVersionMin\":\"1.0.0\",\"ociVersionMax\":\"" SPECIFICATION "\","
-	"\"hooks\":[],\"mountOptions\":["
+	"\"hooks\":[\"prestart\",\"createRuntime\",\"createContainer\",\"poststart\",\"poststop\"],"
+	"\"mountOptions\":["
 	"\"async\",\"atime\",\"bind\",\"defaults\",\"dev\",\"diratime\",\"dirsync\",\"exec\","
 	"\"iversion\",\"lazytime\",\"loud\",\"mand\",\"noatime\",\"nodev\",\"nodiratime\","
 	"\"noexec\",\"noiversion\",\"nolazytime\",\"nomand\",\"norelatime\",\"nostrictatime\","
@@ -121,6 +122,7 @@ static void delete_container(const struct options *options, int count, char **wo
 		die("cannot delete container %s that is not stopped", id);
 	state_kill("stub");
 	keeper_end();
+	keeper_poststop();
 	state_remove(options->root, id);
 }
 
@@ -360,6 +362,8 @@ int main(int count, char **words)
 		list_containers(&options, count, words);
 	else if (strcmp(command, "exec") == 0)
 		return exec_in_container(&options, count, words);
+	else if (strcmp(command, "hook") == 0) // the keeper's call
+		return run_hook(count, words);
 	else if (strcmp(command, "features") == 0)
 		puts(features);
 	else

@@ -9,6 +9,7 @@
 //     keeper.pid   process id and start time of the keeper
 //     keeper       symbolic link to the keeper's socket
 //     keeper.log   what the keeper says
+//     poststop     the hooks that run once the container is deleted, by the keeper; absent: none
 #ifndef TSVM_OCI_H
 #define TSVM_OCI_H
 
@@ -62,10 +63,13 @@ struct plan {
 	char *streams; // path of the socket for the container's streams
 	char *control; // path of the keeper's socket
 	bool terminal;
+	bool hooks; // there are some to run before the root is entered
 };
 
 // report.c. Exits with 1, after the error has been told to the engine.
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
+// Tells the engine of what does not end the call.
+void warn(const char *text);
 void report_to(const struct options *options);
 // Makes this the exit code of errors.
 void report_code(int code);
@@ -99,7 +103,10 @@ int keeper_start(const char *state, const char *id, const char *bundle, bool con
 void keeper_ask(const char *request);
 // Asks the keeper to end, and kills it if it does not.
 void keeper_end(void);
-// Reads the keeper's next line. Returns false for the end and for an error, whose text is then the line.
+// Runs the hooks of a container that is gone, whether or not its keeper was there to the end.
+void keeper_poststop(void);
+// Reads the keeper's next line, after its warnings, which it tells the engine. Returns false for the end and
+// for an error, whose text is then the line.
 bool keeper_line(int keeper, char line[MAX_LINE]);
 // Reads a plan. Returns false with the reason.
 bool keeper_plan(int keeper, struct plan *plan, char reason[MAX_LINE]);
@@ -114,12 +121,18 @@ void create(const struct options *options, const struct create *create, const ch
 // exec.c. Returns the exit code.
 int exec_in(const struct exec *call);
 
-// stub.c. Becomes the process that engines see. Tells `ready` one line: empty if it has succeeded.
+// stub.c. Becomes the process that engines see. Tells `ready` one line: empty if it has succeeded. If the plan
+// has hooks, it tells another one before, once its namespaces are there, and waits for a line.
 _Noreturn void stub(const struct plan *plan, const char *console_socket, int ready);
 
 // Becomes the process that engines see as another of the container, which `container` describes. Tells
 // `ready` the same, and relays once it has read a line from there.
 _Noreturn void exec_stub(const struct plan *plan, const char *console_socket, int container, int keeper, int ready);
+
+// hook.c. Executes a program in the namespaces of a stub that has not entered its root.
+//
+//     words   process id of the stub, working directory, path of the program, its argv
+int run_hook(int count, char **words);
 
 // pump.c
 // Signals wait for the pump.

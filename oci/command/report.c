@@ -1,4 +1,4 @@
-// Errors, where engines read them: one line of JSON in the log, and text on standard error.
+// Errors and warnings, where engines read them: one line of JSON in the log, and text on standard error.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -37,7 +37,7 @@ void print_escaped(FILE *out, const char *text)
 	}
 }
 
-static void print_to_log(const char *text)
+static void print_to_log(const char *level, const char *text)
 {
 	const time_t now = time(NULL);
 	int file = open(report.log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -48,10 +48,17 @@ static void print_to_log(const char *text)
 	if (log == NULL)
 		return;
 	strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &broken));
-	fputs(report.json ? "{\"level\":\"error\",\"msg\":\"" : "level=error msg=\"", log);
+	fprintf(log, report.json ? "{\"level\":\"%s\",\"msg\":\"" : "level=%s msg=\"", level);
 	print_escaped(log, text);
 	fprintf(log, report.json ? "\",\"time\":\"%s\"}\n" : "\" time=\"%s\"\n", stamp);
 	fclose(log);
+}
+
+void warn(const char *text)
+{
+	if (report.log != NULL)
+		print_to_log("warning", text);
+	fprintf(stderr, "%s\n", text);
 }
 
 void die(const char *format, ...)
@@ -63,7 +70,7 @@ void die(const char *format, ...)
 	vsnprintf(text, sizeof text, format, arguments);
 	va_end(arguments);
 	if (report.log != NULL)
-		print_to_log(text);
+		print_to_log("error", text);
 	fprintf(stderr, "%s\n", text);
 	exit(exit_code);
 }

@@ -126,10 +126,15 @@ static void open_terminal(const char *console_socket)
 	close(slave);
 }
 
+static void mount_root(const char *root)
+{
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0 || mount(root, root, NULL, MS_BIND, NULL) != 0)
+		fail("root file system");
+}
+
 static void enter_root(const char *root)
 {
-	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0 || mount(root, root, NULL, MS_BIND, NULL) != 0 ||
-	    chdir(root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 ||
+	if (chdir(root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 ||
 	    chdir("/") != 0)
 		fail("root file system");
 }
@@ -152,6 +157,14 @@ void stub(const struct plan *plan, const char *console_socket, int ready)
 		fail("new namespaces");
 	if (plan->hostname != NULL && sethostname(plan->hostname, strlen(plan->hostname)) != 0)
 		fail("host name");
+	mount_root(plan->root);
+	if (plan->hooks) {
+		char line[MAX_LINE];
+
+		send_line(ready, "\n");
+		if (!read_line(ready, line))
+			_exit(1);
+	}
 	enter_root(plan->root);
 	send_line(control, "stub\n");
 	send_line(ready, "\n");

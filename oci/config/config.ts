@@ -61,6 +61,20 @@ export const processSchema = z.object({
   execCPUAffinity: unsupported,
 });
 
+const text = z.string().regex(/^[^\0]*$/, 'has a NUL');
+
+const hooks = z
+  .array(
+    z.object({
+      path: text.startsWith('/'),
+      args: z.array(text).nullish(),
+      env: z.array(text).nullish(),
+      /** Seconds. */
+      timeout: z.int().positive().nullish(),
+    }),
+  )
+  .nullish();
+
 const resources = z.object({
   memory: z.object({ limit: z.number().optional(), disableOOMKiller: z.boolean().optional() }).nullish(),
   pids: z.object({ limit: z.number() }).nullish(),
@@ -87,7 +101,16 @@ const config = z.object({
   root: z.object({ path: z.string().min(1), readonly: z.boolean().optional() }),
   mounts: z.array(mount).nullish(),
   annotations: z.record(z.string().min(1), z.string()).nullish(),
-  hooks: z.record(z.string(), z.array(z.unknown()).nullable()).nullish(),
+  hooks: z
+    .object({
+      prestart: hooks,
+      createRuntime: hooks,
+      createContainer: hooks,
+      startContainer: hooks,
+      poststart: hooks,
+      poststop: hooks,
+    })
+    .nullish(),
   /** Absent: the container can be created, and not started. */
   process: processSchema.optional(),
   linux: z.object({
@@ -116,6 +139,8 @@ const config = z.object({
 /** The configuration of a bundle. */
 export type OciConfig = z.infer<typeof config>;
 export type OciMount = z.infer<typeof mount>;
+export type OciHooks = NonNullable<OciConfig['hooks']>;
+export type OciHook = NonNullable<z.infer<typeof hooks>>[number];
 export type OciProcess = z.infer<typeof processSchema>;
 
 /**

@@ -1,5 +1,6 @@
 // Paths of a container on the host, before its machine runs. The image is hostile: a link leads to where
 // it leads in the container, never outside of it, so a path is walked one name at a time.
+import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, openSync, readlinkSync, type Stats } from 'node:fs';
 import { codeOf, hasCode } from '../../errors/index.js';
 import { O_PATH } from '../../libc/openat2.js';
@@ -19,7 +20,7 @@ export type Found =
   | { kind: 'file'; status: Stats }
   /** `code`: why, as `ENOENT` */
   | { kind: 'absent'; code: string }
-  /** It is in a file system of the guest, or takes too long to find. */
+  /** It is in a file system of the guest, takes too long to find, or lies behind a link that is not UTF-8. */
   | { kind: 'unknown' };
 
 /** A file on the way of a path. */
@@ -88,6 +89,7 @@ export class ContainerRoot {
         place: place(),
       };
     } catch (error) {
+      if (error instanceof NoText) return { found: { kind: 'unknown' }, place: place() };
       const code = error instanceof TooManyLinks ? 'ELOOP' : codeOf(error);
       if (code === undefined) throw error;
       return { found: { kind: 'absent', code }, place: place() };
@@ -106,7 +108,9 @@ export class ContainerRoot {
     walk.rest.unshift(name);
     walk.links++;
     if (walk.links > MAX_LINKS) throw new TooManyLinks();
-    const target = readlinkSync(`/proc/self/fd/${parent.fd}/${name}`);
+    const bytes = readlinkSync(`/proc/self/fd/${parent.fd}/${name}`, 'buffer');
+    if (!isUtf8(bytes)) throw new NoText();
+    const target = bytes.toString();
     walk.rest.splice(0, 1, ...namesOf(target));
     while (target.startsWith('/') && walk.steps.length > 1) pop(walk);
   }
@@ -127,6 +131,9 @@ export class ContainerRoot {
 }
 
 class TooManyLinks extends Error {}
+
+/** A link whose target is not UTF-8. */
+class NoText extends Error {}
 
 /** The names of a path, without those that lead nowhere. */
 function namesOf(path: string): string[] {

@@ -1,6 +1,6 @@
 // One container in one machine: what the command `tsvm-oci` asks for, and what the stub is told.
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, fstatSync, openSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { O_PATH } from '../../libc/openat2.js';
 import type { ProcessSpec } from '../../sandbox/agent/protocol.js';
@@ -24,8 +24,10 @@ import { type OciConfig, type OciProcess, readConfig } from '../config/config.js
 import { readExec } from '../config/exec.js';
 import { engineText, OciError } from '../config/oci-error.js';
 import { NO_PROCESS, type SharedPath, type Translation, translate, translateProcess } from '../config/translate.js';
+import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd } from './hooks.js';
 import { readLines } from './lines.js';
 import { checkProgram } from './program.js';
+import { type ContainerState, replaceFile } from './state-folder.js';
 import { LOST, StubbedProcess } from './stubbed-process.js';
 
 /** The agent's ids of the only container and its first process. Each `exec` has the next. */
@@ -52,7 +54,9 @@ export class Keeper {
   #running: { container: GuestContainer; seccomp: ProcessSpec['seccomp'] } | undefined;
   #isStarted = false;
   #isCreated = false;
+  #pid: number | undefined;
   #nextProcess = FIRST_PROCESS + 1;
+  readonly #ending = new AbortController();
 
   /**
    * @param id the engine's name of the container
@@ -84,14 +88,11 @@ export class Keeper {
     await folder.publish();
     symlinkSync(folder.control, 'keeper');
     this.#folder = folder;
-    const opened = openShares(shares);
-    try {
-      if (this.#config.process !== undefined) checkProgram(this.#translation, opened);
-    } catch (error) {
-      for (const fd of opened) closeSync(fd);
-      throw error;
-    }
-    await this.#boot(home, folder, opened);
+    const { poststop } = this.#config.hooks ?? {};
+    if (poststop?.length) keepPoststop(poststop, this.#state('stopped'));
+    const hasHooks = hasCreateHooks(this.#config.hooks ?? {});
+    // Hooks may change what the machine serves.
+    if (!hasHooks) await this.#boot(home, folder);
     const lines = [
       `root ${shares[0]?.path}`,
       `hostname ${container.hostname}`,
@@ -99,12 +100,29 @@ export class Keeper {
       `control ${folder.control}`,
       ...(network === undefined ? [] : [`network ${network}`]),
       ...(this.#config.process?.terminal ? ['terminal'] : []),
+      ...(hasHooks ? ['hooks'] : []),
     ];
     if (lines.some((line) => line.includes('\n'))) throw new OciError('config.json: a line end in a path');
     return lines;
   }
 
-  async #boot(home: Home, folder: SocketFolder, opened: number[]): Promise<void> {
+  /** The stub waits before its root. @throws OciError if a hook fails */
+  async runHooks(pid: number): Promise<void> {
+    const [root] = this.#translation.shares;
+    if (this.#folder === undefined || root === undefined) throw new OciError('there is no plan');
+    const { signal } = this.#ending;
+    await runCreateHooks(this.#config.hooks ?? {}, this.#state('creating', pid), { root: root.path, signal });
+    await this.#boot(new Home(), this.#folder);
+  }
+
+  async #boot(home: Home, folder: SocketFolder): Promise<void> {
+    const opened = openShares(this.#translation.shares);
+    try {
+      if (this.#config.process !== undefined) checkProgram(this.#translation, opened);
+    } catch (error) {
+      for (const fd of opened) closeSync(fd);
+      throw error;
+    }
     const { annotations, linux } = this.#config;
     const jail = defaultJailMode();
     const systemCalls = systemCallFilter(jail);
@@ -152,13 +170,25 @@ export class Keeper {
     this.#machine.boot(outside, () => {}, choice);
   }
 
-  /** The stub is there, and the engine learns of the container. */
-  created(): void {
+  #state(status: string, pid?: number): ContainerState {
     const { ociVersion, annotations } = this.#config;
-    const head = JSON.stringify({ ociVersion, id: this.id, bundle: this.bundle, annotations: annotations ?? {} });
-    replace('head.json', head.slice(0, -1));
+    return {
+      ociVersion,
+      id: this.id,
+      bundle: this.bundle,
+      annotations: annotations ?? {},
+      status,
+      ...(pid && { pid }),
+    };
+  }
+
+  /** The stub is there, and the engine learns of the container. */
+  created(pid: number): void {
+    this.#pid = pid;
+    const { status: _, ...head } = this.#state('created');
+    replaceFile('head.json', JSON.stringify(head).slice(0, -1));
     this.#isCreated = true;
-    replace('status', 'created');
+    replaceFile('status', 'created');
   }
 
   #serve(socket: Socket): void {
@@ -173,7 +203,7 @@ export class Keeper {
     readLines(socket, (line) => {
       const [word = '', ...words] = line.split(' ', 3);
       if (word === 'stub') stubbed = this.#adopt(socket);
-      else if (word === 'start') answer(this.#start());
+      else if (word === 'start') answer(this.#start((text) => socket.write(`warning ${text}\n`)));
       else if (word === 'pause') answer(this.#pause());
       else if (word === 'resume') answer(this.#resume());
       else if (word === 'exec') {
@@ -200,7 +230,7 @@ export class Keeper {
   }
 
   /** Starts the container's process. @throws SandboxError, OciError */
-  async #start(): Promise<void> {
+  async #start(onWarning: (text: string) => void): Promise<void> {
     const first = this.#first;
     if (this.#isStarted || first === undefined) throw new OciError('cannot start an already running container');
     if (this.#config.process === undefined) throw new OciError('the configuration has no process');
@@ -212,11 +242,17 @@ export class Keeper {
       const seccomp = seccompFilter(defined({ seccomp: this.#translation.seccomp }), kernel);
       this.#running = { container, seccomp };
       await first.start(container, seccomp);
-      replace('status', 'running');
+      replaceFile('status', 'running');
     } catch (error) {
       first.exit(LOST);
       throw error;
     }
+    const state = this.#state('running', this.#pid);
+    await runHooksToTheEnd('poststart', this.#config.hooks?.poststart, {
+      state,
+      signal: this.#ending.signal,
+      onWarning,
+    });
   }
 
   /**
@@ -247,18 +283,19 @@ export class Keeper {
   async #pause(): Promise<void> {
     if (this.#running === undefined || this.#machine.state.name !== 'ready') throw new OciError(NOT_RUNNING);
     await this.#machine.freeze();
-    replace('status', 'paused');
+    replaceFile('status', 'paused');
   }
 
   /** @throws SandboxError, OciError */
   async #resume(): Promise<void> {
     if (this.#machine.state.name !== 'frozen') throw new OciError('container not paused');
     await this.#machine.thaw({});
-    replace('status', 'running');
+    replaceFile('status', 'running');
   }
 
   /** Ends the machine and this process. */
   end(): void {
+    this.#ending.abort();
     this.#machine[Symbol.dispose]();
     this.#folder?.[Symbol.dispose]();
     void this.#machine.gone.then(() => process.exit(0));
@@ -293,10 +330,4 @@ function accelerator(word = 'auto'): 'auto' | 'kvm' | 'tcg' | 'uml' {
   const found = (['auto', 'kvm', 'tcg', 'uml'] as const).find((each) => each === word);
   if (found === undefined) throw new OciError(`annotation dev.tsvm.accel: ${word}: use auto, kvm, tcg or uml`);
   return found;
-}
-
-/** Replaces a file in the state folder: its readers see the old text or the new one. */
-function replace(name: string, text: string): void {
-  writeFileSync(`${name}.new`, text);
-  renameSync(`${name}.new`, name);
 }

@@ -1,10 +1,10 @@
 // Proves what the OCI runtime specification 1.1 (runtime.md) demands of each operation in each state, by the
 // command alone. A container's network namespace is a new one.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { CAPABILITIES } from '../../sandbox/agent/protocol.js';
 import { ACTIONS, OPERATORS } from '../../seccomp/profile.js';
 import { populate } from '../unit/guest-agent/container-image.js';
@@ -158,6 +158,95 @@ test('a filter of system calls and kernel parameters are those of the configurat
   expect(readFileSync(join(folder, 'rootfs/ttl'), 'utf8')).toBe('33\n');
 });
 
+describe('hooks', () => {
+  const notes = () => join(folder, 'notes');
+  /** A hook that notes its name, where it runs, and the state that it is given. */
+  const hook = (name: string, then = '') => ({
+    path: '/bin/sh',
+    args: ['sh', '-c', `echo "${name} $(uname -n) $PWD $WORD $(cat)" >>${notes()}; ${then}`],
+    env: ['WORD=w'],
+  });
+  const noted = () =>
+    readFileSync(notes(), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => {
+        const [, name, host, cwd, word, state = ''] = /^(\S+) (\S+) (\S+) (\S+) (.*)$/.exec(line) ?? [];
+        return { name, isContainers: host === 'of-hooks', cwd, word, state: JSON.parse(state) };
+      });
+  beforeEach(() => rmSync(notes(), { force: true }));
+
+  test('run at their points, in their namespaces, with the state of the container', async () => {
+    // The program is there once the hooks have run.
+    const made = join(folder, 'rootfs/made');
+    const makes = `printf '#!/bin/sh\\n touch /ran-made; exec sleep 1000' >${made}; chmod +x ${made}`;
+    const path = bundle('hooked', undefined, {
+      hostname: 'of-hooks',
+      process: { user: { uid: 0, gid: 0 }, args: ['/made'], cwd: '/' },
+      hooks: {
+        poststop: [hook('poststop')],
+        poststart: [hook('poststart')],
+        createContainer: [hook('createContainer')],
+        createRuntime: [hook('createRuntime'), hook('second', makes)],
+        prestart: [hook('prestart')],
+        ofTomorrow: [],
+      },
+    });
+    make('hooked', path);
+    const { pid, ...state } = JSON.parse(call('state', 'hooked').stdout);
+    const creating = { ...state, status: 'creating', pid };
+    const runtime = { isContainers: false, cwd: path, word: 'w' };
+    const inContainer = { isContainers: true, cwd: join(folder, 'rootfs'), word: 'w' };
+    const atCreate = [
+      { name: 'prestart', ...runtime, state: creating },
+      { name: 'createRuntime', ...runtime, state: creating },
+      { name: 'second', ...runtime, state: creating },
+      { name: 'createContainer', ...inContainer, state: { ...creating, pid: 1 } },
+    ];
+    expect(noted()).toEqual(atCreate);
+    expect(call('start', 'hooked')).toEqual(DONE);
+    const atStart = [...atCreate, { name: 'poststart', ...runtime, state: { ...state, status: 'running', pid } }];
+    expect(noted()).toEqual(atStart);
+    await expect.poll(() => has('ran-made')).toBe(true);
+    expect(call('delete', '--force', 'hooked')).toEqual(DONE);
+    expect(noted()).toEqual([...atStart, { name: 'poststop', ...runtime, state: { ...state, status: 'stopped' } }]);
+  });
+
+  test.each(['prestart', 'createRuntime', 'createContainer'])('of %s that fail undo the creation', (name) => {
+    const path = bundle('failing', 'true', {
+      hooks: { [name]: [hook('bad', 'echo why >&2; exit 3'), hook('never')], poststop: [hook('poststop')] },
+    });
+    expect(call('create', '--bundle', path, 'failing')).toEqual(failure(`${name} hook #0 (/bin/sh): exit code 3: why`));
+    expect(call('state', 'failing')).toEqual(NONE);
+    expect(noted().map((note) => note.name)).toEqual(['bad', 'poststop']);
+  });
+
+  test('that come later are told as warnings, even where the keeper is dead', () => {
+    const later = { poststart: [hook('poststart', 'exit 4'), hook('next')], poststop: [hook('poststop', 'exit 5')] };
+    make('warned', bundle('warned', 'sleep 1000', { hooks: later }));
+    expect(call('start', 'warned')).toEqual({ ...DONE, stderr: 'poststart hook #0 (/bin/sh): exit code 4\n' });
+    expect(state('warned').status).toBe('running');
+    const [keeper = ''] = readFileSync(join(root, 'warned/keeper.pid'), 'utf8').split(' ');
+    process.kill(Number(keeper), 'SIGKILL');
+    expect(call('delete', '--force', 'warned')).toEqual({
+      ...DONE,
+      stderr: 'poststop hook #0 (/bin/sh): exit code 5\n',
+    });
+    expect(noted().map((note) => note.name)).toEqual(['poststart', 'next', 'poststop']);
+  });
+
+  test('that run when the command is killed are killed with it', async () => {
+    const path = bundle('slow', 'true', { hooks: { createRuntime: [hook('slow', 'exec sleep 314159')] } });
+    const creating = spawn(RUNTIME, ['--root', root, 'create', '--bundle', path, 'slow'], { stdio: 'ignore', env: {} });
+    const sleeps = () => spawnSync('pgrep', ['-f', '^sleep 314159$']).status === 0;
+    await expect.poll(sleeps).toBe(true);
+    creating.kill('SIGKILL');
+    await expect.poll(sleeps).toBe(false);
+    expect(call('delete', '--force', 'slow')).toEqual(DONE);
+    expect(readdirSync(root)).toEqual([]);
+  });
+});
+
 describe('without a container', () => {
   test.each(['state', 'start', 'kill', 'delete', 'create', 'pause', 'resume', 'ps'])('%s needs an id', (operation) => {
     const { status, stderr } = call(operation);
@@ -210,7 +299,7 @@ function wrongNetwork(path = '/proc/self/ns/uts'): object[] {
 test('what features tells is what there is', () => {
   const { linux, mountOptions, hooks, ...versions } = JSON.parse(call('features').stdout);
   expect(versions).toMatchObject({ ociVersionMin: '1.0.0', ociVersionMax: '1.1.0' });
-  expect(hooks).toEqual([]);
+  expect(hooks).toEqual(['prestart', 'createRuntime', 'createContainer', 'poststart', 'poststop']);
   expect(mountOptions).toEqual([...mountOptions].sort());
   expect(linux).toMatchObject({
     namespaces: ['cgroup', 'ipc', 'mount', 'network', 'pid', 'uts'],

@@ -212,6 +212,31 @@ describe('in a running container', () => {
   });
 });
 
+test("podman's hooks run at their points, and one that fails is podman's failure", () => {
+  const hooks = join(folder, 'hooks');
+  const notes = join(folder, 'notes');
+  mkdirSync(hooks);
+  const hook = (when: string, script: string) => {
+    const command = { path: '/bin/sh', args: ['sh', '-c', script] };
+    const described = { version: '1.0.0', hook: command, when: { always: true }, stages: [when] };
+    writeFileSync(join(hooks, `${when}.json`), JSON.stringify(described));
+  };
+  const run = () => podman(['--hooks-dir', hooks, 'run', '--rm', ...NONE, IMAGE, 'echo', 'ran']);
+  const stages = ['prestart', 'createRuntime', 'createContainer', 'poststart', 'poststop'];
+  for (const stage of stages) hook(stage, `cat >>${notes}; echo " ${stage}" >>${notes}`);
+  expect(run()).toMatchObject({ status: 0, stdout: 'ran\n', stderr: '' });
+  const noted = readFileSync(notes, 'utf8').trim().split('\n');
+  expect(noted.map((line) => line.split(' ').at(-1))).toEqual(stages);
+  for (const line of noted) expect(line).toMatch(/^\{"ociVersion":.*"id":"[0-9a-f]{64}"/);
+  hook('createRuntime', 'echo of no use >&2; exit 1');
+  expect(run()).toMatchObject({
+    stderr: expect.stringContaining('createRuntime hook #0 (/bin/sh): exit code 1: of no use'),
+    stdout: '',
+    status: 126,
+  });
+  expect(left()).toEqual([]);
+});
+
 test("a container in the host's network is refused, and a program that cannot be executed is named", () => {
   const host = podman(['run', '--rm', '--network', 'host', '--cgroup-parent', `/${CGROUP}`, IMAGE, 'true']);
   expect(host.stderr).toContain("tsvm runs no container in the host's network: use runc for this one");

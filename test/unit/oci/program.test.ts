@@ -52,6 +52,7 @@ beforeAll(() => {
     usr: '/',
   };
   for (const [name, target] of Object.entries(links)) symlinkSync(target, join(root, name));
+  symlinkSync(Buffer.from('sh\xff', 'latin1'), join(root, 'bin/bytes'));
   for (const path of [root, join(folder, 'volume'), join(folder, 'single')]) opened.push(openSync(path, O_PATH));
 });
 afterAll(() => {
@@ -121,6 +122,11 @@ test.each(['self', '/proc/1/exe', '/dev/init', '/sys/x', '/scratch/tool', '/data
     expect(refusal(name)).toBeUndefined();
   },
 );
+
+test('what lies behind a link that is not UTF-8 is left to the start', () => {
+  expect(refusal('/bin/bytes')).toBeUndefined();
+  expect(refusal('bytes')).toBeUndefined();
+});
 
 test.each(['/absent:'.repeat(30_000), '/bin/loop:'.repeat(2000)])(
   'a PATH that takes long to look through is left to the start',

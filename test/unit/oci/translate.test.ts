@@ -115,7 +115,7 @@ describe('a configuration', () => {
     [without('pid'), "the host's pid namespace is not supported"],
     [joined('ipc'), "joining another container's ipc namespace is not supported"],
     [{ linux: { namespaces, uidMappings: [{}] } }, 'user namespaces are not supported'],
-    [{ hooks: { prestart: [{ path: '/x' }] } }, 'hooks (prestart) are not supported'],
+    [{ hooks: { startContainer: [{ path: '/x' }] } }, 'hooks (startContainer) are not supported'],
     [{ mounts: [{ destination: '/x', type: 'overlay' }] }, 'mount /x: type overlay is not supported'],
     [
       { mounts: [{ destination: '/x', type: 'tmpfs', options: ['tmpcopyup'] }] },
@@ -134,10 +134,6 @@ describe('a configuration', () => {
   });
 
   test.each<[object, string | RegExp]>([
-    ...['createRuntime', 'createContainer', 'startContainer', 'poststart', 'poststop'].map((name): [object, string] => [
-      { hooks: { [name]: [{ path: '/x' }] } },
-      `hooks (${name}) are not supported`,
-    ]),
     [linux({ namespaces: [...namespaces, { type: 'ipc' }] }), /namespaces: a type is given twice$/],
     [linux({ namespaces: [...namespaces, { type: 'user' }] }), 'user namespaces are not supported'],
     [linux({ namespaces: [...namespaces, { type: 'time' }] }), 'time namespaces are not supported'],
