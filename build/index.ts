@@ -3,6 +3,8 @@ import { availableParallelism } from 'node:os';
 import { buildStore, type Json, parseName } from '../images/build.js';
 import type { Home, PullPolicy } from '../sandbox/index.js';
 import { BuildError } from './build-error.js';
+import { ArchiveContext } from './context/archive-context.js';
+import type { ContextFiles } from './context/context-files.js';
 import { ContextTree } from './context/context-tree.js';
 import { IgnoreRules } from './context/ignore.js';
 import { parseDockerfile } from './dockerfile/parse.js';
@@ -15,7 +17,10 @@ import { type BuildWork, StageBuilder } from './solve/stage-builder.js';
 import { Clock, type StageState } from './solve/stage-state.js';
 
 export { BuildError, type BuildErrorCode, excerpt, type Place } from './build-error.js';
+export { ArchiveContext } from './context/archive-context.js';
 export { parseIgnore } from './context/ignore.js';
+export { readStream } from './context/standard-input.js';
+export { MAX_DOCKERFILE_BYTES, MAX_IGNORE_BYTES } from './limits.js';
 export type { OnEvent, StepEvent } from './progress.js';
 export { CACHE_VOLUME } from './solve/run-mounts.js';
 export type { MachineOptions } from './solve/run-step.js';
@@ -24,8 +29,8 @@ export interface BuildOptions {
   home: Home;
   /** The text of the Dockerfile. */
   dockerfile: string;
-  /** Path of the context's folder. Undefined: there is none. */
-  context: string | undefined;
+  /** Path of the context's folder, or an archive. Undefined: there is none. */
+  context: string | ArchiveContext | undefined;
   /** What of the context is not seen. */
   ignore?: IgnoreRules | undefined;
   /** `NAME[:TAG]` each. */
@@ -110,21 +115,28 @@ function following(signal: AbortSignal | undefined, act: (reason: unknown) => vo
 /** The context of a build, opened once. */
 class Contexts implements Disposable {
   readonly #options: BuildOptions;
-  #context: ContextTree | undefined;
+  readonly #folders: ContextTree[] = [];
+  #context: ContextFiles | undefined;
 
   constructor(options: BuildOptions) {
     this.#options = options;
   }
 
-  open(): ContextTree {
+  open(): ContextFiles {
     const { context, ignore = new IgnoreRules() } = this.#options;
     if (context === undefined) throw new BuildError('bad-context', 'this build has no context to copy files from');
-    this.#context ??= new ContextTree(context, ignore);
+    this.#context ??= context instanceof ArchiveContext ? context.files(ignore) : this.#folder(context, ignore);
     return this.#context;
   }
 
+  #folder(path: string, ignore: IgnoreRules): ContextFiles {
+    const tree = new ContextTree(path, ignore);
+    this.#folders.push(tree);
+    return tree;
+  }
+
   [Symbol.dispose](): void {
-    this.#context?.[Symbol.dispose]();
+    for (const tree of this.#folders) tree[Symbol.dispose]();
   }
 }
 

@@ -1,7 +1,7 @@
 // The door for builds: what they need of the store, and what they make layers with.
 
 export { compressionOf, MAGIC_SIZE } from './compression.js';
-export { decompress } from './decompress.js';
+export { decompress, peek } from './decompress.js';
 export { ImageError } from './errors.js';
 export { type Found, findInode, resolvePath } from './layer/find.js';
 export type { LayerEntry } from './layer/layer-index.js';

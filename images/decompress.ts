@@ -83,7 +83,8 @@ function decompressor(compression: Exclude<Compression, 'none'>, source: AsyncIt
   }
 }
 
-async function peek(
+/** Reads the first `size` bytes of a stream, or all if it is shorter. `rest` has them too. */
+export async function peek(
   source: AsyncIterable<Buffer>,
   size: number,
 ): Promise<{ start: Buffer; rest: AsyncIterable<Buffer> }> {

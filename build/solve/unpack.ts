@@ -10,10 +10,9 @@ import {
   ImageError,
   type Inode,
   type LayerEntry,
-  MAX_EXPANSION_BYTES,
-  MAX_EXPANSION_RATIO,
 } from '../../images/build.js';
 import { BuildError } from '../build-error.js';
+import { archiveFault, checkExpansion } from '../context/archive-fault.js';
 import { type CopyEntry, type LayerEntries, shownPath } from './layer-entries.js';
 
 /** An archive that was read. */
@@ -63,14 +62,10 @@ export async function openArchive(
       entries: () => store.entries(layer),
       read: (entry) => tree.read(inodeOf(entry)),
     };
-  } catch (cause) {
-    if (!(cause instanceof ImageError) || !BAD.includes(cause.code)) throw cause;
-    throw new BuildError('bad-context', `cannot unpack ${name}: ${cause.message}`, { cause });
+  } catch (error) {
+    throw archiveFault(`cannot unpack ${name}`, error);
   }
 }
-
-/** Faults of an archive, not of the host. */
-const BAD: readonly ImageError['code'][] = ['corrupt', 'too-large', 'unsupported', 'not-an-image'];
 
 async function isArchive(bytes: AsyncIterable<Buffer>): Promise<boolean> {
   let start: Buffer = Buffer.alloc(0);
@@ -109,12 +104,8 @@ export function unpackInto(layer: LayerEntries, archive: Archive, destination: s
   for (const entry of archive.entries()) {
     const { kind, path, link, uid, gid, mode, mtime, xattrs, device } = entry;
     if (kind === 'whiteout' || kind === 'opaque') continue;
-    // Holes are written as zeros.
     size += entry.size;
-    if (size > MAX_EXPANSION_BYTES && size > archive.length * MAX_EXPANSION_RATIO) {
-      const how = `its files expand to more than ${MAX_EXPANSION_RATIO} times its size`;
-      throw new BuildError('too-large', `cannot unpack ${archive.name}: ${how}`);
-    }
+    checkExpansion(`cannot unpack ${archive.name}`, size, archive.length);
     const place = placeOf(layer, root, path);
     const made: CopyEntry = {
       ...{ path: place, kind: kind === 'link' ? 'file' : kind, size: 0, target: '' },

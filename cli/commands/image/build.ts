@@ -1,11 +1,8 @@
 // tsvm build: builds an image from a Dockerfile.
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { writeFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { type BuildError, excerpt } from '../../../build/index.js';
-import { hasCode } from '../../../errors/index.js';
 import { Home } from '../../../sandbox/internal.js';
-import { readUserFile } from '../../../user-files/index.js';
 import { abortOnSignal } from '../../foreground/signals.js';
 import { parseCpus } from '../../options/number.js';
 import { parseSecrets } from '../../options/secret.js';
@@ -13,6 +10,7 @@ import { parseSize } from '../../options/size.js';
 import { openBuildProgress } from '../../output/build-progress.js';
 import { UsageError } from '../../output/errors.js';
 import { type Context, collect, createCommand, defined } from '../command.js';
+import { openSource } from './build-source.js';
 
 const ACCELERATORS = ['auto', 'kvm', 'tcg', 'uml'] as const;
 const PROGRESS = ['auto', 'plain', 'rawjson', 'quiet'] as const;
@@ -38,13 +36,14 @@ const EXAMPLES = `
 Examples:
   tsvm build -t web .
   tsvm build -t web:test --target test --build-arg VERSION=2 -f docker/Dockerfile .
-  tsvm build -t empty - < Dockerfile`;
+  tsvm build -t empty - < Dockerfile
+  tar c . | tsvm build -t web -`;
 
 export function command(context: Context): Command {
   return createCommand('tsvm build', context)
     .description('Builds an image from a Dockerfile and the files of a folder. Prints the ID of the image.')
     .usage('[options] CONTEXT|-')
-    .argument('<CONTEXT>', 'folder that COPY takes files from; - reads the Dockerfile from stdin, without a context')
+    .argument('<CONTEXT>', 'folder that COPY takes files from; - reads a tar, or the Dockerfile alone, from stdin')
     .option('-t, --tag <NAME[:TAG]>', 'name of the image (repeatable)', collect)
     .option('-f, --file <FILE>', 'the Dockerfile, or - for stdin (default: CONTEXT/Dockerfile)')
     .option('--target <STAGE>', 'build this stage (default: the last one)')
@@ -76,9 +75,6 @@ export function command(context: Context): Command {
 async function run(folder: string, options: Options, context: Context): Promise<void> {
   const { build } = await import('../../../build/index.js');
   const { file, tag = [], iidfile } = options;
-  const hasContext = folder !== '-';
-  const path = file ?? (hasContext ? join(folder, 'Dockerfile') : '-');
-  const dockerfile = readDockerfile(path);
   const quiet = context.options.quiet || options.progress === 'quiet';
   const form = quiet ? 'none' : options.progress === 'rawjson' ? 'rawjson' : 'plain';
   const { onEvent } = openBuildProgress(form);
@@ -88,12 +84,14 @@ async function run(folder: string, options: Options, context: Context): Promise<
     cpus: options.cpus === undefined ? undefined : parseCpus(options.cpus, '--cpus'),
   });
   using ending = abortOnSignal();
+  const home = new Home();
+  await using source = await openSource(home, { context: folder, file }, ending.signal);
   try {
     const id = await build({
-      home: new Home(),
-      dockerfile,
-      context: hasContext ? folder : undefined,
-      ignore: hasContext ? await readIgnore(folder, path) : undefined,
+      home,
+      dockerfile: source.dockerfile,
+      context: source.context,
+      ignore: source.ignore,
       names: tag,
       buildArgs: buildArgs(options.buildArg ?? []),
       labels: labels(options.label ?? []),
@@ -108,8 +106,7 @@ async function run(folder: string, options: Options, context: Context): Promise<
     if (iidfile !== undefined) writeFileSync(iidfile, id);
     process.stdout.write(`${id}\n`);
   } catch (error) {
-    if (isPlaced(error))
-      process.stderr.write(`${excerpt(path === '-' ? 'Dockerfile' : path, dockerfile, error.place)}\n`);
+    if (isPlaced(error)) process.stderr.write(`${excerpt(source.name, source.dockerfile, error.place)}\n`);
     throw error;
   }
 }
@@ -118,28 +115,6 @@ type Placed = BuildError & { place: NonNullable<BuildError['place']> };
 
 function isPlaced(error: unknown): error is Placed {
   return error instanceof Error && error.name === 'BuildError' && 'place' in error && error.place !== undefined;
-}
-
-function readDockerfile(path: string): string {
-  try {
-    return readUserFile(path, { stdin: true }).toString();
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) throw new UsageError(`unable to find the Dockerfile: no such file: ${path}`);
-    throw new UsageError(`cannot read the Dockerfile ${path}: ${error instanceof Error ? error.message : error}`);
-  }
-}
-
-/** `NAME.dockerignore` beside the Dockerfile NAME, else that of the context. */
-async function readIgnore(folder: string, dockerfile: string) {
-  const { parseIgnore } = await import('../../../build/index.js');
-  for (const path of [...(dockerfile === '-' ? [] : [`${dockerfile}.dockerignore`]), join(folder, '.dockerignore')]) {
-    try {
-      return parseIgnore(readFileSync(path), path);
-    } catch (error) {
-      if (!hasCode(error, 'ENOENT', 'ENOTDIR')) throw error;
-    }
-  }
-  return undefined;
 }
 
 /** A name without a value has that of the caller's environment. */

@@ -5,8 +5,9 @@ import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openArchive } from '../../../build/solve/unpack.js';
-import { buildStore, END_MARK, entryHeader, filePadding, type TarEntry } from '../../../images/build.js';
+import { buildStore, END_MARK, entryHeader } from '../../../images/build.js';
 import { tar as anyTar } from '../../fixtures/tar-writer.js';
+import { FILE, type Item, tar } from './archive.js';
 import { Workshop } from './made.js';
 
 let shop: Workshop;
@@ -17,23 +18,6 @@ beforeEach(() => {
 });
 
 afterEach(() => shop[Symbol.dispose]());
-
-type Item = Partial<TarEntry> & { path: string; text?: string };
-
-const FILE: Omit<TarEntry, 'path'> = {
-  ...{ type: 'file', mode: 0o644, uid: 0, gid: 0, linkname: '', size: 0 },
-  ...{ mtime: { seconds: 5, nanoseconds: 0 }, devMajor: 0, devMinor: 0, xattrs: null },
-};
-
-function tar(...items: Item[]): Buffer {
-  const parts = items.flatMap(({ text = '', ...item }) => {
-    const contents = Buffer.from(text);
-    const isFolder = item.path.endsWith('/');
-    const kind = isFolder ? ({ type: 'directory', mode: 0o755 } as const) : {};
-    return [entryHeader({ ...FILE, ...kind, ...item, size: contents.length }), contents, filePadding(contents.length)];
-  });
-  return Buffer.concat([...parts, END_MARK]);
-}
 
 /** The files that ADD makes of x.tar. */
 async function added(archive: Buffer, dockerfile: string): Promise<string[]> {

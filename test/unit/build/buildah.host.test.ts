@@ -8,8 +8,10 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { ArchiveContext } from '../../../build/index.js';
 import { buildStore, type Json } from '../../../images/build.js';
 import { type Made, Workshop } from './made.js';
 
@@ -60,14 +62,18 @@ afterAll(() => {
 
 const IGNORING = '*.tmp\nhidden\n!hidden/shown\n';
 
-async function byBuildah(dockerfile: string, args: readonly string[]): Promise<Made> {
+/** @param input an archive for stdin, in place of the folder */
+async function byBuildah(dockerfile: string, args: readonly string[], input?: Buffer): Promise<Made> {
   const work = mkdtempSync(join(storage, 'build-'));
   writeFileSync(join(work, 'Dockerfile'), dockerfile);
-  const buildah = (...argv: string[]) =>
-    promisify(execFile)('buildah', [
+  const buildah = (...argv: string[]) => {
+    const running = promisify(execFile)('buildah', [
       ...['--root', join(storage, 'root'), '--runroot', join(storage, 'run'), '--storage-driver', 'vfs'],
       ...argv,
     ]);
+    running.child.stdin?.end(input);
+    return running;
+  };
   await buildah(
     'bud',
     '-q',
@@ -80,7 +86,7 @@ async function byBuildah(dockerfile: string, args: readonly string[]): Promise<M
     'made',
     '-f',
     join(work, 'Dockerfile'),
-    shop.context,
+    input === undefined ? shop.context : '-',
   );
   // An OCI layout would lose the fields that only Docker's format has.
   const archive = join(work, 'made.tar');
@@ -182,6 +188,19 @@ describe('files', () => {
   test.each(COPIES)('%s', async (dockerfile) => {
     const text = `FROM scratch\n${dockerfile}\n`;
     const [ours, theirs] = await Promise.all([shop.build(text, { ignoring: IGNORING }), byBuildah(text, [])]);
+    expect(await ours.files()).toEqual(await theirs.files());
+  });
+});
+
+describe('a context from stdin', () => {
+  test.each(['COPY . /', 'COPY d /x/', 'COPY a d/l absolute /x/', 'ADD plain.tar /x'])('%s', async (dockerfile) => {
+    const text = `FROM scratch\n${dockerfile}\n`;
+    const input = execFileSync('tar', ['-cz', '--owner=7', '--group=8', '-C', shop.context, '.']);
+    await using context = await ArchiveContext.open(shop.home, Readable.from([input]));
+    const [ours, theirs] = await Promise.all([
+      shop.build(text, { context, ignoring: IGNORING }),
+      byBuildah(text, [], input),
+    ]);
     expect(await ours.files()).toEqual(await theirs.files());
   });
 });

@@ -1,0 +1,106 @@
+// Where `tsvm build` has its Dockerfile and its context from: a folder, and what stdin has.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { addAbortSignal } from 'node:stream';
+import type { ArchiveContext, BuildOptions } from '../../../build/index.js';
+import { hasCode, messageOf } from '../../../errors/index.js';
+import type { Home } from '../../../sandbox/internal.js';
+import { readUserFile } from '../../../user-files/index.js';
+import { UsageError } from '../../output/errors.js';
+
+/** To be disposed of after the build. */
+export interface BuildSource extends AsyncDisposable, Pick<BuildOptions, 'dockerfile' | 'context' | 'ignore'> {
+  /** Of the Dockerfile, for messages. */
+  name: string;
+}
+
+/**
+ * Reads the Dockerfile and the rules of `.dockerignore`.
+ *
+ * @param context path of a folder; `-` for stdin
+ * @param file as `--file` has it
+ * @throws UsageError, BuildError, ImageError; the reason of `signal`
+ */
+export async function openSource(
+  home: Home,
+  { context, file }: { context: string; file: string | undefined },
+  signal: AbortSignal,
+): Promise<BuildSource> {
+  if (context !== '-') {
+    const path = file ?? join(context, 'Dockerfile');
+    const dockerfile = readDockerfile(path);
+    const ignore = await readIgnore(ignoreNames(path, context), async (name) => readFileSync(name));
+    return { name: nameOf(path), dockerfile, context, ignore, async [Symbol.asyncDispose]() {} };
+  }
+  if (file === '-') throw new UsageError("invalid argument: can't use stdin for both build context and dockerfile");
+  const { readStream } = await import('../../../build/index.js');
+  const input = await readStream(home, standardInput(signal));
+  if (typeof input !== 'string') return await sourceOf(input, file ?? 'Dockerfile');
+  if (file !== undefined) {
+    throw new UsageError('ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles');
+  }
+  return { name: nameOf('-'), dockerfile: input, context: undefined, async [Symbol.asyncDispose]() {} };
+}
+
+/** What an archive has. */
+async function sourceOf(context: ArchiveContext, path: string): Promise<BuildSource> {
+  const { MAX_DOCKERFILE_BYTES, MAX_IGNORE_BYTES } = await import('../../../build/index.js');
+  try {
+    const dockerfile = await context.file(path, MAX_DOCKERFILE_BYTES);
+    if (dockerfile === undefined) throw missing(path);
+    const ignore = await readIgnore(ignoreNames(path, ''), (name) => context.file(name, MAX_IGNORE_BYTES));
+    return {
+      ...{ name: path, dockerfile: dockerfile.toString(), context, ignore },
+      [Symbol.asyncDispose]: () => context[Symbol.asyncDispose](),
+    };
+  } catch (error) {
+    await context[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function* standardInput(signal: AbortSignal): AsyncGenerator<Buffer> {
+  // A sender that never ends must not keep the build from being ended.
+  addAbortSignal(signal, process.stdin);
+  try {
+    yield* process.stdin as AsyncIterable<Buffer>;
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new UsageError(`cannot read the context from stdin: ${messageOf(error)}`);
+  }
+}
+
+function nameOf(path: string): string {
+  return path === '-' ? 'Dockerfile' : path;
+}
+
+function missing(path: string): UsageError {
+  return new UsageError(`unable to find the Dockerfile: no such file: ${path}`);
+}
+
+function readDockerfile(path: string): string {
+  try {
+    return readUserFile(path, { stdin: true }).toString();
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) throw missing(path);
+    throw new UsageError(`cannot read the Dockerfile ${path}: ${messageOf(error)}`);
+  }
+}
+
+/** `NAME.dockerignore` beside the Dockerfile NAME, else that of the context. */
+function ignoreNames(dockerfile: string, folder: string): string[] {
+  return [...(dockerfile === '-' ? [] : [`${dockerfile}.dockerignore`]), join(folder, '.dockerignore')];
+}
+
+async function readIgnore(names: readonly string[], read: (name: string) => Promise<Buffer | undefined>) {
+  const { parseIgnore } = await import('../../../build/index.js');
+  for (const name of names) {
+    try {
+      const found = await read(name);
+      if (found !== undefined) return parseIgnore(found, name);
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT', 'ENOTDIR')) throw error;
+    }
+  }
+  return undefined;
+}
