@@ -138,7 +138,10 @@ bool tool_statistics(char **arguments)
 	print_file("memory.current", "cgroup/memory.current");
 	print_file("memory.max", "cgroup/memory.max");
 	print_file("memory.stat", "cgroup/memory.stat");
+	print_file("memory.peak", "cgroup/memory.peak");
+	print_file("memory.events", "cgroup/memory.events");
 	print_file("pids.current", "cgroup/pids.current");
+	print_file("pids.max", "cgroup/pids.max");
 	print_file("io.stat", "cgroup/io.stat");
 	print_file("meminfo", "/proc/meminfo");
 	print_file("net/dev", "/proc/net/dev");

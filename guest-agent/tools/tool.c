@@ -17,7 +17,7 @@ static const struct tool tools[] = {
 	{ "list", tool_list, false },          { "read", tool_read, false },
 	{ "write", tool_write, false },        { "watch", tool_watch, false },
 	{ "processes", tool_processes, true }, { "statistics", tool_statistics, true },
-	{ "mount", tool_mount, false },
+	{ "mount", tool_mount, false },        { "limit", tool_limit, true },
 };
 
 const struct tool *tool_find(const char *name)

@@ -40,5 +40,6 @@ bool tool_write(char **arguments);
 bool tool_watch(char **arguments);
 bool tool_processes(char **arguments);
 bool tool_statistics(char **arguments);
+bool tool_limit(char **arguments);
 
 #endif

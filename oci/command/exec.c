@@ -14,30 +14,13 @@
 
 #include "oci.h"
 
-enum { MAX_PROCESS = 4 * 1024 * 1024 - 4096 };
-
-// Returns a stream that was opened, or dies.
-static FILE *opened(FILE *stream, const char *what)
-{
-	if (stream == NULL)
-		die("%s: %s", what, strerror(errno));
-	return stream;
-}
-
-static void print_string(FILE *out, const char *text)
-{
-	fputc('"', out);
-	print_escaped(out, text);
-	fputc('"', out);
-}
-
 static void print_list(FILE *out, const char *name, const struct words *words)
 {
 	fprintf(out, "\"%s\":[", name);
 	for (size_t i = 0; i < words->count; i++) {
 		if (i > 0)
 			fputc(',', out);
-		print_string(out, words->items[i]);
+		request_string(out, words->items[i]);
 	}
 	fputs("],", out);
 }
@@ -47,7 +30,7 @@ static void print_optional(FILE *out, const char *name, const char *text)
 	if (text == NULL)
 		return;
 	fprintf(out, "\"%s\":", name);
-	print_string(out, text);
+	request_string(out, text);
 	fputc(',', out);
 }
 
@@ -64,59 +47,20 @@ static void print_words(FILE *out, const struct exec *call)
 		call->no_new_privileges ? "true" : "false");
 }
 
-// Line ends are spaces in JSON.
-static void print_process(FILE *out, const char *path)
-{
-	FILE *in = opened(fopen(path, "re"), path);
-	size_t length = 0;
-
-	fputs(",\"process\":", out);
-	for (int byte; (byte = fgetc(in)) != EOF; length++) {
-		if (length == MAX_PROCESS)
-			die("%s: is too long", path);
-		fputc(byte == '\n' || byte == '\r' ? ' ' : byte, out);
-	}
-	if (ferror(in))
-		die("%s: %s", path, strerror(errno));
-	fclose(in);
-}
-
-static char *request_of(const struct exec *call, size_t *length)
-{
-	char *text = NULL;
-	FILE *out = opened(open_memstream(&text, length), "the request");
-
-	fprintf(out, "exec {\"console\":%s", call->console_socket == NULL ? "false" : "true");
-	if (call->process == NULL)
-		print_words(out, call);
-	else
-		print_process(out, call->process);
-	fputs("}\n", out);
-	if (fclose(out) != 0)
-		die("%s", strerror(errno));
-	return text;
-}
-
 static int ask(const struct exec *call)
 {
-	size_t length;
-	char *request = request_of(call, &length);
-	int keeper;
+	struct request request = request_open("exec");
 
+	fprintf(request.out, "\"console\":%s", call->console_socket == NULL ? "false" : "true");
+	if (call->process == NULL) {
+		print_words(request.out, call);
+	} else {
+		fputs(",\"process\":", request.out);
+		request_file(request.out, call->process);
+	}
 	if (!state_enter(call->root, call->id))
 		die("container does not exist");
-	keeper = connect_to("keeper");
-	if (keeper < 0)
-		die("container not running");
-	for (size_t sent = 0; sent < length;) {
-		ssize_t count = send(keeper, request + sent, length - sent, MSG_NOSIGNAL);
-
-		if (count < 0)
-			break;
-		sent += (size_t)count;
-	}
-	free(request);
-	return keeper;
+	return request_send(&request);
 }
 
 // Passes signals on. Returns the exit code.

@@ -248,6 +248,61 @@ static void ask_keeper(const struct options *options, const char *id, const char
 	keeper_ask(request);
 }
 
+static void update_container(const struct options *options, int count, char **words)
+{
+	enum { IGNORED = 1, WORD };
+	static const struct option known[] = {
+		{ "resources", required_argument, NULL, 'r' },
+		{ "memory", required_argument, NULL, 'm' },
+		{ "pids-limit", required_argument, NULL, WORD },
+		{ "cpu-quota", required_argument, NULL, WORD },
+		{ "cpu-period", required_argument, NULL, WORD },
+		{ "cpu-rt-runtime", required_argument, NULL, WORD },
+		{ "cpu-rt-period", required_argument, NULL, WORD },
+		{ "cpuset-cpus", required_argument, NULL, WORD },
+		{ "cpuset-mems", required_argument, NULL, WORD },
+		// As in a configuration.
+		{ "blkio-weight", required_argument, NULL, IGNORED },
+		{ "cpu-share", required_argument, NULL, IGNORED },
+		{ "memory-reservation", required_argument, NULL, IGNORED },
+		{ "memory-swap", required_argument, NULL, IGNORED },
+		{ "kernel-memory", required_argument, NULL, IGNORED },
+		{ "kernel-memory-tcp", required_argument, NULL, IGNORED },
+		{ 0 },
+	};
+	struct request request = request_open("update");
+	const char *before = "\"words\":{";
+	const char *resources = NULL;
+	char line[MAX_LINE];
+	int keeper;
+
+	for (int option, index = 0; (option = getopt_long(count, words, "+r:m:", known, &index)) != -1;) {
+		if (option == 'r') {
+			resources = optarg;
+		} else if (option == 'm' || option == WORD) {
+			fputs(before, request.out);
+			request_string(request.out, option == 'm' ? "memory" : known[index].name);
+			fputc(':', request.out);
+			request_string(request.out, optarg);
+			before = ",";
+		} else if (option != IGNORED) {
+			die("update: unknown option");
+		}
+	}
+	fputs(strcmp(before, ",") == 0 ? "}" : "\"words\":{}", request.out);
+	if (resources != NULL) {
+		fputs(",\"resources\":", request.out);
+		request_file(request.out, resources);
+	}
+	enter(options, words[optind]);
+	if (state_process("stub") == 0)
+		die("container not running");
+	keeper = request_send(&request);
+	if (!keeper_line(keeper, line))
+		die("%s", line);
+	close(keeper);
+}
+
 // Returns true if `--format json` is asked for.
 static bool parse_format(int count, char **words, bool *quiet)
 {
@@ -356,6 +411,8 @@ int main(int count, char **words)
 		delete_container(&options, count, words);
 	else if (strcmp(command, "pause") == 0 || strcmp(command, "resume") == 0)
 		ask_keeper(&options, words[1], command);
+	else if (strcmp(command, "update") == 0)
+		update_container(&options, count, words);
 	else if (strcmp(command, "ps") == 0)
 		print_processes(&options, count, words);
 	else if (strcmp(command, "list") == 0)

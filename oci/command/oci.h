@@ -115,6 +115,21 @@ bool read_line(int file, char line[MAX_LINE]);
 void send_line(int file, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int connect_to(const char *path);
 
+// request.c. A request to the keeper: a word, and the members of an object of JSON, which the caller writes.
+struct request {
+	FILE *out;
+	struct {
+		char *text;
+		size_t length;
+	} * content;
+};
+struct request request_open(const char *word);
+void request_string(FILE *out, const char *text);
+// Writes the contents of a file, JSON; `-` is standard input.
+void request_file(FILE *out, const char *path);
+// Sends the request from the state folder, and returns the socket over which the keeper answers.
+int request_send(struct request *request);
+
 // create.c
 void create(const struct options *options, const struct create *create, const char *id);
 

@@ -75,7 +75,7 @@ const hooks = z
   )
   .nullish();
 
-const resources = z.object({
+export const resourcesSchema = z.object({
   memory: z.object({ limit: z.number().optional(), disableOOMKiller: z.boolean().optional() }).nullish(),
   pids: z.object({ limit: z.number() }).nullish(),
   cpu: z
@@ -132,13 +132,14 @@ const config = z.object({
     timeOffsets: unsupported,
     memoryPolicy: unsupported,
     netDevices: unsupported,
-    resources: resources.nullish(),
+    resources: resourcesSchema.nullish(),
   }),
 });
 
 /** The configuration of a bundle. */
 export type OciConfig = z.infer<typeof config>;
 export type OciMount = z.infer<typeof mount>;
+export type OciResources = z.infer<typeof resourcesSchema>;
 export type OciHooks = NonNullable<OciConfig['hooks']>;
 export type OciHook = NonNullable<z.infer<typeof hooks>>[number];
 export type OciProcess = z.infer<typeof processSchema>;

@@ -1,6 +1,6 @@
 // What a configuration may not ask for, because a container in a machine would not have it. What is neither
 // refused here nor translated is harmless in a machine: docs/engines.md says why.
-import type { OciConfig } from './config.js';
+import type { OciConfig, OciResources } from './config.js';
 import { OciError } from './oci-error.js';
 
 type Linux = OciConfig['linux'];
@@ -52,7 +52,8 @@ function refuseFiles({ devices, maskedPaths, readonlyPaths, rootfsPropagation, p
   if (domain !== 'LINUX') throw new OciError(`personality ${domain} is not supported`);
 }
 
-function refuseResources({ memory, cpu, blockIO, network, rdma, unified }: NonNullable<Linux['resources']>): void {
+/** @throws OciError that names what is not supported */
+export function refuseResources({ memory, cpu, blockIO, network, rdma, unified }: OciResources): void {
   const asked: Record<string, unknown> = {
     'memory.disableOOMKiller': memory?.disableOOMKiller,
     'cpu.cpus': cpu?.cpus,

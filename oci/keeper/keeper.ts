@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { O_PATH } from '../../libc/openat2.js';
-import type { ProcessSpec } from '../../sandbox/agent/protocol.js';
+import type { Limits, ProcessSpec } from '../../sandbox/agent/protocol.js';
 import { defined } from '../../sandbox/defined.js';
 import { Home } from '../../sandbox/home/home.js';
 import { openRuntimeFolder, portSocket, SocketFolder } from '../../sandbox/home/socket-folder.js';
@@ -24,6 +24,8 @@ import { type OciConfig, type OciProcess, readConfig } from '../config/config.js
 import { readExec } from '../config/exec.js';
 import { engineText, OciError } from '../config/oci-error.js';
 import { NO_PROCESS, type SharedPath, type Translation, translate, translateProcess } from '../config/translate.js';
+import { limitWords, readUpdate, updatedLimits } from '../config/update.js';
+import { askTool } from './guest-tool.js';
 import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd } from './hooks.js';
 import { readLines } from './lines.js';
 import { checkProgram } from './program.js';
@@ -38,6 +40,7 @@ const STREAMS_PORT = 1024;
 /** Bytes of memory of a machine whose container has no limit, and for the kernel beside a limit. */
 const MEMORY = 2 * 2 ** 30;
 const KERNEL_MEMORY = 64 * 2 ** 20;
+const CPUS = 1;
 /** What engines look for. */
 const NOT_RUNNING = 'container not running';
 /** Milliseconds for the last output to reach the stub. */
@@ -48,6 +51,9 @@ export class Keeper {
   readonly #server: Server = createServer((socket) => this.#serve(socket));
   readonly #config: OciConfig;
   readonly #translation: Translation;
+  #limits: Limits;
+  /** Bytes of the machine. */
+  readonly #memory: number;
   #folder: SocketFolder | undefined;
   #first: StubbedProcess | undefined;
   /** Once the first process runs, until it ends. */
@@ -70,6 +76,9 @@ export class Keeper {
     this.#machine.lost.catch(() => this.#first?.exit(LOST));
     this.#config = readConfig(bundle);
     this.#translation = translate(this.#config, bundle);
+    this.#limits = this.#translation.container.limits ?? {};
+    const { memory = 0 } = this.#limits;
+    this.#memory = wholePages(memory > 0 ? memory + KERNEL_MEMORY : MEMORY);
   }
 
   get isCreated(): boolean {
@@ -123,7 +132,7 @@ export class Keeper {
       for (const fd of opened) closeSync(fd);
       throw error;
     }
-    const { annotations, linux } = this.#config;
+    const { annotations } = this.#config;
     const jail = defaultJailMode();
     const systemCalls = systemCallFilter(jail);
     const choice = await this.#machine.whileAlive(
@@ -142,7 +151,6 @@ export class Keeper {
     const kernel = await findKernel({ accel });
     await this.#machine.listen(folder.agentSocket);
     const { shares } = this.#translation;
-    const limit = linux.resources?.memory?.limit ?? 0;
     const outside = new MachineOutside(
       {
         accel,
@@ -150,8 +158,8 @@ export class Keeper {
         initramfs: INITRAMFS,
         ...(kernel.modules !== undefined && { modules: kernel.modules }),
         commandLine: '',
-        cpus: 1,
-        memory: wholePages(limit > 0 ? limit + KERNEL_MEMORY : MEMORY),
+        cpus: CPUS,
+        memory: this.#memory,
         disks: [],
         shares: shares.map(({ path, readOnly }) => ({ path, readOnly, keepSetId: true })),
         vsock: { guestCid: GUEST_CID, path: folder.vsock },
@@ -206,6 +214,7 @@ export class Keeper {
       else if (word === 'start') answer(this.#start((text) => socket.write(`warning ${text}\n`)));
       else if (word === 'pause') answer(this.#pause());
       else if (word === 'resume') answer(this.#resume());
+      else if (word === 'update') answer(this.#update(line.slice('update '.length)));
       else if (word === 'exec') {
         try {
           stubbed = this.#exec(socket, line.slice('exec '.length));
@@ -238,7 +247,11 @@ export class Keeper {
     try {
       const kernel = await this.#machine.hello();
       this.#machine.setUp({ shares: true });
-      const container = this.#machine.createContainer({ ...this.#translation.container, id: CONTAINER });
+      const container = this.#machine.createContainer({
+        ...this.#translation.container,
+        limits: this.#limits,
+        id: CONTAINER,
+      });
       const seccomp = seccompFilter(defined({ seccomp: this.#translation.seccomp }), kernel);
       this.#running = { container, seccomp };
       await first.start(container, seccomp);
@@ -291,6 +304,20 @@ export class Keeper {
     if (this.#machine.state.name !== 'frozen') throw new OciError('container not paused');
     await this.#machine.thaw({});
     replaceFile('status', 'running');
+  }
+
+  /** Changes the limits. @param text JSON of the request. @throws SandboxError, OciError */
+  async #update(text: string): Promise<void> {
+    const limits = updatedLimits(this.#limits, readUpdate(text), { memory: this.#memory - KERNEL_MEMORY, cpus: CPUS });
+    if (this.#isStarted) await this.#ask('update', ['limit', ...limitWords(limits)]);
+    this.#limits = limits;
+  }
+
+  /** Asks a tool of the agent. @throws SandboxError, OciError */
+  async #ask(what: string, argv: string[]): Promise<Buffer> {
+    if (this.#running === undefined) throw new OciError(NOT_RUNNING);
+    if (this.#machine.state.name === 'frozen') throw new OciError(`${what}: the container is paused`);
+    return await askTool(this.#running.container, this.#nextProcess++, argv);
   }
 
   /** Ends the machine and this process. */

@@ -80,7 +80,10 @@ const state = (id: string) => JSON.parse(call('state', id).stdout);
 const has = (name: string) => readdirSync(join(folder, 'rootfs')).includes(name);
 
 test('each operation on each state is what the specification says', async () => {
-  const path = bundle('life', 'echo ran >/ran; trap "exit 3" TERM; while :; do sleep 0.1; done');
+  const path = bundle(
+    'life',
+    'cat /sys/fs/cgroup/pids.max >/limit; echo ran >/ran; trap "exit 3" TERM; while :; do sleep 0.1; done',
+  );
   make('life', path);
   // Its properties are applied, and its process is not.
   const created = state('life');
@@ -92,6 +95,7 @@ test('each operation on each state is what the specification says', async () => 
   expect(call('create', '--bundle', path, 'life')).toEqual(failure('container with given ID already exists'));
   expect(call('delete', 'life')).toEqual(failure('cannot delete container life that is not stopped'));
   expect(call('pause', 'life')).toEqual(failure('container not running'));
+  expect(call('update', '--pids-limit', '33', 'life')).toEqual(DONE);
   expect(state('life')).toEqual(created);
   // A later change of the configuration has no effect.
   bundle('life', 'touch /changed');
@@ -101,6 +105,7 @@ test('each operation on each state is what the specification says', async () => 
   expect(state('life')).toEqual(running);
   await expect.poll(() => has('ran')).toBe(true);
   expect(has('changed')).toBe(false);
+  expect(readFileSync(join(folder, 'rootfs/limit'), 'utf8')).toBe('33\n');
   expect(call('start', 'life')).toEqual(failure('cannot start an already running container'));
   expect(call('delete', 'life')).toEqual(failure('cannot delete container life that is not stopped'));
   expect(call('create', '--bundle', path, 'life')).toEqual(failure('container with given ID already exists'));
@@ -110,6 +115,7 @@ test('each operation on each state is what the specification says', async () => 
   const { pid: _, ...stopped } = { ...created, status: 'stopped' };
   await expect.poll(() => state('life')).toEqual(stopped);
   expect(call('kill', 'life', 'KILL')).toEqual(failure('container not running'));
+  expect(call('update', '--memory', '1g', 'life')).toEqual(failure('container not running'));
   expect(call('start', 'life')).toEqual(failure('cannot start a container that has stopped'));
   expect(call('create', '--bundle', path, 'life')).toEqual(failure('container with given ID already exists'));
   expect(state('life')).toEqual(stopped);
@@ -248,14 +254,20 @@ describe('hooks', () => {
 });
 
 describe('without a container', () => {
-  test.each(['state', 'start', 'kill', 'delete', 'create', 'pause', 'resume', 'ps'])('%s needs an id', (operation) => {
-    const { status, stderr } = call(operation);
-    expect({ status, stderr }).toEqual({ status: 1, stderr: 'invalid container ID format: \n' });
-  });
+  test.each(['state', 'start', 'kill', 'delete', 'create', 'pause', 'resume', 'ps', 'update'])(
+    '%s needs an id',
+    (operation) => {
+      const { status, stderr } = call(operation);
+      expect({ status, stderr }).toEqual({ status: 1, stderr: 'invalid container ID format: \n' });
+    },
+  );
 
-  test.each(['state', 'start', 'kill', 'delete', 'pause', 'resume', 'ps'])('%s of an unknown id fails', (operation) => {
-    expect(call(operation, 'unknown')).toEqual(NONE);
-  });
+  test.each(['state', 'start', 'kill', 'delete', 'pause', 'resume', 'ps', 'update'])(
+    '%s of an unknown id fails',
+    (operation) => {
+      expect(call(operation, 'unknown')).toEqual(NONE);
+    },
+  );
 
   const rootfs = (path: string) => ({ root: { path } });
   test.each([

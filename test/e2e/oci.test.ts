@@ -195,9 +195,30 @@ describe('in a running container', () => {
     expect(podman(['pause', 'busy'])).toMatchObject({ status: 0 });
     expect(JSON.parse(runtime(['state', id]).stdout)).toMatchObject({ status: 'paused' });
     expect(runtime(['exec', id, 'true']).stderr).toBe('cannot exec in a paused container\n');
+    expect(runtime(['update', '--memory', '1g', id]).stderr).toBe('update: the container is paused\n');
     expect(podman(['unpause', 'busy'])).toMatchObject({ status: 0 });
     expect(sh('echo on').stdout).toBe('on\n');
     expect(runtime(['resume', id]).stderr).toBe('container not paused\n');
+  });
+
+  test('its limits are updated, within the size of its machine', () => {
+    const limits = () => sh('cd /sys/fs/cgroup; cat memory.max pids.max cpu.max').stdout.split('\n').slice(0, 3);
+    expect(limits()[0]).toBe('max');
+    const resources = join(folder, 'resources.json');
+    writeFileSync(resources, '{\n  "memory": { "limit": 134217728 },\n  "pids": { "limit": 77 }\n}\n');
+    expect(runtime(['update', '--resources', resources, id])).toMatchObject({ status: 0, stderr: '' });
+    expect(limits()).toEqual(['134217728', '77', 'max 100000']);
+    const input = '{"cpu":{"quota":50000,"period":100000}}';
+    expect(runtime(['update', '-r', '-', id], input)).toMatchObject({ status: 0, stderr: '' });
+    expect(podman(['update', '--memory', '200m', 'busy'])).toMatchObject({ status: 0 });
+    expect(limits()).toEqual(['209715200', '77', '50000 100000']);
+    expect(runtime(['update', '--memory', '3g', id])).toMatchObject({
+      stderr: 'update: a memory limit of 3221225472 bytes is above what the machine of the container has: 2080374784\n',
+      status: 1,
+    });
+    expect(runtime(['update', '--pids-limit', '-1', '--cpu-quota=-1', '--cpu-share', '5', id]).stderr).toBe('');
+    expect(limits()).toEqual(['209715200', 'max', 'max 100000']);
+    expect(runtime(['update', '--resources', '/nowhere', id]).stderr).toBe('/nowhere: No such file or directory\n');
   });
 
   test('the command lists it, and its process', () => {
@@ -208,7 +229,6 @@ describe('in a running container', () => {
       expect.objectContaining({ id, pid }),
     );
     expect(runtime(['list', '-q']).stdout.split('\n')).toContain(id);
-    expect(runtime(['update', id]).stderr).toBe('update: not supported\n');
   });
 });
 
