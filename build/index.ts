@@ -8,6 +8,7 @@ import type { ContextFiles } from './context/context-files.js';
 import { ContextTree } from './context/context-tree.js';
 import { IgnoreRules } from './context/ignore.js';
 import { parseDockerfile } from './dockerfile/parse.js';
+import { EXPORTING, exportImage, type Output } from './export.js';
 import { neededStages, planStages } from './plan.js';
 import { type OnEvent, Steps } from './progress.js';
 import { checkSecrets } from './solve/run-mounts.js';
@@ -20,6 +21,7 @@ export { BuildError, type BuildErrorCode, excerpt, type Place } from './build-er
 export { ArchiveContext } from './context/archive-context.js';
 export { parseIgnore } from './context/ignore.js';
 export { readStream } from './context/standard-input.js';
+export type { Output } from './export.js';
 export { MAX_DOCKERFILE_BYTES, MAX_IGNORE_BYTES } from './limits.js';
 export type { OnEvent, StepEvent } from './progress.js';
 export { CACHE_VOLUME } from './solve/run-mounts.js';
@@ -35,6 +37,8 @@ export interface BuildOptions {
   ignore?: IgnoreRules | undefined;
   /** `NAME[:TAG]` each. */
   names?: readonly string[];
+  /** What becomes of the image. Default: it goes into the store. */
+  outputs?: readonly Output[];
   target?: string | undefined;
   buildArgs?: Readonly<Record<string, string>>;
   labels?: Readonly<Record<string, string>>;
@@ -53,13 +57,23 @@ export interface BuildOptions {
   signal?: AbortSignal;
 }
 
+const IMAGE: Output = { type: 'image' };
+
 /**
- * Builds an image.
+ * Builds an image, and gives it to the outputs.
  * @returns its ID, `sha256:<hex>`
  * @throws BuildError, ImageError, SandboxError, MachineError; the reason of the signal
  */
 export async function build(options: BuildOptions): Promise<string> {
-  const { home, names = [], buildArgs = {}, labels = {}, secrets = new Map(), machine = {} } = options;
+  const {
+    home,
+    names = [],
+    outputs = [IMAGE],
+    buildArgs = {},
+    labels = {},
+    secrets = new Map(),
+    machine = {},
+  } = options;
   for (const name of names) parseName(name);
   checkSecrets(secrets);
   const plan = planStages(parseDockerfile(options.dockerfile), { target: options.target, buildArgs });
@@ -99,9 +113,11 @@ export async function build(options: BuildOptions): Promise<string> {
   });
   failure.signal.throwIfAborted();
   for (const [name, value] of Object.entries(labels)) result.settings.setLabel(name, value);
-  return await steps.during('exporting to image', () =>
-    store.compose({ config: result.config(clock.created) as Json, layers: result.layers, names }),
-  );
+  const image = { config: result.config(clock.created) as Json, layers: result.layers, names };
+  for (const output of outputs) {
+    await steps.during(EXPORTING[output.type], () => exportImage(store, image, output, failure.signal));
+  }
+  return store.idOf(image);
 }
 
 /** Calls `act` once a signal is aborted, until it is disposed of. */

@@ -2,7 +2,7 @@
 
 export { compressionOf, MAGIC_SIZE } from './compression.js';
 export { decompress, peek } from './decompress.js';
-export { ImageError } from './errors.js';
+export { ImageError, toImageError } from './errors.js';
 export { type Found, findInode, resolvePath } from './layer/find.js';
 export type { LayerEntry } from './layer/layer-index.js';
 export { type Inode, type InodeKind, mergeLayers, type Name } from './layer/merge.js';

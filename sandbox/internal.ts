@@ -11,7 +11,15 @@ export type {
 } from '../vmm/machine.js';
 export { givenParent as givenCgroupParent } from './cgroup/parent-name.js';
 export { findPlace as findCgroupPlace } from './cgroup/place.js';
-export { archiveFiles, type CopyOptions, copyArchive, copyIn, copyOut } from './containers/copy.js';
+export {
+  archiveFiles,
+  type CopyOptions,
+  copyArchive,
+  copyIn,
+  copyOut,
+  EXTRACTED,
+  extractArchive,
+} from './containers/copy.js';
 export { diskUsage as containerDiskUsage } from './containers/report.js';
 export { isRunning } from './home/container-record.js';
 export type { ContainerEvent } from './home/event-log.js';

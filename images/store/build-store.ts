@@ -8,7 +8,7 @@ import { ImageError, toImageError } from '../errors.js';
 import { PAGE_SIZE } from '../layer/data-file.js';
 import type { LayerEntry } from '../layer/layer-index.js';
 import { type Inode, mergeLayers } from '../layer/merge.js';
-import { parseName } from '../reference.js';
+import { familiarReference, type NameReference, parseName } from '../reference.js';
 import { parseConfig } from '../source/config.js';
 import { type Json, object, parseJson } from '../source/json.js';
 import { addImage } from './add-image.js';
@@ -17,6 +17,7 @@ import { DATA, LOCKS, layerPath, STORE } from './layout.js';
 import { tryLock } from './lock.js';
 import { readConfig, sha256 } from './record.js';
 import { removeImage } from './remove.js';
+import { archive } from './save.js';
 import type { StepLayer, StepResult } from './step-record.js';
 import {
   addStep,
@@ -101,6 +102,10 @@ export interface BuildStore {
   entries(layer: string): Iterable<LayerEntry>;
   /** Makes an image of layers that are in the store. Returns its ID. */
   compose(image: ComposedImage): Promise<string>;
+  /** The ID of such an image. It need not be in the store. */
+  idOf(image: ComposedImage): string;
+  /** Such an image as an archive: an OCI layout, which with `docker` is a docker archive too. */
+  archive(image: ComposedImage, format: 'oci' | 'docker'): AsyncIterable<Buffer>;
   usage(): StepUsage;
   prune(options: PruneSteps): Promise<{ removed: number; reclaimed: number }>;
 }
@@ -142,6 +147,8 @@ export function buildStore(place: string): BuildStore {
     tree: (layers) => readTree(home, layers),
     entries: (layer) => (readIndex(layerPath(home, layer)) ?? gone(layer)).entries(),
     compose: (image) => compose(home, image),
+    idOf: (image) => sha256(configOf(image)),
+    archive: (image, format) => archiveOf(home, image, format),
     usage: () => stepUsage(home),
     prune: (options) => pruneSteps(home, options),
   };
@@ -177,13 +184,26 @@ function configOf({ config, layers }: ComposedImage): Buffer {
   return Buffer.from(JSON.stringify({ ...config, rootfs: { type: 'layers', diff_ids: layers } }));
 }
 
+/** @throws ImageError `bad-reference` */
+function referencesOf({ names = [] }: ComposedImage): NameReference[] {
+  const references = names.map(parseName);
+  if (references.some(({ digest }) => digest !== null)) {
+    throw new ImageError('bad-reference', 'cannot build a digest reference');
+  }
+  return references;
+}
+
+function archiveOf(home: string, image: ComposedImage, format: 'oci' | 'docker'): AsyncIterable<Buffer> {
+  const config = configOf(image);
+  const names = new Map(referencesOf(image).map((name) => [familiarReference(name), name]));
+  const saved = { config, diffIds: [...image.layers], names };
+  return archive(home, new Map([[sha256(config), saved]]), format === 'docker');
+}
+
 async function compose(home: string, composed: ComposedImage): Promise<string> {
   const { layers, names = [] } = composed;
   try {
-    const references = names.map(parseName);
-    if (references.some(({ digest }) => digest !== null)) {
-      throw new ImageError('bad-reference', 'cannot build a digest reference');
-    }
+    const references = referencesOf(composed);
     const configBytes = configOf(composed);
     const digest = sha256(configBytes);
     const image = {

@@ -30,7 +30,7 @@ interface Descriptor {
 /** The contents of one file of the archive. */
 type Blob = Buffer | { diffId: string; size: number };
 
-interface SavedImage {
+export interface SavedImage {
   config: Buffer;
   diffIds: string[];
   /** By familiar name. */
@@ -68,7 +68,15 @@ function findImages(home: string, references: string[]): Map<string, SavedImage>
   return images;
 }
 
-async function* archive(home: string, images: Map<string, SavedImage>): AsyncGenerator<Buffer> {
+/**
+ * @param images by ID
+ * @param isDocker if false, the archive is an OCI layout alone
+ */
+export async function* archive(
+  home: string,
+  images: ReadonlyMap<string, SavedImage>,
+  isDocker = true,
+): AsyncGenerator<Buffer> {
   const blobs = new Map<string, Blob>();
   const index: Descriptor[] = [];
   const dockerManifest: object[] = [];
@@ -97,7 +105,7 @@ async function* archive(home: string, images: Map<string, SavedImage>): AsyncGen
   }
   yield* file('oci-layout', toJson({ imageLayoutVersion: '1.0.0' }));
   yield* file('index.json', toJson({ schemaVersion: 2, mediaType: INDEX_TYPE, manifests: index }));
-  yield* file('manifest.json', toJson(dockerManifest));
+  if (isDocker) yield* file('manifest.json', toJson(dockerManifest));
   for (const [digest, blob] of blobs) {
     if (Buffer.isBuffer(blob)) {
       yield* file(blobName(digest), blob);

@@ -1,6 +1,6 @@
 // `docker cp`: copies files between the host and a container, to the destinations that Docker's
 // rules give.
-import { closeSync, constants, lstatSync, mkdtempSync, openSync, statSync } from 'node:fs';
+import { closeSync, constants, lstatSync, mkdirSync, mkdtempSync, openSync, statSync } from 'node:fs';
 import { basename, dirname, join, posix, resolve } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -114,6 +114,32 @@ export async function copyArchive(archive: Readable, from: string, to: string): 
     }
   } catch (error) {
     throw toSandboxError(error, place.directory);
+  }
+}
+
+/** The root of an archive for `extractArchive`. */
+export const EXTRACTED = ROOT;
+
+/**
+ * Extracts an archive into a folder, which is made if it is missing. Files that the folder has under
+ * the same names are replaced, directories merged. No link is followed below it.
+ *
+ * @param archive its files are in the directory `EXTRACTED`
+ * @throws SandboxError `tool` if a directory would replace another file, or the reverse; ImageError;
+ *   errors of the archive
+ */
+export async function extractArchive(archive: Readable, folder: string): Promise<void> {
+  try {
+    mkdirSync(folder, { recursive: true });
+    const directory = openSync(folder, O_PATH | constants.O_DIRECTORY);
+    try {
+      const place = { directory: folder, name: '.' };
+      await copyTo(directory, place, (output) => pipeline(archive, output), { keepOwners: false });
+    } finally {
+      closeSync(directory);
+    }
+  } catch (error) {
+    throw toSandboxError(error, folder);
   }
 }
 

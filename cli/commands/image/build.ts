@@ -10,6 +10,7 @@ import { parseSize } from '../../options/size.js';
 import { openBuildProgress } from '../../output/build-progress.js';
 import { UsageError } from '../../output/errors.js';
 import { type Context, collect, createCommand, defined } from '../command.js';
+import { openOutputs } from './build-outputs.js';
 import { openSource } from './build-source.js';
 
 const ACCELERATORS = ['auto', 'kvm', 'tcg', 'uml'] as const;
@@ -25,6 +26,7 @@ interface Options {
   cache: boolean;
   pull?: boolean;
   network?: string;
+  output?: string[];
   iidfile?: string;
   progress: (typeof PROGRESS)[number];
   memory?: string;
@@ -57,6 +59,11 @@ export function command(context: Context): Command {
     .option('--no-cache', 'run every step, whatever the cache has')
     .option('--pull', 'look for newer base images in their registries')
     .addOption(new Option('--network <MODE>', 'network of RUN (default: default)').choices(['default', 'none', 'host']))
+    .option(
+      '-o, --output <DEST>',
+      'DIR, - or type=local|tar|oci|docker|image[,dest=PATH]: where the result goes (default: the store; repeatable)',
+      collect,
+    )
     .option('--iidfile <FILE>', 'write the ID of the image to a file')
     .addOption(
       new Option('--progress <FORM>', 'how progress is shown (default: auto)').choices(PROGRESS).default('auto', ''),
@@ -83,6 +90,7 @@ async function run(folder: string, options: Options, context: Context): Promise<
     memory: options.memory === undefined ? undefined : parseSize(options.memory, '--memory'),
     cpus: options.cpus === undefined ? undefined : parseCpus(options.cpus, '--cpus'),
   });
+  const outputs = openOutputs(options.output ?? []);
   using ending = abortOnSignal();
   const home = new Home();
   await using source = await openSource(home, { context: folder, file }, ending.signal);
@@ -93,6 +101,7 @@ async function run(folder: string, options: Options, context: Context): Promise<
       context: source.context,
       ignore: source.ignore,
       names: tag,
+      outputs: outputs.list,
       buildArgs: buildArgs(options.buildArg ?? []),
       labels: labels(options.label ?? []),
       secrets: parseSecrets(options.secret ?? []),
@@ -104,7 +113,7 @@ async function run(folder: string, options: Options, context: Context): Promise<
       ...defined({ target: options.target, network: options.network, epoch: sourceDateEpoch() }),
     });
     if (iidfile !== undefined) writeFileSync(iidfile, id);
-    process.stdout.write(`${id}\n`);
+    if (outputs.isIdShown) process.stdout.write(`${id}\n`);
   } catch (error) {
     if (isPlaced(error)) process.stderr.write(`${excerpt(source.name, source.dockerfile, error.place)}\n`);
     throw error;

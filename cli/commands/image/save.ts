@@ -1,10 +1,9 @@
 // tsvm save: saves images to one archive.
-import { createWriteStream, renameSync, rmSync, statSync } from 'node:fs';
-import type { Writable } from 'node:stream';
 import type { Command } from 'commander';
 import { Home } from '../../../sandbox/internal.js';
 import { UsageError } from '../../output/errors.js';
 import { type Context, createCommand } from '../command.js';
+import { saveTo } from './save-to.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm save', context)
@@ -20,21 +19,4 @@ export function command(context: Context): Command {
       }
       await store.save(references, process.stdout);
     });
-}
-
-/**
- * A regular file is renamed into place once it is complete. A pipe or device is written directly.
- */
-async function saveTo(path: string, save: (output: Writable) => Promise<void>): Promise<void> {
-  if (path === '') throw new UsageError("invalid argument '' for --output: expected the path of a file");
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (found?.isDirectory()) throw new UsageError(`${path} is a directory`);
-  if (found !== undefined && !found.isFile()) return save(createWriteStream(path));
-  const partial = `${path}.${process.pid}.partial`;
-  try {
-    await save(createWriteStream(partial, { mode: 0o600 }));
-    renameSync(partial, path);
-  } finally {
-    rmSync(partial, { force: true });
-  }
 }
