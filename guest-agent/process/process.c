@@ -264,7 +264,8 @@ static void reaped(struct process *process, int wait_status)
 	if (process->failed) {
 		outbox_send(frame, frame_error(frame, process->request, &process->failure));
 	} else {
-		bool oom_killed = cgroup_oom_killed(container->cgroup, &container->oom_kills);
+		// A tool outside of the container is not told of the kills in it: its processes are.
+		bool oom_killed = !process->outside && cgroup_oom_killed(container->cgroup, &container->oom_kills);
 
 		outbox_send(frame, frame_exited(frame, process->id, container->id, wait_status, oom_killed));
 	}

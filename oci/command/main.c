@@ -303,6 +303,48 @@ static void update_container(const struct options *options, int count, char **wo
 	close(keeper);
 }
 
+// Prints events until the container has ended.
+static void print_events(const struct options *options, int count, char **words)
+{
+	static const struct option known[] = {
+		{ "stats", no_argument, NULL, 's' },
+		{ "interval", required_argument, NULL, 'i' },
+		{ 0 },
+	};
+	struct request request = request_open("events");
+	const char *interval = NULL;
+	bool stats = false;
+	char line[MAX_LINE];
+	int keeper;
+
+	for (int option; (option = getopt_long(count, words, "+", known, NULL)) != -1;) {
+		if (option == 's')
+			stats = true;
+		else if (option == 'i')
+			interval = optarg;
+		else
+			die("events: unknown option");
+	}
+	fprintf(request.out, "\"stats\":%s", stats ? "true" : "false");
+	if (interval != NULL) {
+		fputs(",\"interval\":", request.out);
+		request_string(request.out, interval);
+	}
+	enter(options, words[optind]);
+	if (state_process("stub") == 0)
+		die("container not running");
+	keeper = request_send(&request);
+	for (;;) {
+		if (!keeper_line(keeper, line))
+			die("%s", line);
+		if (strncmp(line, "event ", 6) != 0)
+			break;
+		puts(line + 6);
+		fflush(stdout);
+	}
+	close(keeper);
+}
+
 // Returns true if `--format json` is asked for.
 static bool parse_format(int count, char **words, bool *quiet)
 {
@@ -413,6 +455,8 @@ int main(int count, char **words)
 		ask_keeper(&options, words[1], command);
 	else if (strcmp(command, "update") == 0)
 		update_container(&options, count, words);
+	else if (strcmp(command, "events") == 0)
+		print_events(&options, count, words);
 	else if (strcmp(command, "ps") == 0)
 		print_processes(&options, count, words);
 	else if (strcmp(command, "list") == 0)

@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { O_PATH } from '../../libc/openat2.js';
-import type { Limits, ProcessSpec } from '../../sandbox/agent/protocol.js';
+import type { ExitedFrame, Limits, ProcessSpec } from '../../sandbox/agent/protocol.js';
+import { defer } from '../../sandbox/deferred.js';
 import { defined } from '../../sandbox/defined.js';
 import { Home } from '../../sandbox/home/home.js';
 import { openRuntimeFolder, portSocket, SocketFolder } from '../../sandbox/home/socket-folder.js';
@@ -21,15 +22,18 @@ import { GUEST_CID, wholePages } from '../../sandbox/run/machine-spec.js';
 import { Trace } from '../../sandbox/run/trace.js';
 import { seccompFilter } from '../../sandbox/spec/limits.js';
 import { type OciConfig, type OciProcess, readConfig } from '../config/config.js';
+import { readEvents } from '../config/events.js';
 import { readExec } from '../config/exec.js';
 import { engineText, OciError } from '../config/oci-error.js';
 import { NO_PROCESS, type SharedPath, type Translation, translate, translateProcess } from '../config/translate.js';
 import { limitWords, readUpdate, updatedLimits } from '../config/update.js';
+import { tellEvents } from './events.js';
 import { askTool } from './guest-tool.js';
 import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd } from './hooks.js';
 import { readLines } from './lines.js';
 import { checkProgram } from './program.js';
 import { type ContainerState, replaceFile } from './state-folder.js';
+import { parseStatistics } from './statistics.js';
 import { LOST, StubbedProcess } from './stubbed-process.js';
 
 /** The agent's ids of the only container and its first process. Each `exec` has the next. */
@@ -63,6 +67,7 @@ export class Keeper {
   #pid: number | undefined;
   #nextProcess = FIRST_PROCESS + 1;
   readonly #ending = new AbortController();
+  readonly #ended = defer<ExitedFrame | undefined>();
 
   /**
    * @param id the engine's name of the container
@@ -215,6 +220,7 @@ export class Keeper {
       else if (word === 'pause') answer(this.#pause());
       else if (word === 'resume') answer(this.#resume());
       else if (word === 'update') answer(this.#update(line.slice('update '.length)));
+      else if (word === 'events') answer(this.#events(socket, line.slice('events '.length)));
       else if (word === 'exec') {
         try {
           stubbed = this.#exec(socket, line.slice('exec '.length));
@@ -231,7 +237,8 @@ export class Keeper {
     // The death of the stub is the container's.
     socket.on('close', () => this.#machine[Symbol.dispose]());
     const process = { ...this.#translation.process, id: FIRST_PROCESS, port: STREAMS_PORT + FIRST_PROCESS };
-    this.#first = new StubbedProcess(socket, process, () => {
+    this.#first = new StubbedProcess(socket, process, (ended) => {
+      this.#ended.resolve(ended);
       this.#running = undefined;
       setTimeout(() => this.#machine[Symbol.dispose](), OUTPUT_TIMEOUT).unref();
     });
@@ -311,6 +318,25 @@ export class Keeper {
     const limits = updatedLimits(this.#limits, readUpdate(text), { memory: this.#memory - KERNEL_MEMORY, cpus: CPUS });
     if (this.#isStarted) await this.#ask('update', ['limit', ...limitWords(limits)]);
     this.#limits = limits;
+  }
+
+  /** Tells statistics once, or events to the end of the container. @throws SandboxError, OciError */
+  async #events(socket: Socket, text: string): Promise<void> {
+    const { stats, interval } = readEvents(text);
+    const tell = (event: object) => socket.write(`event ${JSON.stringify(event)}\n`);
+    const statistics = async () => parseStatistics(await this.#ask('events', ['statistics']));
+    if (stats) {
+      tell({ type: 'stats', id: this.id, data: (await statistics()).data });
+      return;
+    }
+    if (this.#running === undefined) throw new OciError(NOT_RUNNING);
+    const closed = new AbortController();
+    socket.once('close', () => closed.abort());
+    const isPaused = () => this.#machine.state.name === 'frozen';
+    await tellEvents(
+      { id: this.id, ended: this.#ended.promise, statistics: async () => (isPaused() ? undefined : statistics()) },
+      { interval, signal: closed.signal, tell },
+    );
   }
 
   /** Asks a tool of the agent. @throws SandboxError, OciError */

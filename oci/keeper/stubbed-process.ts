@@ -1,7 +1,7 @@
 // A process of the container, and its stub: the process of the host that engines see in its place, which
 // passes streams, signals and the exit code on.
 import type { Socket } from 'node:net';
-import type { ProcessSpec, TerminalSize } from '../../sandbox/agent/protocol.js';
+import type { ExitedFrame, ProcessSpec, TerminalSize } from '../../sandbox/agent/protocol.js';
 import { START_TIMEOUT } from '../../sandbox/agent/session.js';
 import type { GuestContainer, GuestProcess } from '../../sandbox/run/guest-container.js';
 
@@ -18,12 +18,12 @@ export class StubbedProcess {
 
   /**
    * @param stub the connection of the stub
-   * @param onExit called before the stub is told of the exit
+   * @param onExit called before the stub is told of the exit; undefined: the machine was lost, or it never ran
    */
   constructor(
     private readonly stub: Socket,
     private readonly spec: ProcessSpec,
-    private readonly onExit: () => void = () => {},
+    private readonly onExit: (ended: ExitedFrame | undefined) => void = () => {},
   ) {
     // Engines kill what they know.
     stub.once('close', () => {
@@ -60,17 +60,18 @@ export class StubbedProcess {
     this.#process = started;
     if (this.#isAbandoned) started.signal(SIGKILL);
     started.exited().then(
-      ({ code, signal = 0 }) => {
+      (ended) => {
+        const { code, signal = 0 } = ended;
         started.forget();
-        this.exit(code ?? 128 + signal);
+        this.exit(code ?? 128 + signal, ended);
       },
       () => this.exit(LOST),
     );
   }
 
   /** Tells the stub to end once it has written all output. */
-  exit(code: number): void {
-    this.onExit();
+  exit(code: number, ended?: ExitedFrame): void {
+    this.onExit(ended);
     this.stub.write(`exit ${code}\n`);
     if (this.#process === undefined) this.stub.end();
   }

@@ -3,6 +3,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { CAPABILITIES } from '../../sandbox/agent/protocol.js';
@@ -164,6 +165,26 @@ test('a filter of system calls and kernel parameters are those of the configurat
   expect(readFileSync(join(folder, 'rootfs/ttl'), 'utf8')).toBe('33\n');
 });
 
+test('events tell of a container that the kernel of the guest kills for lack of memory, and end with it', async () => {
+  const resources = { memory: { limit: 64 * 2 ** 20 } };
+  const namespaces = ['pid', 'network', 'ipc', 'uts', 'mount'].map((type) => ({ type }));
+  const script = 'while ! test -e /go; do sleep 0.1; done; exec tail /dev/zero';
+  make('greedy', bundle('greedy', script, { linux: { namespaces, resources } }));
+  expect(call('events', 'greedy')).toEqual(failure('container not running'));
+  expect(call('start', 'greedy')).toEqual(DONE);
+  const events = spawn(RUNTIME, ['--root', root, 'events', 'greedy'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: events.stdout });
+  const told: { type: string; id: string; data?: { memory: { usage: { limit: number } } } }[] = [];
+  for await (const line of lines) {
+    told.push(JSON.parse(line));
+    writeFileSync(join(folder, 'rootfs/go'), '');
+  }
+  expect(told[0]?.data?.memory.usage.limit).toBe(64 * 2 ** 20);
+  expect(told.at(-1)).toEqual({ type: 'oom', id: 'greedy' });
+  expect(told.filter(({ type }) => type === 'oom')).toHaveLength(1);
+  await expect.poll(() => state('greedy').status).toBe('stopped');
+});
+
 describe('hooks', () => {
   const notes = () => join(folder, 'notes');
   /** A hook that notes its name, where it runs, and the state that it is given. */
@@ -254,7 +275,7 @@ describe('hooks', () => {
 });
 
 describe('without a container', () => {
-  test.each(['state', 'start', 'kill', 'delete', 'create', 'pause', 'resume', 'ps', 'update'])(
+  test.each(['state', 'start', 'kill', 'delete', 'create', 'pause', 'resume', 'ps', 'update', 'events'])(
     '%s needs an id',
     (operation) => {
       const { status, stderr } = call(operation);
@@ -262,7 +283,7 @@ describe('without a container', () => {
     },
   );
 
-  test.each(['state', 'start', 'kill', 'delete', 'pause', 'resume', 'ps', 'update'])(
+  test.each(['state', 'start', 'kill', 'delete', 'pause', 'resume', 'ps', 'update', 'events'])(
     '%s of an unknown id fails',
     (operation) => {
       expect(call(operation, 'unknown')).toEqual(NONE);

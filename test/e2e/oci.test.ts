@@ -196,6 +196,7 @@ describe('in a running container', () => {
     expect(JSON.parse(runtime(['state', id]).stdout)).toMatchObject({ status: 'paused' });
     expect(runtime(['exec', id, 'true']).stderr).toBe('cannot exec in a paused container\n');
     expect(runtime(['update', '--memory', '1g', id]).stderr).toBe('update: the container is paused\n');
+    expect(runtime(['events', '--stats', id]).stderr).toBe('events: the container is paused\n');
     expect(podman(['unpause', 'busy'])).toMatchObject({ status: 0 });
     expect(sh('echo on').stdout).toBe('on\n');
     expect(runtime(['resume', id]).stderr).toBe('container not paused\n');
@@ -219,6 +220,40 @@ describe('in a running container', () => {
     expect(runtime(['update', '--pids-limit', '-1', '--cpu-quota=-1', '--cpu-share', '5', id]).stderr).toBe('');
     expect(limits()).toEqual(['209715200', 'max', 'max 100000']);
     expect(runtime(['update', '--resources', '/nowhere', id]).stderr).toBe('/nowhere: No such file or directory\n');
+  });
+
+  test('its statistics are told, once or at an interval, in the shape of runc', async () => {
+    const once = runtime(['events', '--stats', id]);
+    expect(once).toMatchObject({ status: 0, stderr: '' });
+    const { type, id: of, data } = JSON.parse(once.stdout);
+    expect({ type, of }).toEqual({ type: 'stats', of: id });
+    expect(data).toMatchObject({
+      pids: { current: 1 },
+      memory: { usage: { usage: expect.any(Number), limit: expect.any(Number) }, raw: { anon: expect.any(Number) } },
+      cpu: { usage: { total: expect.any(Number) } },
+      hugetlb: {},
+      network_interfaces: null,
+    });
+    expect(data.memory.usage.usage).toBeGreaterThan(0);
+    expect(data.cpu.usage.total).toBeGreaterThan(0);
+    const follows = spawn(RUNTIME, ['events', '--interval', '200ms', id]);
+    let seen = '';
+    for await (const chunk of follows.stdout) {
+      seen += chunk;
+      if (seen.split('\n').length > 2) break;
+    }
+    follows.kill();
+    expect(JSON.parse(seen.split('\n')[1] ?? '')).toMatchObject({ type: 'stats', id });
+    expect(runtime(['events', '--interval', '5', id]).stderr).toBe(
+      'events: --interval 5: use a duration above 0, as 5s\n',
+    );
+  });
+
+  test('what podman shows of it is its process on the host, or what its own ps says', () => {
+    expect(podman(['stats', '--no-stream', '--format', '{{.Name}} {{.PIDs}}', 'busy']).stdout).toMatch(/^busy \d+\n$/);
+    expect(podman(['top', 'busy', 'pid']).stdout.trim()).toBe('PID');
+    expect(sh(`printf '#!/bin/sh\necho given "$1"\n' >/bin/ps; chmod +x /bin/ps`)).toMatchObject({ status: 0 });
+    expect(podman(['top', 'busy', '-o', 'pid,args'])).toMatchObject({ stdout: 'given -o\n', status: 0 });
   });
 
   test('the command lists it, and its process', () => {
