@@ -9,6 +9,7 @@ import { ContextTree } from './context/context-tree.js';
 import { IgnoreRules } from './context/ignore.js';
 import { parseDockerfile } from './dockerfile/parse.js';
 import { EXPORTING, exportImage, type Output } from './export.js';
+import type { NamedContexts } from './named-contexts.js';
 import { neededStages, planStages } from './plan.js';
 import { type OnEvent, Steps } from './progress.js';
 import { checkSecrets } from './solve/run-mounts.js';
@@ -23,6 +24,7 @@ export { parseIgnore } from './context/ignore.js';
 export { readStream } from './context/standard-input.js';
 export type { Output } from './export.js';
 export { MAX_DOCKERFILE_BYTES, MAX_IGNORE_BYTES } from './limits.js';
+export { contextKey, type NamedContext } from './named-contexts.js';
 export type { OnEvent, StepEvent } from './progress.js';
 export { CACHE_VOLUME } from './solve/run-mounts.js';
 export type { MachineOptions } from './solve/run-step.js';
@@ -35,6 +37,8 @@ export interface BuildOptions {
   context: string | ArchiveContext | undefined;
   /** What of the context is not seen. */
   ignore?: IgnoreRules | undefined;
+  /** Contexts beside it, by `contextKey` of their names. */
+  contexts?: NamedContexts;
   /** `NAME[:TAG]` each. */
   names?: readonly string[];
   /** What becomes of the image. Default: it goes into the store. */
@@ -68,6 +72,7 @@ export async function build(options: BuildOptions): Promise<string> {
   const {
     home,
     names = [],
+    contexts: named = new Map(),
     outputs = [IMAGE],
     buildArgs = {},
     labels = {},
@@ -76,7 +81,7 @@ export async function build(options: BuildOptions): Promise<string> {
   } = options;
   for (const name of names) parseName(name);
   checkSecrets(secrets);
-  const plan = planStages(parseDockerfile(options.dockerfile), { target: options.target, buildArgs });
+  const plan = planStages(parseDockerfile(options.dockerfile), { target: options.target, buildArgs, contexts: named });
   const steps = new Steps(options.onEvent);
   const clock = new Clock(options.epoch ?? epochOf(buildArgs));
   const slots = new Slots(Math.max(1, availableParallelism()));
@@ -91,7 +96,9 @@ export async function build(options: BuildOptions): Promise<string> {
     noCache: options.noCache ?? false,
     pull: options.pull ?? 'missing',
     network: options.network ?? 'default',
+    contexts: named,
     context: () => contexts.open(),
+    folder: (key) => contexts.named(key),
     stage(index) {
       let stage = stages.get(index);
       if (stage === undefined) {
@@ -132,6 +139,7 @@ function following(signal: AbortSignal | undefined, act: (reason: unknown) => vo
 class Contexts implements Disposable {
   readonly #options: BuildOptions;
   readonly #folders: ContextTree[] = [];
+  readonly #named = new Map<string, ContextFiles>();
   #context: ContextFiles | undefined;
 
   constructor(options: BuildOptions) {
@@ -143,6 +151,18 @@ class Contexts implements Disposable {
     if (context === undefined) throw new BuildError('bad-context', 'this build has no context to copy files from');
     this.#context ??= context instanceof ArchiveContext ? context.files(ignore) : this.#folder(context, ignore);
     return this.#context;
+  }
+
+  /** A named context that is a folder. */
+  named(key: string): ContextFiles {
+    const context = this.#options.contexts?.get(key);
+    if (context?.is !== 'folder') throw new RangeError(`no folder: ${key}`);
+    let files = this.#named.get(key);
+    if (files === undefined) {
+      files = this.#folder(context.path, context.ignore ?? new IgnoreRules());
+      this.#named.set(key, files);
+    }
+    return files;
   }
 
   #folder(path: string, ignore: IgnoreRules): ContextFiles {

@@ -7,9 +7,15 @@ import { mountFrom } from './dockerfile/mount.js';
 import type { Dockerfile } from './dockerfile/parse.js';
 import type { Escape } from './dockerfile/words.js';
 import { MAX_STAGES } from './limits.js';
+import { type NamedContexts, namedContext } from './named-contexts.js';
 import { platformArgs } from './platform-args.js';
 
-export type Base = { is: 'scratch' } | { is: 'stage'; stage: number } | { is: 'image'; reference: string };
+export type Base =
+  | { is: 'scratch' }
+  | { is: 'stage'; stage: number }
+  | { is: 'image'; reference: string }
+  /** A named context: its key, and its name as the Dockerfile has it. */
+  | { is: 'folder'; key: string; name: string };
 
 export interface Stage {
   index: number;
@@ -32,19 +38,30 @@ export interface Plan {
 export interface PlanOptions {
   target?: string | undefined;
   buildArgs: Readonly<Record<string, string>>;
+  contexts: NamedContexts;
 }
 
 /** @throws BuildError `bad-dockerfile`, `bad-option`, `too-large` */
-export function planStages({ escapeToken, instructions }: Dockerfile, { target, buildArgs }: PlanOptions): Plan {
+export function planStages(
+  { escapeToken, instructions }: Dockerfile,
+  { target, buildArgs, contexts }: PlanOptions,
+): Plan {
   const globals = new Map<string, string>(Object.entries(platformArgs()));
   const stages: Stage[] = [];
+  /** A context has the name of the last stage, and stands for it. */
+  let isReplaced = false;
   for (const instruction of instructions) {
     const { place } = instruction;
     const last = stages.at(-1);
     const expand = (word: string) => expanded(word, (name) => globals.get(name), escapeToken, place);
-    if (instruction.kind === 'from') stages.push(stageOf(instruction, place, stages, expand));
-    else if (last !== undefined) last.instructions.push(instruction);
-    else if (instruction.kind === 'arg') {
+    if (instruction.kind === 'from') {
+      const stage = stageOf(instruction, place, { stages, contexts, expand });
+      const context = stage.name === undefined ? undefined : contextBase(contexts, stage.name);
+      isReplaced = context !== undefined;
+      stages.push({ ...stage, base: context ?? stage.base });
+    } else if (last !== undefined) {
+      if (!isReplaced) last.instructions.push(instruction);
+    } else if (instruction.kind === 'arg') {
       for (const { name, value } of instruction.args) {
         const given = buildArgs[name] ?? (value === undefined ? undefined : expand(value));
         if (given !== undefined) globals.set(name, given);
@@ -68,8 +85,7 @@ export function planStages({ escapeToken, instructions }: Dockerfile, { target, 
 function stageOf(
   { image, name, platform }: FromInstruction,
   place: Place,
-  stages: readonly Stage[],
-  expand: (word: string) => string,
+  { stages, contexts, expand }: { stages: readonly Stage[]; contexts: NamedContexts; expand: (word: string) => string },
 ): Stage {
   const reference = expand(image);
   if (reference === '') {
@@ -81,9 +97,16 @@ function stageOf(
       ? { is: 'stage', stage: before.index }
       : reference === 'scratch'
         ? { is: 'scratch' }
-        : { is: 'image', reference };
+        : (contextBase(contexts, reference) ?? { is: 'image', reference });
   const onPlatform = platform === undefined ? undefined : expand(platform);
   return { index: stages.length, name, base, platform: onPlatform, instructions: [], place };
+}
+
+function contextBase(contexts: NamedContexts, name: string): Base | undefined {
+  const named = namedContext(contexts, name);
+  if (named === undefined) return undefined;
+  const { key, context } = named;
+  return context.is === 'image' ? { is: 'image', reference: context.reference } : { is: 'folder', key, name };
 }
 
 function targetOf(stages: readonly Stage[], target: string | undefined): number {

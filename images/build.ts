@@ -7,7 +7,7 @@ export { type Found, findInode, resolvePath } from './layer/find.js';
 export type { LayerEntry } from './layer/layer-index.js';
 export { type Inode, type InodeKind, mergeLayers, type Name } from './layer/merge.js';
 export { MAX_EXPANSION_BYTES, MAX_EXPANSION_RATIO } from './limits.js';
-export { parseName } from './reference.js';
+export { fullReference, parseName } from './reference.js';
 export { type Download, type DownloadOptions, download } from './registry/download.js';
 export type { Json } from './source/json.js';
 export {

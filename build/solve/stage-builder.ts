@@ -4,11 +4,12 @@ import { type BuildSteps, type BuildStore, type Inode, parseName } from '../../i
 import type { Home, PullPolicy } from '../../sandbox/index.js';
 import { BuildError, type Place } from '../build-error.js';
 import type { ContextFiles } from '../context/context-files.js';
-import { rulesOf } from '../context/ignore.js';
+import { IgnoreRules, rulesOf } from '../context/ignore.js';
 import { ExpansionError, expandText, expandWords } from '../dockerfile/expand.js';
 import type { CommandForm, CopyInstruction, Instruction } from '../dockerfile/instruction.js';
 import { parseMount } from '../dockerfile/mount.js';
 import { parseTrigger } from '../dockerfile/parse.js';
+import { type NamedContexts, namedContext } from '../named-contexts.js';
 import { expanded, findStage, type Plan, type Stage } from '../plan.js';
 import { isPredefined } from '../platform-args.js';
 import type { Step, Steps } from '../progress.js';
@@ -36,6 +37,9 @@ export interface BuildWork {
   plan: Plan;
   /** The context, opened when the first instruction asks for it. */
   context(): ContextFiles;
+  contexts: NamedContexts;
+  /** A named context that is a folder, by its key, opened likewise. */
+  folder(key: string): ContextFiles;
   steps: Steps;
   clock: Clock;
   buildArgs: Readonly<Record<string, string>>;
@@ -53,13 +57,15 @@ export interface BuildWork {
   signal: AbortSignal;
 }
 
+const NO_RULES = new IgnoreRules();
+
 type Of<Kind extends Instruction['kind']> = Extract<Instruction, { kind: Kind }>;
 
 export class StageBuilder {
   readonly #work: BuildWork;
   readonly #stage: Stage;
   #state!: StageState;
-  #at = 0;
+  #at = 1;
   #count = 0;
   #hasCommand = false;
 
@@ -87,11 +93,27 @@ export class StageBuilder {
     const { base, platform } = this.#stage;
     const { store, steps } = this.#work;
     if (base.is === 'scratch') return new StageState(store, {}, []);
+    if (base.is === 'folder') return await this.#folder(base.key, base.name);
     if (base.is === 'stage') return (await this.#work.stage(base.stage)).continued();
     return steps.during(this.#title(`FROM ${base.reference}`, 1), async () => {
       const { config, layers } = store.base(await this.#imageOf(base.reference, platform));
       return new StageState(store, config, layers);
     });
+  }
+
+  /** The files of a named context as a stage. */
+  async #folder(folder: string, name: string): Promise<StageState> {
+    const { store, clock } = this.#work;
+    const files = this.#work.folder(folder);
+    const told = await contextSource(files).hash(['/'], false, NO_RULES);
+    this.#state = new StageState(store, {}, []);
+    const by = `FROM ${name}`;
+    await this.#layer(by, stepKey('folder', told, clock.epoch), by, () => {
+      const how = { owner: undefined, mode: undefined, now: clock.now, parents: false, excludes: NO_RULES };
+      const entries = copyEntries(files.root, EMPTY, { ...how, sources: ['/'], destination: '/' });
+      return layerTar(entries, (inode) => files.read(inode), clock.latest);
+    });
+    return this.#state;
   }
 
   #title(text: string, at = this.#at): string {
@@ -309,8 +331,10 @@ export class StageBuilder {
         { place },
       );
     }
-    parseName(from);
-    return layersSource(store.base(await this.#imageOf(from)).layers, store);
+    const named = namedContext(this.#work.contexts, from);
+    if (named?.context.is === 'folder') return contextSource(this.#work.folder(named.key));
+    if (named === undefined) parseName(from);
+    return layersSource(store.base(await this.#imageOf(named?.context.reference ?? from)).layers, store);
   }
 
   /** The ID of an image, which is pulled if it has to be. */

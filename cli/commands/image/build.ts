@@ -10,6 +10,7 @@ import { parseSize } from '../../options/size.js';
 import { openBuildProgress } from '../../output/build-progress.js';
 import { UsageError } from '../../output/errors.js';
 import { type Context, collect, createCommand, defined } from '../command.js';
+import { parseContexts } from './build-contexts.js';
 import { openOutputs } from './build-outputs.js';
 import { openSource } from './build-source.js';
 
@@ -19,6 +20,7 @@ const PROGRESS = ['auto', 'plain', 'rawjson', 'quiet'] as const;
 interface Options {
   tag?: string[];
   file?: string;
+  buildContext?: string[];
   target?: string;
   buildArg?: string[];
   label?: string[];
@@ -48,6 +50,11 @@ export function command(context: Context): Command {
     .argument('<CONTEXT>', 'folder that COPY takes files from; - reads a tar, or the Dockerfile alone, from stdin')
     .option('-t, --tag <NAME[:TAG]>', 'name of the image (repeatable)', collect)
     .option('-f, --file <FILE>', 'the Dockerfile, or - for stdin (default: CONTEXT/Dockerfile)')
+    .option(
+      '--build-context <NAME=CONTEXT>',
+      'another context: a folder, docker-image://IMAGE or oci-layout://DIR[:TAG] (repeatable)',
+      collect,
+    )
     .option('--target <STAGE>', 'build this stage (default: the last one)')
     .option('--build-arg <NAME[=VALUE]>', 'set a variable that ARG declares (repeatable)', collect)
     .option('--label <NAME=VALUE>', 'add a label to the image (repeatable)', collect)
@@ -91,6 +98,7 @@ async function run(folder: string, options: Options, context: Context): Promise<
     cpus: options.cpus === undefined ? undefined : parseCpus(options.cpus, '--cpus'),
   });
   const outputs = openOutputs(options.output ?? []);
+  const contexts = await parseContexts(options.buildContext ?? []);
   using ending = abortOnSignal();
   const home = new Home();
   await using source = await openSource(home, { context: folder, file }, ending.signal);
@@ -100,6 +108,7 @@ async function run(folder: string, options: Options, context: Context): Promise<
       dockerfile: source.dockerfile,
       context: source.context,
       ignore: source.ignore,
+      contexts,
       names: tag,
       outputs: outputs.list,
       buildArgs: buildArgs(options.buildArg ?? []),
