@@ -3,6 +3,7 @@
 // host costs time and nothing else.
 import { createHash, randomUUID } from 'node:crypto';
 import {
+  accessSync,
   constants,
   lstatSync,
   mkdirSync,
@@ -156,6 +157,18 @@ export class TemplateStore {
     } catch {
       // Another process removes it, or it is damaged: a run that wants it removes it.
       return undefined;
+    }
+  }
+
+  /** False if this process may not write to the folder, or not make it: a template has no place. */
+  get isWritable(): boolean {
+    for (let path = this.path; ; path = dirname(path)) {
+      try {
+        accessSync(path, constants.W_OK | constants.X_OK);
+        return true;
+      } catch (error) {
+        if (!hasCode(error, 'ENOENT') || path === dirname(path)) return false;
+      }
     }
   }
 

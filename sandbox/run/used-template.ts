@@ -41,7 +41,7 @@ export async function findTemplate(spec: MachineSpec, run: RunSpec, home: Home, 
   const makeMissing = (accelerator: string | undefined) => {
     if (accelerator !== 'kvm') return;
     try {
-      if (store.isBusy || store.wasGivenUp(templateName(spec, shape))) return;
+      if (!store.isWritable || store.isBusy || store.wasGivenUp(templateName(spec, shape))) return;
       startTemplateProcess({ home: home.path, runtime: home.runtime, shape, run });
     } catch (error) {
       log.warn(`no template is made: ${messageOf(error)}`);

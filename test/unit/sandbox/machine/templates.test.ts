@@ -72,6 +72,16 @@ test('a template is there once it is kept, for its owner alone', async () => {
   expect(store.list()).toMatchObject([{ name: NAME, shape: SHAPE }]);
 });
 
+test('a folder that cannot be written to, or made, has no place for a template', async () => {
+  expect(store.isWritable).toBe(true);
+  await make();
+  expect(store.isWritable).toBe(true);
+  // Root may write to a folder without the permission, but not to those of sysctls.
+  expect(new TemplateStore('/proc/sys/kernel').isWritable).toBe(false);
+  expect(new TemplateStore('/proc/sys/kernel/home/templates').isWritable).toBe(false);
+  expect(new TemplateStore(join(store.path, NAME, 'memory/templates')).isWritable).toBe(false);
+});
+
 test('one template is made at a time, and replaces one of its name', async () => {
   await make();
   {
