@@ -3,6 +3,10 @@ import { availableParallelism } from 'node:os';
 import { buildStore, type Json, parseName } from '../images/build.js';
 import type { Home, PullPolicy } from '../sandbox/index.js';
 import { BuildError } from './build-error.js';
+import { baseConfigs } from './check/base-config.js';
+import { type Checked, checkDockerfile } from './check/check.js';
+import { checkOptions } from './check/options.js';
+import { type Outline, outlineDockerfile } from './check/outline.js';
 import { ArchiveContext } from './context/archive-context.js';
 import type { ContextFiles } from './context/context-files.js';
 import { ContextTree } from './context/context-tree.js';
@@ -17,8 +21,12 @@ import type { MachineOptions } from './solve/run-step.js';
 import { Slots } from './solve/slots.js';
 import { type BuildWork, StageBuilder } from './solve/stage-builder.js';
 import { Clock, type StageState } from './solve/stage-state.js';
+import { unlessAborted } from './solve/unless-aborted.js';
 
 export { BuildError, type BuildErrorCode, excerpt, type Place } from './build-error.js';
+export type { Checked, Finding } from './check/check.js';
+export type { Outline } from './check/outline.js';
+export { type Target, targetsOf } from './check/targets.js';
 export { ArchiveContext } from './context/archive-context.js';
 export { parseIgnore } from './context/ignore.js';
 export { readStream } from './context/standard-input.js';
@@ -81,7 +89,9 @@ export async function build(options: BuildOptions): Promise<string> {
   } = options;
   for (const name of names) parseName(name);
   checkSecrets(secrets);
-  const plan = planStages(parseDockerfile(options.dockerfile), { target: options.target, buildArgs, contexts: named });
+  const dockerfile = parseDockerfile(options.dockerfile);
+  const plan = planStages(dockerfile, { target: options.target, buildArgs, contexts: named });
+  const { isError } = checkOptions(dockerfile.check, buildArgs);
   const steps = new Steps(options.onEvent);
   const clock = new Clock(options.epoch ?? epochOf(buildArgs));
   const slots = new Slots(Math.max(1, availableParallelism()));
@@ -91,12 +101,19 @@ export async function build(options: BuildOptions): Promise<string> {
   const failure = new AbortController();
   using _ending = following(options.signal, (reason) => failure.abort(reason));
   const stages = new Map<number, Promise<StageState>>();
+  const findImage = imagesOf(options, failure.signal);
+  const checking = checkDockerfile(options.dockerfile, {
+    ...{ target: options.target, buildArgs, ignore: options.ignore, contexts: named },
+    baseConfig: async (...base) => store.base(await findImage(...base)).config,
+  });
+  await using _telling = tellingFindings(checking, steps, options.signal);
+  if (isError) await failOnFindings(checking);
   const work: BuildWork = {
     ...{ home, store, cache, plan, steps, clock, buildArgs, secrets, machine },
     noCache: options.noCache ?? false,
-    pull: options.pull ?? 'missing',
     network: options.network ?? 'default',
     contexts: named,
+    image: findImage,
     context: () => contexts.open(),
     folder: (key) => contexts.named(key),
     stage(index) {
@@ -125,6 +142,58 @@ export async function build(options: BuildOptions): Promise<string> {
     await steps.during(EXPORTING[output.type], () => exportImage(store, image, output, failure.signal));
   }
   return store.idOf(image);
+}
+
+/** Tells what the checks have found when it is disposed of. */
+function tellingFindings(checking: Promise<Checked>, steps: Steps, signal: AbortSignal | undefined): AsyncDisposable {
+  checking.catch(() => {});
+  return {
+    async [Symbol.asyncDispose]() {
+      if (!signal?.aborted) steps.checked((await checking).findings);
+    },
+  };
+}
+
+async function failOnFindings(checking: Promise<Checked>): Promise<void> {
+  const { error, isViolated } = await checking;
+  if (isViolated) throw error;
+}
+
+/** Finds each image once, and pulls it if it has to be. */
+function imagesOf({ home, pull = 'missing' }: BuildOptions, signal: AbortSignal): BuildWork['image'] {
+  const known = new Map<string, Promise<string>>();
+  return (reference, platform) => {
+    const key = `${platform ?? ''} ${reference}`;
+    let image = known.get(key);
+    if (image === undefined) {
+      const found = home.images.resolve(reference, { pull, ...(platform !== undefined && { platform }) });
+      image = unlessAborted(
+        found.then(({ digest }) => digest),
+        signal,
+      );
+      image.catch(() => {});
+      known.set(key, image);
+    }
+    return image;
+  };
+}
+
+/** What a Dockerfile is looked at for, without building it. */
+export interface InspectOptions
+  extends Pick<BuildOptions, 'home' | 'dockerfile' | 'ignore' | 'target' | 'buildArgs' | 'contexts'> {}
+
+/** Docker's build checks of a Dockerfile: of all its stages, or those that a target needs. */
+export function check({ dockerfile, ...options }: InspectOptions): Promise<Checked> {
+  return checkDockerfile(dockerfile, { ...surveyOptions(options), allStages: true });
+}
+
+/** What a build of a target takes. @throws BuildError */
+export function outline({ dockerfile, ...options }: InspectOptions): Promise<Outline> {
+  return outlineDockerfile(dockerfile, surveyOptions(options));
+}
+
+function surveyOptions({ home, ignore, target, contexts, buildArgs = {} }: Omit<InspectOptions, 'dockerfile'>) {
+  return { ignore, target, contexts, buildArgs, baseConfig: baseConfigs(home) };
 }
 
 /** Calls `act` once a signal is aborted, until it is disposed of. */

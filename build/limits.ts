@@ -22,3 +22,7 @@ export const MAX_SECRET_BYTES = 500 << 10;
 export const MAX_DOWNLOAD_BYTES = 64 * 2 ** 30;
 /** Milliseconds of such a download. */
 export const DOWNLOAD_DEADLINE = 4 * 60 * 60 * 1000;
+/** Characters that all words of a Dockerfile expand to in a check. */
+export const MAX_CHECKED = 64 << 20;
+/** Findings of a check. */
+export const MAX_FINDINGS = 1000;

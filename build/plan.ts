@@ -99,6 +99,9 @@ function stageOf(
         ? { is: 'scratch' }
         : (contextBase(contexts, reference) ?? { is: 'image', reference });
   const onPlatform = platform === undefined ? undefined : expand(platform);
+  if (onPlatform === '') {
+    throw new BuildError('bad-dockerfile', `empty platform value from expression ${platform}`, { place });
+  }
   return { index: stages.length, name, base, platform: onPlatform, instructions: [], place };
 }
 

@@ -1,5 +1,6 @@
 // What a build tells while it runs. A step is an instruction of a stage, or the work before and
 // after it.
+import type { Finding } from './check/check.js';
 
 export type StepEvent =
   | { is: 'begun'; step: number; name: string }
@@ -9,7 +10,9 @@ export type StepEvent =
   | { is: 'output'; step: number; stream: 'stdout' | 'stderr'; bytes: Buffer }
   | { is: 'done'; step: number; seconds: number }
   | { is: 'failed'; step: number; message: string }
-  | { is: 'warning'; message: string };
+  | { is: 'warning'; message: string }
+  /** What the build checks found, at the end of the build, whether it failed or not. */
+  | { is: 'checked'; findings: readonly Finding[] };
 
 export type OnEvent = (event: StepEvent) => void;
 
@@ -24,6 +27,10 @@ export class Steps {
 
   warn(message: string): void {
     this.#onEvent({ is: 'warning', message });
+  }
+
+  checked(findings: readonly Finding[]): void {
+    if (findings.length > 0) this.#onEvent({ is: 'checked', findings });
   }
 
   /** Tells of a step while `act` runs. */

@@ -7,6 +7,7 @@ export { type Found, findInode, resolvePath } from './layer/find.js';
 export type { LayerEntry } from './layer/layer-index.js';
 export { type Inode, type InodeKind, mergeLayers, type Name } from './layer/merge.js';
 export { MAX_EXPANSION_BYTES, MAX_EXPANSION_RATIO } from './limits.js';
+export { parsePlatform } from './platform.js';
 export { fullReference, parseName } from './reference.js';
 export { type Download, type DownloadOptions, download } from './registry/download.js';
 export type { Json } from './source/json.js';
@@ -18,6 +19,7 @@ export {
   type ComposedImage,
   type LayerTree,
 } from './store/build-store.js';
+export { remoteConfig } from './store/remote-config.js';
 export type { StepLayer, StepResult } from './store/step-record.js';
 export type { PruneSteps, SpooledFile, StepUsage } from './store/steps.js';
 export { entryHeader } from './tar/entry-writer.js';

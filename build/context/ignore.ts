@@ -31,6 +31,20 @@ export class IgnoreRules {
     return this.#rules.some(({ isException }) => isException);
   }
 
+  /** True if a pattern matches every name. */
+  get matchesAll(): boolean {
+    return this.#rules.some(({ pattern, isException }) => !isException && ['*', '**', '**/*'].includes(pattern.text));
+  }
+
+  /** True if a path or a directory above it is ignored. @param path as `check` has it */
+  ignores(path: string): boolean {
+    let state = this.root;
+    for (let end = path.indexOf('/'); end >= 0; end = path.indexOf('/', end + 1)) {
+      state = this.check(path.slice(0, end), state).state;
+    }
+    return this.check(path, state).isIgnored;
+  }
+
   /**
    * @param path from the context's root, without a slash at either end; one byte a character
    * @param above the state of its directory

@@ -27,7 +27,7 @@ export class Pattern {
    * @param text in the encoding of the paths
    * @throws PatternError
    */
-  constructor(text: string) {
+  constructor(readonly text: string) {
     this.#tokens = tokensOf(text);
   }
 

@@ -16,15 +16,26 @@ export interface Heredoc {
 export interface Line {
   /** In upper case. */
   keyword: string;
+  /** The keyword as it is written. */
+  written: string;
   /** What follows the keyword, trimmed. */
   text: string;
   heredocs: Heredoc[];
+  /**
+   * The comments above it, without `#`, since the instruction or the empty comment before. An empty
+   * line among them is ''. Parser directives are not among them.
+   */
+  comments: string[];
   place: Place;
 }
 
 export interface Lines {
   escapeToken: Escape;
   lines: Line[];
+  /** The value of the parser directive `check`. */
+  check: string | undefined;
+  /** The last lines of instructions that have an empty line in them. */
+  emptyContinuations: Place[];
 }
 
 const HAS_HEREDOCS = /^(RUN|COPY|ADD)$/;
@@ -46,25 +57,43 @@ export function splitLines(source: string): Lines {
     .map((line) => line.replace(/\r$/, ''));
   // What follows the last newline is no line.
   if (physical.at(-1) === '') physical.pop();
-  const escapeToken = readDirectives(physical);
+  const { escapeToken, check, count } = readDirectives(physical);
   const lines: Line[] = [];
-  for (let at = 0; at < physical.length; ) {
+  const emptyContinuations: Place[] = [];
+  let comments: string[] = [];
+  for (let at = count; at < physical.length; ) {
     const start = at;
     const first = physical[at++]!.replace(/^[\t\v\f ]+/, '');
-    if (isComment(first)) continue;
+    if (isComment(first)) {
+      const comment = first.slice(1).trim();
+      if (comment === '') comments = [];
+      else comments.push(comment);
+      continue;
+    }
     let [text, ends] = joint(first, escapeToken);
-    if (ends && text === '') continue;
+    if (ends && text === '') {
+      comments.push('');
+      continue;
+    }
+    let hasEmpty = false;
     while (!ends && at < physical.length) {
       const next = physical[at++]!;
-      if (isComment(next) || next.trim() === '') continue;
+      if (isComment(next)) continue;
+      if (next.trim() === '') {
+        hasEmpty = true;
+        continue;
+      }
       const [part, isLast] = joint(next, escapeToken);
       text += part;
       ends = isLast;
     }
     if (text.trim() === '') continue;
     const place: Place = { line: start + 1, endLine: at };
-    const [, keyword = '', rest = ''] = /^(\S+)\s*(.*)$/s.exec(text.trim()) ?? [];
-    const line: Line = { keyword: keyword.toUpperCase(), text: rest.trim(), heredocs: [], place };
+    if (hasEmpty) emptyContinuations.push({ line: at, endLine: at });
+    const [, written = '', rest = ''] = /^(\S+)\s*(.*)$/s.exec(text.trim()) ?? [];
+    const keyword = written.toUpperCase();
+    const line: Line = { keyword, written, text: rest.trim(), heredocs: [], comments, place };
+    comments = [];
     for (const begun of heredocsIn(line, escapeToken)) {
       at = readHeredoc(physical, at, begun, line);
       place.endLine = at;
@@ -75,12 +104,20 @@ export function splitLines(source: string): Lines {
     }
   }
   if (lines.length === 0) throw new BuildError('bad-dockerfile', 'file with no instructions');
-  return { escapeToken, lines };
+  return { escapeToken, lines, check, emptyContinuations };
+}
+
+interface Directives {
+  escapeToken: Escape;
+  check: string | undefined;
+  /** Lines that they take. */
+  count: number;
 }
 
 /** Directives come first: a comment, an empty line or an instruction ends them. */
-function readDirectives(physical: readonly string[]): Escape {
+function readDirectives(physical: readonly string[]): Directives {
   let escapeToken: Escape = '\\';
+  let check: string | undefined;
   const seen = new Set<string>();
   for (const [index, line] of physical.entries()) {
     const [, name = '', value = ''] = DIRECTIVE.exec(line.trim()) ?? [];
@@ -91,6 +128,7 @@ function readDirectives(physical: readonly string[]): Escape {
     if (seen.has(key))
       throw new BuildError('bad-dockerfile', `only one ${key} parser directive can be used`, { place });
     seen.add(key);
+    if (key === 'check') check = value;
     if (key !== 'escape') continue;
     const found = ESCAPES.find((character) => character === value);
     if (found === undefined) {
@@ -98,7 +136,7 @@ function readDirectives(physical: readonly string[]): Escape {
     }
     escapeToken = found;
   }
-  return escapeToken;
+  return { escapeToken, check, count: seen.size };
 }
 
 function isComment(line: string): boolean {

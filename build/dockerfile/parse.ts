@@ -9,6 +9,8 @@ import { type Escape, removeQuotes, splitWords, wordsAt } from './words.js';
 export interface Dockerfile {
   escapeToken: Escape;
   instructions: Instruction[];
+  /** The value of the parser directive `check`. */
+  check?: string | undefined;
 }
 
 const NOT_TRIGGERS = ['ONBUILD', 'FROM', 'MAINTAINER'];
@@ -16,8 +18,8 @@ const STAGE_NAME = /^[a-z][a-z0-9_.-]*$/;
 
 /** @throws BuildError `bad-dockerfile`, `too-large` */
 export function parseDockerfile(source: string): Dockerfile {
-  const { escapeToken, lines } = splitLines(source);
-  return { escapeToken, instructions: lines.map((line) => parseLine(line, escapeToken)) };
+  const { escapeToken, lines, check } = splitLines(source);
+  return { escapeToken, instructions: lines.map((line) => parseLine(line, escapeToken)), check };
 }
 
 /**
@@ -32,7 +34,8 @@ export function parseTrigger(text: string, place: Place): Instruction {
   return parseLine({ ...line, place }, escapeToken);
 }
 
-function parseLine(line: Line, escapeToken: Escape): Instruction {
+/** @throws BuildError `bad-dockerfile` */
+export function parseLine(line: Line, escapeToken: Escape): Instruction {
   const { keyword, text, place } = line;
   const parser = PARSERS[keyword];
   if (parser === undefined) throw bad(`unknown instruction: ${keyword}`, { ...place, column: 1 });

@@ -1,7 +1,7 @@
 // Builds one stage, an instruction at a time. A step that changes files is looked up in the cache
 // by all that it depends on, and made if it is not there.
 import { type BuildSteps, type BuildStore, type Inode, parseName } from '../../images/build.js';
-import type { Home, PullPolicy } from '../../sandbox/index.js';
+import type { Home } from '../../sandbox/index.js';
 import { BuildError, type Place } from '../build-error.js';
 import type { ContextFiles } from '../context/context-files.js';
 import { IgnoreRules, rulesOf } from '../context/ignore.js';
@@ -9,6 +9,7 @@ import { ExpansionError, expandText, expandWords } from '../dockerfile/expand.js
 import type { CommandForm, CopyInstruction, Instruction } from '../dockerfile/instruction.js';
 import { parseMount } from '../dockerfile/mount.js';
 import { parseTrigger } from '../dockerfile/parse.js';
+import { parseExposed } from '../dockerfile/port.js';
 import { type NamedContexts, namedContext } from '../named-contexts.js';
 import { expanded, findStage, type Plan, type Stage } from '../plan.js';
 import { isPredefined } from '../platform-args.js';
@@ -26,7 +27,6 @@ import { bindLayers, HIDDEN, mountPlaces, mountsKey, resolveMounts, type Secrets
 import { MACHINE_CONFIG, type MachineOptions, runStep } from './run-step.js';
 import { type CopySource, contextSource, layersSource } from './source.js';
 import { type Clock, StageState } from './stage-state.js';
-import { unlessAborted } from './unless-aborted.js';
 import { type Archive, type Opening, openArchive } from './unpack.js';
 
 /** What all stages of a build have in common. */
@@ -45,10 +45,11 @@ export interface BuildWork {
   buildArgs: Readonly<Record<string, string>>;
   secrets: Secrets;
   noCache: boolean;
-  pull: PullPolicy;
   machine: MachineOptions;
   /** `none`, `default` or `host`: of RUN without `--network`. */
   network: string;
+  /** The ID of an image, which is pulled if it has to be. */
+  image(reference: string, platform?: string): Promise<string>;
   /** The result of another stage. */
   stage(index: number): Promise<StageState>;
   /** Waits until one more machine may run. */
@@ -96,7 +97,7 @@ export class StageBuilder {
     if (base.is === 'folder') return await this.#folder(base.key, base.name);
     if (base.is === 'stage') return (await this.#work.stage(base.stage)).continued();
     return steps.during(this.#title(`FROM ${base.reference}`, 1), async () => {
-      const { config, layers } = store.base(await this.#imageOf(base.reference, platform));
+      const { config, layers } = store.base(await this.#work.image(base.reference, platform));
       return new StageState(store, config, layers);
     });
   }
@@ -183,7 +184,9 @@ export class StageBuilder {
         this.#state.author = instruction.value;
         return this.#note(`MAINTAINER ${instruction.value}`);
       case 'expose': {
-        const ports = instruction.words.flatMap((word) => this.#words(word, place)).flatMap((word) => portsOf(word));
+        const ports = instruction.words
+          .flatMap((word) => this.#words(word, place))
+          .flatMap((word) => parseExposed(word).ports);
         for (const port of ports) settings.expose(port);
         return this.#note(`EXPOSE ${ports.join(' ')}`);
       }
@@ -334,14 +337,7 @@ export class StageBuilder {
     const named = namedContext(this.#work.contexts, from);
     if (named?.context.is === 'folder') return contextSource(this.#work.folder(named.key));
     if (named === undefined) parseName(from);
-    return layersSource(store.base(await this.#imageOf(named?.context.reference ?? from)).layers, store);
-  }
-
-  /** The ID of an image, which is pulled if it has to be. */
-  async #imageOf(reference: string, platform?: string): Promise<string> {
-    const { home, pull, signal } = this.#work;
-    const found = home.images.resolve(reference, { pull, ...(platform !== undefined && { platform }) });
-    return (await unlessAborted(found, signal)).digest;
+    return layersSource(store.base(await this.#work.image(named?.context.reference ?? from)).layers, store);
   }
 
   async #run(instruction: Of<'run'>): Promise<void> {
@@ -459,15 +455,6 @@ async function findArchives(
     if (archive !== undefined) archives.set(inode, archive);
   }
   return archives;
-}
-
-/** `80`, `80/tcp`, `8000-8010/udp`: each port with its protocol. */
-function portsOf(text: string): string[] {
-  const [, first = '', last = first, protocol = 'tcp'] =
-    /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/i.exec(text) ?? [];
-  const [from, to] = [Number(first), Number(last)];
-  if (first === '' || from > to || to > 65535) throw new BuildError('bad-dockerfile', `invalid containerPort: ${text}`);
-  return Array.from({ length: to - from + 1 }, (_, index) => `${from + index}/${protocol.toLowerCase()}`);
 }
 
 /** An absolute path without `.`, `..` and a slash at its end. */

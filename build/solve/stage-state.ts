@@ -30,6 +30,7 @@ export class StageState {
     const image = { ...this.#image, history: this.history };
     const next = new StageState(this.#store, image, this.layers, this.settings.clone());
     next.#created = this.#created;
+    for (const [name, value] of this.args) next.args.set(name, value);
     return next;
   }
 

@@ -1,6 +1,6 @@
 // Shows the steps of a build, in BuildKit's plain form: each line begins with the number of its
 // step. The output of a command is shown as it comes, line by line.
-import type { OnEvent, StepEvent } from '../../build/index.js';
+import type { Finding, OnEvent, StepEvent } from '../../build/index.js';
 import { printableLine } from '../../printable/index.js';
 import type { Screen } from './layer-bars.js';
 
@@ -35,6 +35,10 @@ export function openBuildProgress(form: 'plain' | 'rawjson' | 'none', screen: Sc
         screen.write(`WARNING: ${printableLine(event.message)}\n`);
         return;
       }
+      if (event.is === 'checked') {
+        screen.write(findingsSummary(event.findings));
+        return;
+      }
       const { step } = event;
       if (event.is === 'begun') {
         began.set(step, performance.now());
@@ -54,6 +58,15 @@ export function openBuildProgress(form: 'plain' | 'rawjson' | 'none', screen: Sc
       }
     },
   };
+}
+
+/** As Docker ends a build whose Dockerfile has faults. */
+function findingsSummary(findings: readonly Finding[]): string {
+  const count = `${findings.length} warning${findings.length === 1 ? '' : 's'} found`;
+  const lines = findings.map(
+    ({ rule, detail, place }) => ` - ${rule}: ${printableLine(detail)} (line ${place.line})\n`,
+  );
+  return `\n ${count} (use tsvm build --check to expand):\n${lines.join('')}`;
 }
 
 function toJson(event: StepEvent): string {

@@ -10,6 +10,7 @@ import { parseSize } from '../../options/size.js';
 import { openBuildProgress } from '../../output/build-progress.js';
 import { UsageError } from '../../output/errors.js';
 import { type Context, collect, createCommand, defined } from '../command.js';
+import { parseCall, runCall } from './build-call.js';
 import { parseContexts } from './build-contexts.js';
 import { openOutputs } from './build-outputs.js';
 import { openSource } from './build-source.js';
@@ -27,6 +28,8 @@ interface Options {
   secret?: string[];
   cache: boolean;
   pull?: boolean;
+  check?: boolean;
+  call?: string;
   network?: string;
   output?: string[];
   iidfile?: string;
@@ -40,6 +43,7 @@ const EXAMPLES = `
 Examples:
   tsvm build -t web .
   tsvm build -t web:test --target test --build-arg VERSION=2 -f docker/Dockerfile .
+  tsvm build --check .
   tsvm build -t empty - < Dockerfile
   tar c . | tsvm build -t web -`;
 
@@ -65,6 +69,11 @@ export function command(context: Context): Command {
     )
     .option('--no-cache', 'run every step, whatever the cache has')
     .option('--pull', 'look for newer base images in their registries')
+    .option('--check', 'do not build: look for faults in the Dockerfile, as --call check')
+    .option(
+      '--call <METHOD[,format=json]>',
+      'build, check, outline (what a build takes) or targets (default: build); prints to stdout',
+    )
     .addOption(new Option('--network <MODE>', 'network of RUN (default: default)').choices(['default', 'none', 'host']))
     .option(
       '-o, --output <DEST>',
@@ -89,6 +98,7 @@ export function command(context: Context): Command {
 async function run(folder: string, options: Options, context: Context): Promise<void> {
   const { build } = await import('../../../build/index.js');
   const { file, tag = [], iidfile } = options;
+  const call = parseCall(options.check ? 'check' : (options.call ?? 'build'));
   const quiet = context.options.quiet || options.progress === 'quiet';
   const form = quiet ? 'none' : options.progress === 'rawjson' ? 'rawjson' : 'plain';
   const { onEvent } = openBuildProgress(form);
@@ -102,16 +112,24 @@ async function run(folder: string, options: Options, context: Context): Promise<
   using ending = abortOnSignal();
   const home = new Home();
   await using source = await openSource(home, { context: folder, file }, ending.signal);
+  const about = {
+    home,
+    dockerfile: source.dockerfile,
+    ignore: source.ignore,
+    contexts,
+    buildArgs: buildArgs(options.buildArg ?? []),
+    ...defined({ target: options.target }),
+  };
   try {
+    if (call.method !== 'build') {
+      context.exitCode = await runCall(call, about, source.name);
+      return;
+    }
     const id = await build({
-      home,
-      dockerfile: source.dockerfile,
+      ...about,
       context: source.context,
-      ignore: source.ignore,
-      contexts,
       names: tag,
       outputs: outputs.list,
-      buildArgs: buildArgs(options.buildArg ?? []),
       labels: labels(options.label ?? []),
       secrets: parseSecrets(options.secret ?? []),
       noCache: !options.cache,
@@ -119,7 +137,7 @@ async function run(folder: string, options: Options, context: Context): Promise<
       machine,
       onEvent,
       signal: ending.signal,
-      ...defined({ target: options.target, network: options.network, epoch: sourceDateEpoch() }),
+      ...defined({ network: options.network, epoch: sourceDateEpoch() }),
     });
     if (iidfile !== undefined) writeFileSync(iidfile, id);
     if (outputs.isIdShown) process.stdout.write(`${id}\n`);
