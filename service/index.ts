@@ -1,6 +1,7 @@
 // The service: sandboxes and jobs of tenants over HTTP. Its data folder has the database, and a home for each
 // tenant.
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import type { ReaderTimes } from './http/event-stream.js';
 import { type Address, startServer } from './http/server.js';
 import { Jobs } from './jobs/jobs.js';
 import { ContainerMachines, runName } from './jobs/machines.js';
@@ -23,6 +24,7 @@ export interface ServiceOptions extends Omit<MachineOptions, 'onFallback'> {
   listen: Address;
   /** Called once with what the administrator should know. */
   onWarning: (message: string) => void;
+  readers?: ReaderTimes;
 }
 
 export interface Service {
@@ -65,7 +67,15 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
     for (const { name } of tenants.list()) files.sweep(name, jobStore.keepings(name));
     await sandboxes.recover();
     jobs.recover();
-    const server = await startServer(listen, { folder, tenants, sandboxes, jobs, places, onFault });
+    const server = await startServer(listen, {
+      folder,
+      tenants,
+      sandboxes,
+      jobs,
+      places,
+      onFault,
+      readers: options.readers,
+    });
     const close = async () => {
       jobs.close();
       await server.close();

@@ -180,4 +180,34 @@ export interface JobOutput {
   lines: string;
   /** True if the beginning is missing. */
   truncated: boolean;
+  /** Bytes of the run's output before these lines. */
+  offset: number;
 }
+
+/** A line of a run's output, and where it is: bytes from the beginning of the output. */
+export interface OutputLine {
+  line: string;
+  start: number;
+  end: number;
+}
+
+/** A place in the output of a job: so many bytes of the output of a run. */
+export interface OutputPlace {
+  /** Default: the run that is under way, or the last one. */
+  run?: number | undefined;
+  offset: number;
+}
+
+/**
+ * What a reader of a job's output learns:
+ * - `run`: lines of this run follow, which is not the one that was asked for or the last lines were of
+ * - `gap`: so many bytes before the next line are not kept
+ * - `line`: with its end as the place
+ * - `end`: the job has ended
+ */
+export type JobEvent = { place: Required<OutputPlace> } & (
+  | { name: 'run' }
+  | { name: 'gap'; bytes: number }
+  | { name: 'line'; line: string }
+  | { name: 'end'; job: JobRecord }
+);

@@ -248,10 +248,19 @@ export class Container {
    * Waits for its end. Returns at once if it does not run.
    * @returns its exit code
    */
-  async wait(): Promise<number> {
+  wait(): Promise<number> {
+    return this.#wait();
+  }
+
+  /** @param signal ends the wait, whose result means nothing then */
+  async #wait(signal?: AbortSignal): Promise<number> {
     try {
       using client = await openRequest(this.#folder, { type: 'wait' });
+      const leave = () => client[Symbol.dispose]();
+      signal?.addEventListener('abort', leave, { once: true });
+      if (signal?.aborted) leave();
       const reply = await client.next();
+      signal?.removeEventListener('abort', leave);
       if (reply?.type === 'exited') return reply.code;
     } catch (error) {
       if (!hasCode(error, 'not-running')) throw error;
@@ -408,9 +417,13 @@ export class Container {
     );
   }
 
-  /** Its output, oldest first. With `follow`, until the container ends. */
-  logs({ follow, ...options }: Omit<ReadLogOptions, 'follow'> & { follow?: boolean } = {}): AsyncGenerator<LogEntry> {
-    const end = follow && this.#folder.isSupervised() ? this.wait() : undefined;
+  /** Its output, oldest first. With `follow`, until the container ends or `signal` is aborted. */
+  logs({
+    follow,
+    signal,
+    ...options
+  }: Omit<ReadLogOptions, 'follow'> & { follow?: boolean; signal?: AbortSignal } = {}): AsyncGenerator<LogEntry> {
+    const end = follow && this.#folder.isSupervised() ? this.#wait(signal) : undefined;
     return readLog(this.#folder.log, { ...options, follow: end });
   }
 

@@ -1,7 +1,8 @@
 // The output of a container on disk, in the format of Docker's json-file driver: one line of JSON
 // for each line of output, or for each piece of a line that was written in pieces. A full file is
-// rotated: `log.json` becomes `log.json.1` and so on.
-import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
+// rotated: `log.json` becomes `log.json.1` and so on. The first entry of a file that follows another
+// says where it is in the whole log.
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
 import { hasCode } from '../../errors/index.js';
 import type { LogLimits } from '../spec/container-spec.js';
@@ -20,7 +21,13 @@ export interface LogEntry {
   stream: LogStream;
   /** RFC 3339. */
   time: string;
+  /** Bytes of all entries before it, without this field. In the first entry of a file alone. */
+  offset?: number;
 }
+
+const OFFSET = /^\{("offset":(\d{1,16}),)/;
+/** Bytes at the beginning of a file, which have its offset. */
+const HEAD = 40;
 
 /** Appends to a log. If the disk is full, output is lost and the container runs on. */
 export class LogWriter implements Disposable {
@@ -29,6 +36,8 @@ export class LogWriter implements Disposable {
   readonly #limits: LogLimits;
   #fd: number | undefined;
   #size = 0;
+  /** Bytes of the entries of all files before this one. */
+  #offset = 0;
 
   /** @param path path of the newest file */
   constructor(path: string, limits: LogLimits = DEFAULT_LOG_LIMITS) {
@@ -55,15 +64,18 @@ export class LogWriter implements Disposable {
     try {
       this.#write(bytes);
     } catch {
-      // The next entry may find room again.
+      // The next entry may find room again. No part of this one is left.
+      if (this.#fd !== undefined) ftruncateSync(this.#fd, this.#size);
       this.#close();
     }
     return bytes.length;
   }
 
-  #write(bytes: Buffer): void {
+  #write(entries: Buffer): void {
     if (this.#fd === undefined) this.#open();
-    if (this.#size > 0 && this.#size + bytes.length > this.#limits.maxSize) this.#rotate();
+    if (this.#size > 0 && this.#size + entries.length > this.#limits.maxSize) this.#rotate();
+    const isFirst = this.#size === 0 && this.#offset > 0;
+    const bytes = isFirst ? Buffer.concat([Buffer.from(`{"offset":${this.#offset},`), entries.subarray(1)]) : entries;
     for (let written = 0; written < bytes.length; ) written += writeSync(this.#fd!, bytes, written);
     this.#size += bytes.length;
   }
@@ -71,6 +83,8 @@ export class LogWriter implements Disposable {
   #open(): void {
     this.#fd = openForLines(this.#path);
     this.#size = fstatSync(this.#fd).size;
+    // A writer before this one may have ended between two files.
+    this.#offset = this.#size > 0 ? placeOf(this.#fd).offset : endOf(rotated(this.#path, 1));
   }
 
   #close(): void {
@@ -79,6 +93,7 @@ export class LogWriter implements Disposable {
   }
 
   #rotate(): void {
+    const { end } = this.#fd === undefined ? { end: 0 } : placeOf(this.#fd);
     this.#close();
     const { maxFiles } = this.#limits;
     rmSync(rotated(this.#path, maxFiles - 1), { force: true });
@@ -90,6 +105,32 @@ export class LogWriter implements Disposable {
       }
     }
     this.#open();
+    this.#offset = end;
+  }
+}
+
+/** Bytes of the entries before a file of the log, and with those in it. */
+function placeOf(fd: number): { offset: number; end: number } {
+  const head = Buffer.alloc(HEAD);
+  const count = readSync(fd, head, 0, HEAD, 0);
+  const [, field = '', digits = '0'] = OFFSET.exec(head.toString('latin1', 0, count)) ?? [];
+  const offset = Number(digits);
+  return { offset, end: offset + fstatSync(fd).size - field.length };
+}
+
+/** As `placeOf`, of a file that may not be there: 0. */
+function endOf(path: string): number {
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return 0;
+    throw error;
+  }
+  try {
+    return placeOf(fd).end;
+  } finally {
+    closeSync(fd);
   }
 }
 

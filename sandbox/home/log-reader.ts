@@ -48,9 +48,10 @@ export async function* readLog<Entry extends Timed = LogEntry>(
     }
     if (follow === undefined) return;
     let ended = false;
-    follow.finally(() => {
+    const end = () => {
       ended = true;
-    });
+    };
+    follow.then(end, end);
     using changes = watchFor(path, follow);
     for (;;) {
       // Read once more after the end: what was written before it is there by then.
@@ -166,7 +167,7 @@ function watchFor(path: string, end: Promise<unknown>): Disposable & { next(): P
     changed = true;
     wake();
   };
-  end.finally(change);
+  end.then(change, change);
   const timer = setInterval(change, POLL);
   let watcher: Disposable | undefined;
   try {

@@ -1,7 +1,17 @@
 // The operations on jobs.
 import { Readable } from 'node:stream';
 import { z } from 'zod';
-import { JOB_REASONS, JOB_STATUSES, type JobRecord, jobRequestSchema, jobSpecSchema } from '../job.js';
+import { ServiceError } from '../errors.js';
+import {
+  JOB_REASONS,
+  JOB_STATUSES,
+  type JobEvent,
+  type JobRecord,
+  jobRequestSchema,
+  jobSpecSchema,
+  type OutputPlace,
+} from '../job.js';
+import { formatEvent, PLACE, parsePlace, withBeats } from './event-stream.js';
 import { type Route, route } from './route.js';
 
 const jobSchema = z.object({
@@ -41,6 +51,41 @@ const outputSchema = z.strictObject({
     .default('false')
     .describe('true: the answer goes on until the job has ended, through all of its runs'),
 });
+
+const placeSchema = z.strictObject({
+  from: z
+    .string()
+    .regex(PLACE, { error: 'RUN:OFFSET or OFFSET is needed' })
+    .default('0')
+    .describe('RUN:OFFSET: so many bytes of the lines of a run. Without RUN: of the newest one'),
+});
+
+/** As text of the stream. */
+async function* formatted(events: AsyncIterable<JobEvent>): AsyncGenerator<string> {
+  for await (const event of events) {
+    switch (event.name) {
+      case 'line':
+        yield formatEvent(event.place, event.line.trimEnd());
+        break;
+      case 'run':
+        yield formatEvent(event.place, JSON.stringify({ run: event.place.run }), 'run');
+        break;
+      case 'gap':
+        yield formatEvent(event.place, JSON.stringify({ bytes: event.bytes }), 'gap');
+        break;
+      case 'end':
+        yield formatEvent(event.place, JSON.stringify(described(event.job)), 'end');
+        break;
+    }
+  }
+}
+
+/** @throws ServiceError `bad-request` */
+function placeOf(lastEvent: string | undefined, from: string): OutputPlace {
+  if (lastEvent === undefined || lastEvent === '') return parsePlace(from);
+  if (!PLACE.test(lastEvent)) throw new ServiceError('bad-request', 'Last-Event-ID: the ID of an event is needed');
+  return parsePlace(lastEvent);
+}
 
 function described({ tenant: _, placed: _placed, boot: _boot, order: _order, spec, ...rest }: JobRecord): object {
   const { outputs: left, outputsError: leftError, ...more } = rest;
@@ -156,6 +201,28 @@ export const JOB_ROUTES: readonly Route[] = [
       const place = places.take(tenant);
       const lines = jobs.output(tenant, id, query.follow === 'true', signal);
       return Readable.from(lines, { objectMode: false }).once('close', () => place[Symbol.dispose]());
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/jobs/{id}/events',
+    operation: 'followJob',
+    summary:
+      'Follows the output of a job until it has ended, as server-sent events. Their IDs are places in the output, from which a later request goes on. Events without a name are lines; `run`: lines of this run follow; `gap`: so many bytes are not kept; `end`: the job, which has ended.',
+    query: placeSchema,
+    status: 200,
+    events: { message: lineSchema, run: z.object({ run: z.int() }), gap: z.object({ bytes: z.int() }), end: jobSchema },
+    problems: ['not-found', 'quota'],
+    handle: async ({ jobs, places, tenant, id, lastEvent, beat, signal }, { query }) => {
+      const from = placeOf(lastEvent, query.from);
+      jobs.checkPlace(tenant, id, from);
+      const place = places.take(tenant);
+      const gone = new AbortController();
+      const events = jobs.events(tenant, id, from, AbortSignal.any([signal, gone.signal]));
+      return Readable.from(withBeats(formatted(events), beat), { objectMode: false }).once('close', () => {
+        gone.abort();
+        place[Symbol.dispose]();
+      });
     },
   }),
 ];

@@ -9,6 +9,7 @@ const JSON_TYPE = 'application/json';
 /** What streams are. */
 export const ARCHIVE_TYPE = 'application/x-tar';
 export const LINES_TYPE = 'application/x-ndjson';
+export const EVENTS_TYPE = 'text/event-stream';
 const ARCHIVE = { content: { [ARCHIVE_TYPE]: { schema: {} } } };
 /** Problems of each operation. */
 const ALWAYS: readonly ServiceErrorCode[] = ['unauthorized', 'bad-request', 'internal'];
@@ -54,7 +55,11 @@ function describeRoute(route: Route): object {
   };
 }
 
-function resultOf({ answer, archive, lines }: Route): object | undefined {
+function resultOf({ answer, archive, lines, events }: Route): object | undefined {
+  if (events !== undefined) {
+    const data = Object.values(events).map((schema) => schemaOf(schema, 'output'));
+    return { content: { [EVENTS_TYPE]: { schema: { anyOf: data } } } };
+  }
   if (archive === 'answer') return ARCHIVE;
   if (lines !== undefined) return { content: { [LINES_TYPE]: { schema: schemaOf(lines, 'output') } } };
   return answer === undefined ? undefined : { content: { [JSON_TYPE]: { schema: schemaOf(answer, 'output') } } };
@@ -66,7 +71,7 @@ function bodyOf({ body, archive }: Route): object {
   return { requestBody: { required: true, content: { [JSON_TYPE]: { schema: schemaOf(body, 'input') } } } };
 }
 
-function parametersOf({ path, query, isIdempotent = false }: Route): object[] {
+function parametersOf({ path, query, events, isIdempotent = false }: Route): object[] {
   const parameters: object[] = [];
   if (path.includes('{id}')) {
     parameters.push({ name: 'id', in: 'path', required: true, schema: { type: 'string' } });
@@ -74,6 +79,10 @@ function parametersOf({ path, query, isIdempotent = false }: Route): object[] {
   if (isIdempotent) {
     const description = 'A second request with the same key returns what became of the first';
     parameters.push({ name: 'Idempotency-Key', in: 'header', description, schema: { type: 'string', maxLength: 255 } });
+  }
+  if (events !== undefined) {
+    const description = 'The ID of the last event that arrived: it goes on after it, whatever `from` says';
+    parameters.push({ name: 'Last-Event-ID', in: 'header', description, schema: { type: 'string' } });
   }
   const { properties = {}, required = [] } = query === undefined ? {} : schemaOf(query, 'input');
   for (const [name, schema] of Object.entries(properties)) {

@@ -17,6 +17,10 @@ export interface Call {
   id: string;
   /** The header Idempotency-Key. */
   key?: string | undefined;
+  /** The header Last-Event-ID. */
+  lastEvent?: string | undefined;
+  /** Milliseconds of silence until a stream of events has a comment. */
+  beat: number;
   /** Aborted when the caller is gone. */
   signal: AbortSignal;
   /** The archive of a request. It breaks off with an error if it is too large or not complete. */
@@ -43,11 +47,13 @@ export interface Route extends Schemas {
   archive?: 'request' | 'answer';
   /** The answer has lines of JSON, each of which is this. */
   lines?: z.ZodType;
+  /** The answer has server-sent events, whose data are these, by name. */
+  events?: Readonly<Record<string, z.ZodType>>;
   /** Problems beyond those of each operation. */
   problems: readonly ServiceErrorCode[];
   /**
    * Body and query are what the schemas made of the request. Returns what is sent as JSON, or an
-   * archive or lines as a stream.
+   * archive, lines or events as a stream.
    */
   handle(call: Call, request: { body: unknown; query: unknown }): Promise<object | undefined>;
 }

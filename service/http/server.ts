@@ -15,7 +15,8 @@ import type { Places } from '../sandboxes/places.js';
 import type { Sandboxes } from '../sandboxes/sandboxes.js';
 import type { TenantStore } from '../store/tenant-store.js';
 import { audited, type Shared } from './audit.js';
-import { ARCHIVE_TYPE, LINES_TYPE, openApiDocument } from './openapi.js';
+import { READER_TIMES, type ReaderTimes } from './event-stream.js';
+import { ARCHIVE_TYPE, EVENTS_TYPE, LINES_TYPE, openApiDocument } from './openapi.js';
 import { asServiceError, problemOf } from './problem.js';
 import type { Route } from './route.js';
 import { ROUTES } from './routes.js';
@@ -48,6 +49,7 @@ export interface ServerParts {
   places: Places;
   /** Called with a failure whose caller is told no more than that. */
   onFault: (message: string) => void;
+  readers?: ReaderTimes | undefined;
 }
 
 export interface HttpServer {
@@ -161,16 +163,24 @@ async function answer(context: Context<Shared>, route: Route, parts: ServerParts
   const { signal } = context.req.raw;
   const id = context.req.param('id') ?? '';
   const archive = Readable.from(bounded(context.req.raw.body));
-  const { sandboxes, jobs, places } = parts;
-  const call = { tenant, sandboxes, jobs, places, id, key: keyOf(context), signal, archive };
+  const { sandboxes, jobs, places, readers: { beat, stall } = READER_TIMES } = parts;
+  const lastEvent = context.req.header('Last-Event-ID');
+  const call = { tenant, sandboxes, jobs, places, id, key: keyOf(context), lastEvent, beat, signal, archive };
   const result = await route.handle(call, { query, body });
   if (result instanceof Readable) {
-    const headers = { 'Content-Type': route.lines === undefined ? ARCHIVE_TYPE : LINES_TYPE };
+    // Node.js ends a connection whose socket is idle for so long, until its answer has ended.
+    if (route.events !== undefined) context.env.incoming.socket.setTimeout(stall);
+    const headers = { 'Content-Type': typeOf(route), 'Cache-Control': 'no-store' };
     return new Response(Readable.toWeb(result) as ReadableStream, { status: route.status, headers });
   }
   return result === undefined
     ? new Response(null, { status: route.status })
     : Response.json(result, { status: route.status });
+}
+
+function typeOf({ lines, events }: Route): string {
+  if (events !== undefined) return EVENTS_TYPE;
+  return lines === undefined ? ARCHIVE_TYPE : LINES_TYPE;
 }
 
 /** An archive as it arrives. @throws ServiceError `too-large`, `bad-request` if it breaks off */

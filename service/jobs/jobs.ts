@@ -10,9 +10,11 @@ import { ServiceError, type ServiceErrorCode } from '../errors.js';
 import {
   isFollowed,
   type JobEnd,
+  type JobEvent,
   type JobReason,
   type JobRecord,
   type JobRequest,
+  type OutputPlace,
   type Outputs,
   readRequest,
 } from '../job.js';
@@ -22,6 +24,8 @@ import type { FileStore } from '../store/file-store.js';
 import type { JobPage, JobStore } from '../store/job-store.js';
 import type { Machines } from './machines.js';
 
+/** Milliseconds between looks at a job whose output is followed. */
+const PAUSE = 100;
 /** Milliseconds between looks for deadlines, and for room that a sandbox has given back. */
 const TICK = 500;
 /** Milliseconds between looks for uploads whose time is over. */
@@ -152,23 +156,62 @@ export class Jobs {
    * @throws ServiceError `not-found` at the first line
    */
   async *output(tenant: Tenant, id: string, follow: boolean, signal: AbortSignal): AsyncGenerator<string> {
+    const job = this.find(tenant, id);
+    if (follow) {
+      for await (const event of this.events(tenant, id, { offset: 0 }, signal)) {
+        if (event.name === 'line') yield event.line;
+      }
+    } else if (job.status === 'ended') yield this.#store.output(id);
+    else if (job.status !== 'queued') yield (await this.#machines.output(job)).lines;
+  }
+
+  /**
+   * The job's output from a place on, and what comes, through all runs to the end of the job. A line
+   * that the place is within comes whole. Of runs before the newest one nothing is kept.
+   * @param signal the reader is gone
+   * @throws ServiceError as `checkPlace`
+   */
+  async *events(tenant: Tenant, id: string, from: OutputPlace, signal: AbortSignal): AsyncGenerator<JobEvent> {
     const over = AbortSignal.any([signal, this.#closed.signal]);
-    let seen = 0;
+    const place = { run: this.checkPlace(tenant, id, from), offset: from.offset };
+    let followed = 0;
     while (!over.aborted) {
       const job = this.find(tenant, id);
-      if (job.status === 'ended') {
-        if (job.attempts !== seen) yield this.#store.output(id);
+      const isOver = job.status === 'ended';
+      if (isOver ? job.attempts > 0 : job.status === 'running' && job.attempts !== followed) {
+        followed = job.attempts;
+        if (job.attempts !== place.run) {
+          Object.assign(place, { run: job.attempts, offset: 0 });
+          yield { name: 'run', place: { ...place } };
+        }
+        for await (const { line, start, end } of isOver
+          ? this.#store.outputLines(id)
+          : this.#machines.follow(job, over)) {
+          if (over.aborted) return;
+          if (end <= place.offset) continue;
+          if (start > place.offset) yield { name: 'gap', place: { ...place }, bytes: start - place.offset };
+          place.offset = end;
+          yield { name: 'line', place: { ...place }, line };
+        }
+      }
+      if (isOver) {
+        yield { name: 'end', place: { ...place }, job };
         return;
       }
-      if (!follow) {
-        if (job.status !== 'queued') yield (await this.#machines.output(job)).lines;
-        return;
-      }
-      if (job.status === 'running' && job.attempts !== seen) {
-        yield* until(this.#machines.follow(job), over);
-        seen = job.attempts;
-      } else await sleep(100);
+      if (job.status !== 'running' || job.attempts === followed) await pause(over);
     }
+  }
+
+  /**
+   * Returns the run of a place in the output of a job.
+   * @throws ServiceError `not-found`; `bad-request` if there has been no such run
+   */
+  checkPlace(tenant: Tenant, id: string, { run }: OutputPlace): number {
+    const newest = Math.max(this.find(tenant, id).attempts, 1);
+    if (run !== undefined && (run < 1 || run > newest)) {
+      throw new ServiceError('bad-request', `the job has had no run ${run}`);
+    }
+    return run ?? newest;
   }
 
   /** Does what is due. @internal */
@@ -323,7 +366,7 @@ export class Jobs {
 
   /** The job is queued again. If it is to end, or ran once, it ends. */
   #neverBegun(job: JobRecord): true {
-    if (!this.#store.unplace(job)) this.#store.end(job, UNKNOWN, { lines: '', truncated: false });
+    if (!this.#store.unplace(job)) this.#store.end(job, UNKNOWN, { lines: '', truncated: false, offset: 0 });
     return true;
   }
 }
@@ -332,16 +375,11 @@ function usedUp({ files }: Tenant): ServiceError {
   return new ServiceError('quota', `the tenant's share is ${files} bytes of files`);
 }
 
-/** The items until there are no more, or `signal` is aborted. */
-async function* until(items: AsyncIterable<string>, signal: AbortSignal): AsyncGenerator<string> {
-  const iterator = items[Symbol.asyncIterator]();
-  const over = new Promise<undefined>((resolve) => {
-    if (signal.aborted) resolve(undefined);
-    else signal.addEventListener('abort', () => resolve(undefined), { once: true });
-  });
-  for (;;) {
-    const next = await Promise.race([iterator.next(), over]);
-    if (next === undefined || next.done) return;
-    yield next.value;
+/** Waits for the next look at a job, or until `signal` is aborted. */
+async function pause(signal: AbortSignal): Promise<void> {
+  try {
+    await sleep(PAUSE, undefined, { signal });
+  } catch {
+    // The caller looks at the signal.
   }
 }

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '../../errors/index.js';
 import { Container, type ContainerState, type LogEntry } from '../../sandbox/index.js';
 import { ServiceError } from '../errors.js';
-import type { JobEnd, JobOutput, JobRecord } from '../job.js';
+import type { JobEnd, JobOutput, JobRecord, OutputLine } from '../job.js';
 import { findContainer, homeOf, imageName, type MachineOptions, removeContainer } from '../sandboxes/container.js';
 import { tell } from '../sandboxes/tell.js';
 import type { FileStore } from '../store/file-store.js';
@@ -48,8 +48,8 @@ export interface Machines {
   kill(job: JobRecord): Promise<void>;
   /** What the run has written. */
   output(job: JobRecord): Promise<JobOutput>;
-  /** Lines of the output, oldest first, until the run ends. */
-  follow(job: JobRecord): AsyncIterable<string>;
+  /** Lines of the output, oldest first, until the run ends or `signal` is aborted. */
+  follow(job: JobRecord, signal: AbortSignal): AsyncIterable<OutputLine>;
   /**
    * Writes what the run leaves, once its program has ended, as a tar archive.
    * @throws ServiceError `no-file` if it has left nothing; the reason of `signal`
@@ -161,20 +161,11 @@ export class ContainerMachines implements Machines {
   }
 
   async output(job: JobRecord): Promise<JobOutput> {
-    const lines: string[] = [];
-    let size = 0;
-    let first = 0;
-    for await (const entry of this.#find(job)?.logs() ?? []) {
-      const line = asLine(entry);
-      lines.push(line);
-      size += line.length;
-      while (size > MAX_OUTPUT) size -= lines[first++]?.length ?? 0;
-    }
-    return { lines: lines.slice(first).join(''), truncated: first > 0 };
+    return await keepNewest(asLines(this.#find(job)?.logs() ?? []));
   }
 
-  async *follow(job: JobRecord): AsyncIterable<string> {
-    for await (const entry of this.#find(job)?.logs({ follow: true }) ?? []) yield asLine(entry);
+  follow(job: JobRecord, signal: AbortSignal): AsyncIterable<OutputLine> {
+    return asLines(this.#find(job)?.logs({ follow: true, signal }) ?? []);
   }
 
   remove(job: JobRecord): Promise<void> {
@@ -212,4 +203,27 @@ function notStarted(exitCode: number): JobEnd {
   return { reason: 'lost', error: 'its machine did not start' };
 }
 
-const asLine = ({ stream, time, log }: LogEntry): string => `${JSON.stringify({ stream, time, log })}\n`;
+/** Entries of a log as lines of output. They have as many bytes, so the log's offsets are the lines'. */
+export async function* asLines(entries: AsyncIterable<LogEntry> | Iterable<LogEntry>): AsyncGenerator<OutputLine> {
+  let end = 0;
+  for await (const { stream, time, log, offset: start = end } of entries) {
+    const line = `${JSON.stringify({ stream, time, log })}\n`;
+    end = start + Buffer.byteLength(line);
+    yield { line, start, end };
+  }
+}
+
+/** The newest lines, of `MAX_OUTPUT` characters together at most. */
+export async function keepNewest(output: AsyncIterable<OutputLine>): Promise<JobOutput> {
+  const lines: OutputLine[] = [];
+  let size = 0;
+  let first = 0;
+  for await (const line of output) {
+    lines.push(line);
+    size += line.line.length;
+    while (size > MAX_OUTPUT) size -= lines[first++]?.line.length ?? 0;
+  }
+  const kept = lines.slice(first);
+  const offset = kept[0]?.start ?? 0;
+  return { lines: kept.map(({ line }) => line).join(''), truncated: offset > 0, offset };
+}

@@ -58,6 +58,8 @@ const MIGRATIONS = [
   ALTER TABLE jobs ADD COLUMN outputs INTEGER;
   ALTER TABLE jobs ADD COLUMN outputsError TEXT;
   CREATE INDEX jobs_stored ON jobs (tenant, number) WHERE stored > 0;`,
+  `
+  ALTER TABLE outputs ADD COLUMN "offset" INTEGER NOT NULL DEFAULT 0;`,
 ];
 
 /** Milliseconds to wait for another process's transaction. */

@@ -3,6 +3,7 @@
 //
 // Tenants take turns by the CPU-seconds that they have had: who had the least is next. A tenant that
 // comes back begins where the one with the least is: time without jobs is neither saved nor owed.
+import { StringDecoder } from 'node:string_decoder';
 import { z } from 'zod';
 import { ServiceError } from '../errors.js';
 import {
@@ -16,6 +17,7 @@ import {
   type JobRecord,
   type JobSpec,
   jobSpecSchema,
+  type OutputLine,
   type Outputs,
 } from '../job.js';
 import type { Resources, Tenant } from '../records.js';
@@ -47,10 +49,16 @@ const ROW = z.object({
   boot: orAbsent(z.string()),
 });
 const OUTPUT = z.object({ lines: z.string() });
+const OUTPUT_PART = z.object({ part: z.instanceof(Uint8Array), offset: z.number() });
+/** Bytes of an output that are read at a time. */
+const PART = 65_536;
 
 const MAX_ENDED = 1000;
 /** Milliseconds that a run counts at least: starting a machine is work too. */
 const LEAST = 1000;
+/** The output of a job that never began. */
+const NOTHING: JobOutput = { lines: '', truncated: false, offset: 0 };
+
 /** What selects rows of a list. */
 export interface JobPage {
   limit: number;
@@ -150,6 +158,30 @@ export class JobStore {
     return row === undefined ? '' : OUTPUT.parse(row).lines;
   }
 
+  /** As `output`, a line at a time, with a part of them in memory. Ends early if the job is removed. */
+  *outputLines(id: string): Generator<OutputLine> {
+    const statement = this.#database.prepare(`SELECT substr(CAST(lines AS BLOB), ?, ?) AS part, "offset"
+      FROM outputs JOIN jobs ON job = number WHERE id = ?`);
+    const decoder = new StringDecoder('utf8');
+    let rest = '';
+    let start: number | undefined;
+    for (let read = 0; ; ) {
+      const row = statement.get(read + 1, PART, id);
+      const { part, offset } = row === undefined ? { part: Buffer.alloc(0), offset: 0 } : OUTPUT_PART.parse(row);
+      if (part.length === 0) return;
+      read += part.length;
+      const lines = (rest + decoder.write(Buffer.from(part))).split('\n');
+      rest = lines.pop() ?? '';
+      for (const text of lines) {
+        const line = `${text}\n`;
+        start ??= offset;
+        const end = start + Buffer.byteLength(line);
+        yield { line, start, end };
+        start = end;
+      }
+    }
+  }
+
   /**
    * Takes the next job from the queue, which holds its resources from then on. A job that fits the
    * host once others have ended is overtaken by none, so a large one is not put off for ever. One
@@ -237,19 +269,20 @@ export class JobStore {
   }
 
   #endFor(order: JobOrder, job: JobRecord): void {
-    if (job.status === 'queued') this.#finish(job, { reason: order }, { lines: '', truncated: false });
+    if (job.status === 'queued') this.#finish(job, { reason: order }, NOTHING);
     else this.#change(`"order" = ? WHERE id = ? AND status <> 'ended' AND "order" IS NULL`, order, job.id);
   }
 
-  #finish({ id, tenant }: JobRecord, end: JobEnd, { lines, truncated }: JobOutput, outputs: Outputs = {}): boolean {
+  #finish({ id, tenant }: JobRecord, end: JobEnd, output: JobOutput, outputs: Outputs = {}): boolean {
+    const { lines, truncated, offset } = output;
     const { reason, exitCode = null, oomKilled, error = null } = end;
     const set = `status = 'ended', ended = ?, reason = ?, exitCode = ?, oomKilled = ?, error = ?, truncated = ?,
       stored = coalesce(?, 0), outputs = ?, outputsError = ? WHERE id = ?`;
     const { size = null, error: why = null } = outputs;
     const flags = [oomKilled ? 1 : null, error, truncated ? 1 : null];
     this.#change(set, this.#time(), reason, exitCode, ...flags, size, size, why, id);
-    const statement = 'INSERT INTO outputs (job, lines) SELECT number, ? FROM jobs WHERE id = ?';
-    this.#database.prepare(statement).run(lines, id);
+    const statement = 'INSERT INTO outputs (job, lines, "offset") SELECT number, ?, ? FROM jobs WHERE id = ?';
+    this.#database.prepare(statement).run(lines, offset, id);
     const old = "SELECT number FROM jobs WHERE tenant = ? AND status = 'ended' ORDER BY number DESC LIMIT -1 OFFSET ?";
     const gone = this.#database.prepare(`DELETE FROM jobs WHERE number IN (${old}) RETURNING id`);
     for (const row of [{ id }, ...gone.all(tenant, this.#kept)]) this.#touched.set(ID.parse(row).id, tenant);

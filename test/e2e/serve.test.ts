@@ -1,7 +1,9 @@
 // tsvm serve with real machines: sandboxes take commands, end as they should, outlive the server, and
 // a server that is killed at any moment leaves nothing behind that the next one does not know.
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -99,9 +101,34 @@ class Served {
     return lines.map((line) => JSON.parse(line));
   }
 
+  /** A way to the server, whichever runs, whose connections break off after so many bytes. */
+  async brokenWay(bytes: number): Promise<{ url: string; connections: () => number } & Disposable> {
+    let connections = 0;
+    const way = createServer((client) => {
+      connections++;
+      const { hostname, port } = new URL(this.#url);
+      const server = connect(Number(port), hostname);
+      let passed = 0;
+      const cut = () => {
+        client.destroy();
+        server.destroy();
+      };
+      for (const end of [client, server]) end.on('error', () => {}).on('close', cut);
+      client.on('data', (chunk) => server.write(chunk));
+      server.on('data', (chunk) => {
+        client.write(chunk.subarray(0, bytes - passed));
+        passed += chunk.length;
+        if (passed >= bytes) client.end();
+      });
+    }).listen(0, '127.0.0.1');
+    await once(way, 'listening');
+    const { port } = way.address() as AddressInfo;
+    return { url: `http://127.0.0.1:${port}`, connections: () => connections, [Symbol.dispose]: () => way.close() };
+  }
+
   /** Runs `tsvm job` as a tenant. */
-  client(key: string, words: string[], input?: string) {
-    const env = { TSVM_KEY: key, TSVM_SERVER: this.#url };
+  client(key: string, words: string[], input?: string, url = this.#url) {
+    const env = { TSVM_KEY: key, TSVM_SERVER: url };
     return run(this.#machine, [TSVM, 'job', ...words], { env, ...(input === undefined ? {} : { stdin: input }) });
   }
 
@@ -490,6 +517,19 @@ describe('one server', () => {
     await served.start();
     expect(await served.jobThatIs(key, held, 'ended')).toMatchObject({ reason: 'failed', exitCode: 137 });
     expect(served.left('acme').filter((name) => name.startsWith('job-'))).toEqual([]);
+  });
+
+  test('tsvm job logs -f goes on after connections that break off and a server that is killed', async () => {
+    const command = ['sh', '-c', 'i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo line $i; sleep 0.1; done'];
+    const id = await served.submit(key, command);
+    using way = await served.brokenWay(1500);
+    const following = served.client(key, ['logs', '-f', id], undefined, way.url);
+    await served.jobThatIs(key, id, 'running');
+    await served.end('SIGKILL');
+    await served.start();
+    const lines = Array.from({ length: 60 }, (_, n) => `line ${n + 1}\n`).join('');
+    expect(await following).toMatchObject({ code: 0, stdout: lines, stderr: '' });
+    expect(way.connections()).toBeGreaterThan(3);
   });
 
   test('tsvm job runs, lists, shows, follows and cancels', async () => {

@@ -13,6 +13,16 @@ export class ClientError extends Error {
   override readonly name = 'ServiceError';
 }
 
+/** The service refused a request. */
+export class RefusedError extends ClientError {
+  readonly status: number;
+
+  constructor(message: string, status: number) {
+    super(message);
+    this.status = status;
+  }
+}
+
 export interface Request {
   method?: string;
   /** Sent as JSON. */
@@ -66,6 +76,7 @@ export class ServiceClient {
     if (answer.ok) return answer;
     const problem: unknown = await answer.json().catch(() => undefined);
     const { detail } = (problem ?? {}) as { detail?: unknown };
-    throw new ClientError(typeof detail === 'string' ? detail : `the service answered with ${answer.status}`);
+    const message = typeof detail === 'string' ? detail : `the service answered with ${answer.status}`;
+    throw new RefusedError(message, answer.status);
   }
 }

@@ -18,6 +18,7 @@ import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { endWithReader } from '../../output/reader.js';
 import { type Context, collect, createCommand, defined } from '../command.js';
 import { ClientError, SERVER, ServiceClient } from './client.js';
+import { followOutput, type Line } from './follow.js';
 
 /** Milliseconds between looks at a job. */
 const PAUSE = 500;
@@ -97,7 +98,7 @@ export function run(context: Context): Command {
         process.stdout.write(`${id}\n`);
         return;
       }
-      await printOutput(client, id, true);
+      await followJob(client, id);
       context.exitCode = exitCodeOf(await waitFor(client, id));
     });
 }
@@ -240,7 +241,9 @@ export function logs(context: Context): Command {
     .addHelpText('after', ADDRESS)
     .action(async (id: string, { follow = false, ...options }: { server: string; follow?: boolean }) => {
       if (follow) endWithReader();
-      await printOutput(new ServiceClient(options), id, follow);
+      const client = new ServiceClient(options);
+      if (follow) await followJob(client, id);
+      else await printOutput(client, id);
     });
 }
 
@@ -328,8 +331,21 @@ function exitCodeOf({ reason, exitCode, error }: Job): number {
   throw new ClientError(`the job was ${reason}${error === undefined ? '' : `: ${error}`}`);
 }
 
-async function printOutput(client: ServiceClient, id: string, follow: boolean): Promise<void> {
-  const { body } = await client.open(`/v1/jobs${idPath(id)}/output?follow=${follow}`);
+/** Prints the output until the job has ended. */
+async function followJob(client: ServiceClient, id: string): Promise<void> {
+  for await (const event of followOutput(client, `/v1/jobs${idPath(id)}/events`)) {
+    if (event.name === 'line') await print(event.line);
+    else process.stderr.write(`tsvm: ${event.bytes} bytes of the output are not kept\n`);
+  }
+}
+
+async function print({ stream, log }: Line): Promise<void> {
+  const output = stream === 'stderr' ? process.stderr : process.stdout;
+  if (!output.write(log)) await new Promise((resolve) => output.once('drain', resolve));
+}
+
+async function printOutput(client: ServiceClient, id: string): Promise<void> {
+  const { body } = await client.open(`/v1/jobs${idPath(id)}/output`);
   if (body === null) return;
   const input = Readable.fromWeb(body as Parameters<typeof Readable.fromWeb>[0]);
   let failure: Error | undefined;
@@ -337,9 +353,7 @@ async function printOutput(client: ServiceClient, id: string, follow: boolean): 
     failure = error;
   });
   for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
-    const { stream, log } = JSON.parse(line) as { stream: string; log: string };
-    const output = stream === 'stderr' ? process.stderr : process.stdout;
-    if (!output.write(log)) await new Promise((resolve) => output.once('drain', resolve));
+    await print(JSON.parse(line) as Line);
   }
   if (failure !== undefined) throw new ClientError(`the output of ${id} broke off: tsvm job logs has it`);
 }

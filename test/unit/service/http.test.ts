@@ -54,6 +54,7 @@ describe('keys', () => {
     ['GET', '/v1/jobs/job-0'],
     ['POST', '/v1/jobs/job-0/cancel'],
     ['GET', '/v1/jobs/job-0/output'],
+    ['GET', '/v1/jobs/job-0/events'],
     ['GET', '/v1/jobs/job-0/files'],
     ['DELETE', '/v1/jobs/job-0'],
     ['POST', '/v1/uploads'],
@@ -201,6 +202,7 @@ describe('requests', () => {
     ['POST', '/v1/jobs/job-0000000000000000/cancel'],
     ['GET', '/v1/jobs/job-0000000000000000/output'],
     ['GET', '/v1/jobs/job-0000000000000000/output?follow=true'],
+    ['GET', '/v1/jobs/job-0000000000000000/events?from=1:1'],
     ['GET', '/v1/jobs/job-0000000000000000/files'],
     ['DELETE', '/v1/jobs/job-0000000000000000'],
     ['GET', '/v1/uploads'],
@@ -392,7 +394,7 @@ describe('the document', () => {
 
   // Each takes milliseconds, or a tenth of a second on a host that other tests keep busy.
   test('each request gets an answer that its operation names', { timeout: 600_000 }, async () => {
-    expect(operations.length).toBe(15);
+    expect(operations.length).toBe(16);
     await fc.assert(
       fc.asyncProperty(asked, async ({ method, path, responses, id, query, body }) => {
         const where = path.replace('{id}', encodeURIComponent(id) || 'x');

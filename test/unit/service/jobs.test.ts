@@ -10,7 +10,14 @@ import { DatabaseSync } from '@photostructure/sqlite';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { ServiceError } from '../../../service/errors.js';
-import { type JobEnd, type JobOutput, type JobRecord, jobRequestSchema, jobSpecSchema } from '../../../service/job.js';
+import {
+  type JobEnd,
+  type JobOutput,
+  type JobRecord,
+  jobRequestSchema,
+  jobSpecSchema,
+  type OutputLine,
+} from '../../../service/job.js';
 import { Jobs } from '../../../service/jobs/jobs.js';
 import type { Life, Machines } from '../../../service/jobs/machines.js';
 import type { Resources, Tenant } from '../../../service/records.js';
@@ -30,7 +37,7 @@ const share = (name: string, more: Partial<Tenant> = {}): Tenant => ({
 const ACME = share('acme');
 const OTHER = share('other');
 const HOST: Resources = { cpus: 4, memory: 64 * GIB };
-const NOTHING: JobOutput = { lines: '', truncated: false };
+const NOTHING: JobOutput = { lines: '', truncated: false, offset: 0 };
 const DONE: JobEnd = { reason: 'succeeded', exitCode: 0 };
 
 let folder: string;
@@ -135,7 +142,7 @@ describe('the queue', () => {
     const few = new JobStore(database, { kept: 2, clock });
     for (const id of ['a', 'b', 'c', 'd']) {
       add(ACME, id);
-      few.end(place()!, DONE, { lines: id, truncated: false });
+      few.end(place()!, DONE, { lines: id, truncated: false, offset: 0 });
     }
     add(ACME, 'queued');
     expect(few.list('acme', { limit: 10 }).map(({ id }) => id)).toEqual(['queued', 'd', 'c']);
@@ -163,7 +170,7 @@ describe('runs', () => {
     expect(jobs.end(first, { reason: 'failed', exitCode: 1 }, NOTHING)).toBe(true);
     const second = place()!;
     expect([jobs.run(first), jobs.unplace(first), jobs.end(first, DONE, NOTHING)]).toEqual([false, false, false]);
-    expect(jobs.end(second, DONE, { lines: 'second', truncated: true })).toBe(true);
+    expect(jobs.end(second, DONE, { lines: 'second', truncated: true, offset: 9 })).toBe(true);
     expect(jobs.end(second, { reason: 'lost' }, NOTHING)).toBe(false);
     expect(jobs.find('acme', 'a')).toMatchObject({ reason: 'succeeded', exitCode: 0, attempts: 2, truncated: true });
     expect(jobs.output('a')).toBe('second');
@@ -407,10 +414,10 @@ class Connection implements Machines {
 
   async output(job: JobRecord): Promise<JobOutput> {
     await this.#step();
-    return { lines: `${this.#host.name(job)}\n`, truncated: false };
+    return { lines: `${this.#host.name(job)}\n`, truncated: false, offset: 0 };
   }
 
-  async *follow(): AsyncIterable<string> {}
+  async *follow(): AsyncIterable<OutputLine> {}
 
   async collect(job: JobRecord, output: Writable): Promise<void> {
     await this.#step();

@@ -1,5 +1,14 @@
 // Proves that output is logged in the format of json-file, rotated, and read back completely.
-import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -42,6 +51,29 @@ test('an entry is a line of JSON in the format of json-file', async () => {
     { log: 'three', stream: 'stderr', time: expect.any(String) },
   ]);
 });
+
+test.each([1, 2, 3])(
+  'each file of %i that are kept says where it is in the whole log, whoever writes it',
+  async (maxFiles) => {
+    const all: string[] = [];
+    for (let run = 0; run < 4; run++) {
+      using writer = new LogWriter(path, { maxSize: 700, maxFiles });
+      for (let n = 0; n < 12; n++) {
+        write(writer, `${'é'.repeat(n)}\n`);
+        let end = 0;
+        let newest = '';
+        for (const { offset = end, ...entry } of await entries()) {
+          newest = `${JSON.stringify(entry)}\n`;
+          end = offset + Buffer.byteLength(newest);
+        }
+        all.push(newest);
+        expect(end).toBe(Buffer.byteLength(all.join('')));
+      }
+      // As if it had been killed between two files.
+      if (maxFiles > 2 && run === 2) renameSync(path, `${path}.1`);
+    }
+  },
+);
 
 test('a character that arrives in pieces is decoded whole', async () => {
   const euro = Buffer.from('1 €\n');

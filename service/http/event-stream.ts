@@ -1,0 +1,75 @@
+// Server-sent events, as the HTML standard has them, and the places of a job's output as their IDs.
+import type { OutputPlace } from '../job.js';
+
+/** What tells which readers are gone. */
+export interface ReaderTimes {
+  /** Milliseconds of silence until a comment is sent. */
+  beat: number;
+  /** Milliseconds in which a reader takes no byte until its connection ends. */
+  stall: number;
+}
+export const READER_TIMES: ReaderTimes = { beat: 15_000, stall: 60_000 };
+
+/** `RUN:OFFSET`, or OFFSET alone. */
+export const PLACE = /^(?:(\d{1,6}):)?(\d{1,15})$/;
+
+/** @param text matches `PLACE` */
+export function parsePlace(text: string): OutputPlace {
+  const [, run, offset = '0'] = PLACE.exec(text) ?? [];
+  return { run: run === undefined ? undefined : Number(run), offset: Number(offset) };
+}
+
+/**
+ * An event as it is sent.
+ * @param name Default: the standard's `message`
+ * @param data JSON in one line
+ */
+export function formatEvent({ run, offset }: Required<OutputPlace>, data: string, name?: string): string {
+  return `id: ${run}:${offset}\n${name === undefined ? '' : `event: ${name}\n`}data: ${data}\n\n`;
+}
+
+/** The events, and a comment whenever there is none for `beat` milliseconds. */
+export async function* withBeats(events: AsyncIterable<string>, beat: number): AsyncGenerator<string> {
+  const iterator = events[Symbol.asyncIterator]();
+  let isAsking = false;
+  let arrived: { result: IteratorResult<string> } | { error: unknown } | undefined;
+  let isSilent = false;
+  let wake = () => {};
+  const ask = async () => {
+    isAsking = true;
+    try {
+      arrived = { result: await iterator.next() };
+    } catch (error) {
+      arrived = { error };
+    }
+    wake();
+  };
+  const timer = setInterval(() => {
+    isSilent = true;
+    wake();
+  }, beat);
+  try {
+    for (;;) {
+      if (!isAsking) ask();
+      if (arrived === undefined && !isSilent) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+      if (arrived === undefined) yield ': \n\n';
+      else if ('error' in arrived) throw arrived.error;
+      else {
+        const { result } = arrived;
+        if (result.done) return;
+        isAsking = false;
+        arrived = undefined;
+        yield result.value;
+      }
+      isSilent = false;
+    }
+  } finally {
+    clearInterval(timer);
+    // Not awaited: it may wait for an event that never comes.
+    iterator.return?.();
+  }
+}
