@@ -28,20 +28,24 @@ export async function* followOutput(client: ServiceClient, path: string): AsyncG
   let last: string | undefined;
   let pause = PAUSE;
   for (let heard = performance.now(); ; ) {
+    let isOpen = false;
     try {
-      for await (const { event, data, id } of await openEvents(client, path, last)) {
+      const events = await openEvents(client, path, last);
+      isOpen = true;
+      for await (const { event, data, id } of events) {
         if (event === 'end') return;
         if (event === 'gap') yield { name: 'gap', bytes: (JSON.parse(data) as { bytes: number }).bytes };
         else if (event === undefined) yield { name: 'line', line: JSON.parse(data) as Line };
         last = id ?? last;
         pause = PAUSE;
-        heard = performance.now();
       }
     } catch (error) {
       if (!(error instanceof ClientError)) throw error;
       if (error instanceof RefusedError && !LATER.includes(error.status)) throw error;
-      if (performance.now() - heard > PATIENCE) throw error;
+      if (!isOpen && performance.now() - heard > PATIENCE) throw error;
     }
+    // A job may say nothing for as long as it likes.
+    if (isOpen) heard = performance.now();
     await sleep(pause);
     pause = Math.min(2 * pause, MAX_PAUSE);
   }
