@@ -1,7 +1,12 @@
 import { defineConfig } from 'vitest/config';
 
 /** Milliseconds, for hosts that other work keeps busy. */
-const patience = (milliseconds: number) => ({ testTimeout: milliseconds, hookTimeout: milliseconds });
+const patience = (milliseconds: number) => ({
+  testTimeout: milliseconds,
+  hookTimeout: milliseconds,
+  // Less than that, so that a test says what it waited for.
+  expect: { poll: { timeout: milliseconds / 2 } },
+});
 
 // The lanes. test/run.mjs has the same patterns, and what each lane needs.
 export default defineConfig({

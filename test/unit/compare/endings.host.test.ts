@@ -68,7 +68,7 @@ test.each(PHASES.flatMap((phase) => [0, 20, 200].map((delay) => [phase, delay] a
     expect(report.complete).toBe(false);
     expect(await left()).toEqual([]);
     const stays = () => running.filter((each) => each !== '' && identify(Number.parseInt(each, 10)) === each);
-    await expect.poll(stays, { timeout: 20_000 }).toEqual([]);
+    await expect.poll(stays).toEqual([]);
   },
 );
 

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import * as libc from '../../../../vmm/host/libc.js';
 import type { PeerNetwork } from '../../../../vmm/machine.js';
 import { MadeLinks } from '../../../../vmm/outside/made-links.js';
@@ -93,7 +93,7 @@ test('the connections of a member that leaves are ended, those that it made and 
   hostile.leave();
   expectEnded(...made);
   // By the owner of the other one, which sees it leave.
-  await vi.waitFor(() => expect(isOpen(later.link(hostile))).toBe(false));
+  await expect.poll(() => isOpen(later.link(hostile))).toBe(false);
   expectEnded(...accepted);
   expect(others.every(isOpen)).toBe(true);
 });
@@ -104,7 +104,7 @@ test('a member that comes in the place of one that left gets none of its connect
   const kept = hostile.accept();
   hostile.leave();
   const next = new Member('198.19.0.11');
-  await vi.waitFor(() => expect(isOpen(kept)).toBe(false));
+  await expect.poll(() => isOpen(kept)).toBe(false);
   expectEnded(kept, later.link(hostile));
   expect(isOpen(next.link(later))).toBe(true);
 });
