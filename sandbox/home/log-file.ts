@@ -64,8 +64,7 @@ export class LogWriter implements Disposable {
     try {
       this.#write(bytes);
     } catch {
-      // The next entry may find room again. No part of this one is left.
-      if (this.#fd !== undefined) ftruncateSync(this.#fd, this.#size);
+      // The next entry may find room again.
       this.#close();
     }
     return bytes.length;
@@ -76,7 +75,15 @@ export class LogWriter implements Disposable {
     if (this.#size > 0 && this.#size + entries.length > this.#limits.maxSize) this.#rotate();
     const isFirst = this.#size === 0 && this.#offset > 0;
     const bytes = isFirst ? Buffer.concat([Buffer.from(`{"offset":${this.#offset},`), entries.subarray(1)]) : entries;
-    for (let written = 0; written < bytes.length; ) written += writeSync(this.#fd!, bytes, written);
+    let written = 0;
+    try {
+      while (written < bytes.length) written += writeSync(this.#fd!, bytes, written);
+    } catch (error) {
+      // Whole entries stay, because readers may have them already. Half of one goes.
+      const whole = written === 0 ? 0 : bytes.lastIndexOf(LINE_END, written - 1) + 1;
+      if (whole < written) ftruncateSync(this.#fd!, this.#size + whole);
+      throw error;
+    }
     this.#size += bytes.length;
   }
 

@@ -84,6 +84,9 @@ class LogCursor<Entry> implements Disposable {
   readonly #path: string;
   #fd: number | undefined;
   #inode = 0;
+  /** Where the next bytes are, and where the line begins that they end or go on with. */
+  #position = 0;
+  #lineStart = 0;
   #decoder = new StringDecoder('utf8');
   #line = '';
 
@@ -96,17 +99,31 @@ class LogCursor<Entry> implements Disposable {
     const chunk = Buffer.allocUnsafe(CHUNK);
     for (;;) {
       if (this.#fd === undefined && !this.#openOldest()) return [];
-      const count = readSync(this.#fd!, chunk);
+      const count = readSync(this.#fd!, chunk, 0, CHUNK, this.#position);
       if (count > 0) {
-        const entries = this.#decode(this.#decoder.write(chunk.subarray(0, count)));
+        const bytes = chunk.subarray(0, count);
+        const lineEnd = bytes.lastIndexOf('\n');
+        if (lineEnd >= 0) this.#lineStart = this.#position + lineEnd + 1;
+        this.#position += count;
+        const entries = this.#decode(this.#decoder.write(bytes));
         if (entries.length > 0) return entries;
-      } else if (!this.#openNewer()) return [];
+      } else if (!this.#openNewer()) {
+        this.#goBack();
+        return [];
+      }
     }
   }
 
   [Symbol.dispose](): void {
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
+  }
+
+  /** Half a line at the end is read again: its writer takes it back if the disk is full. */
+  #goBack(): void {
+    this.#position = this.#lineStart;
+    this.#decoder = new StringDecoder('utf8');
+    this.#line = '';
   }
 
   #decode(text: string): Entry[] {
@@ -153,8 +170,8 @@ class LogCursor<Entry> implements Disposable {
     this[Symbol.dispose]();
     this.#fd = fd;
     this.#inode = fstatSync(fd).ino;
-    this.#decoder = new StringDecoder('utf8');
-    this.#line = '';
+    this.#lineStart = 0;
+    this.#goBack();
     return true;
   }
 }

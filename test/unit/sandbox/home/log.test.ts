@@ -1,4 +1,5 @@
 // Proves that output is logged in the format of json-file, rotated, and read back completely.
+import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
   mkdtempSync,
@@ -7,11 +8,13 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type ContainerEvent, EventLog } from '../../../../sandbox/home/event-log.js';
 import { type LogEntry, LogWriter } from '../../../../sandbox/home/log-file.js';
 import { type ReadLogOptions, readLog } from '../../../../sandbox/home/log-reader.js';
@@ -166,6 +169,54 @@ test('what is damaged loses only itself', async () => {
   expect(await text()).toBe('one\nthree\nfive\nsix\n');
   expect(await text({ tail: 3 })).toBe('three\nfive\nsix\n');
   expect(await text({ since: 1 })).toBe('one\nthree\nfive\nsix\n');
+});
+
+describe('a full disk', () => {
+  test('fails no writer, though nothing can be taken back', () => {
+    symlinkSync('/dev/full', path);
+    using writer = new LogWriter(path);
+    write(writer, 'lost\n');
+  });
+
+  test('leaves whole entries of what was written at once, and half of none', async () => {
+    using writer = new LogWriter(path);
+    const limit = (bytes: string) => execFileSync('prlimit', ['--pid', String(process.pid), `--fsize=${bytes}:`]);
+    const ignore = () => {};
+    process.on('SIGXFSZ', ignore);
+    limit('200');
+    try {
+      write(writer, 'one\ntwo\nthree\nfour\n');
+    } finally {
+      limit('unlimited');
+      process.off('SIGXFSZ', ignore);
+    }
+    expect(await text()).toBe('one\ntwo\n');
+    expect(readFileSync(path, 'utf8')).toMatch(/\n$/);
+    write(writer, 'five\n');
+    expect(await text()).toBe('one\ntwo\nfive\n');
+  });
+
+  test('takes half an entry from a reader that follows, and nothing else', async () => {
+    using writer = new LogWriter(path);
+    write(writer, 'one\n');
+    const { size } = statSync(path);
+    appendFileSync(path, `{"log":"${'half'.repeat(100)}`);
+    let end!: () => void;
+    const follow = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const found: string[] = [];
+    for await (const { log } of readLog(path, { follow })) {
+      found.push(log);
+      if (log === 'one\n') {
+        setTimeout(() => {
+          truncateSync(path, size);
+          write(writer, 'two\n');
+        }, 50);
+      } else end();
+    }
+    expect(found).toEqual(['one\n', 'two\n']);
+  }, 10_000);
 });
 
 test('an event after half an event is not lost with it', async () => {
