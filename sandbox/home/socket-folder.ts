@@ -1,7 +1,8 @@
 // The folder of a container's sockets while it is alive: `$XDG_RUNTIME_DIR/tsvm/ID` or
 // `/tmp/tsvm-UID/ID`. It is in use as long as a process holds its lock; the kernel releases that
 // however the process dies. Folders are made, renamed and swept under a lock of the runtime folder.
-import { lstatSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { AGENT_PORT } from '../agent/protocol.js';
@@ -172,9 +173,27 @@ export async function sweepSocketFolders(root: string): Promise<string[]> {
     const { name } = entry;
     if (!entry.isDirectory() || name === CONTAINERS || name === NETWORKS) continue;
     const path = join(root, name);
-    if (isLocked(join(path, LOCK))) continue;
-    rmSync(path, { recursive: true, force: true });
-    swept.push(name);
+    try {
+      if (isLocked(join(path, LOCK)) || (await isOfEarlierRelease(path))) continue;
+      rmSync(path, { recursive: true, force: true });
+      swept.push(name);
+    } catch {
+      // Its owner is removing it too, or it cannot be removed. The others can.
+    }
   }
   return swept;
+}
+
+/** Resolves to true for the folder of a live supervisor of a release that made no locks. */
+function isOfEarlierRelease(path: string): Promise<boolean> {
+  if (existsSync(join(path, LOCK))) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    const socket = connect(controlSocket(path));
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    // Other errors are those of a socket that has a listener.
+    socket.once('error', (error) => resolve(!hasCode(error, 'ECONNREFUSED', 'ENOENT', 'ENOTSOCK')));
+  });
 }

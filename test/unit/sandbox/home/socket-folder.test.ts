@@ -1,5 +1,6 @@
 // Proves that socket folders are private to the user, and removed once their owner is dead, not
 // before.
+import { once } from 'node:events';
 import {
   chmodSync,
   existsSync,
@@ -11,6 +12,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { defaultRuntime } from '../../../../sandbox/home/paths.js';
@@ -100,6 +102,23 @@ describe('sweeping', () => {
     writeFileSync(join(runtimeFolder(), 'file'), '');
     expect(await sweepSocketFolders(runtimeFolder())).toEqual([]);
     expect(readdirSync(runtimeFolder())).toEqual(['containers', 'file', 'lock']);
+  });
+
+  test('keeps the folder of a live supervisor of a release that made no locks', async () => {
+    const path = join(runtimeFolder(), ID);
+    mkdirSync(path);
+    const server = createServer((socket) => socket.destroy()).listen(join(path, 'control'));
+    await once(server, 'listening');
+    expect(await sweepSocketFolders(runtimeFolder())).toEqual([]);
+    server.close();
+    await once(server, 'close');
+    expect(await sweepSocketFolders(runtimeFolder())).toEqual([ID]);
+  });
+
+  test('goes on behind a folder that cannot be looked at', async () => {
+    mkdirSync(join(runtimeFolder(), '000000000000', 'lock'), { recursive: true });
+    deadFolder();
+    expect(await sweepSocketFolders(runtimeFolder())).toEqual([ID]);
   });
 
   test('by several processes at once has the same result', async () => {
