@@ -31,6 +31,9 @@ const UNITS: Partial<Record<string, number>> = { '': 1, b: 1, k: 2 ** 10, m: 2 *
 /** The kernel's, in microseconds (cgroup-v2.rst, `cpu.max`). */
 const DEFAULT_PERIOD = 100_000;
 const PERIODS = { least: 1000, most: 1_000_000 };
+const LEAST_QUOTA = 1000;
+/** The kernel's (`PID_MAX_LIMIT`). */
+const MOST_PROCESSES = 2 ** 22;
 
 /**
  * @param text what the command `tsvm-oci` sent, JSON
@@ -116,7 +119,13 @@ export function updatedLimits(
   if (after.cpuPeriod < PERIODS.least || after.cpuPeriod > PERIODS.most) {
     throw new OciError(`update: a CPU period is ${PERIODS.least} to ${PERIODS.most} microseconds`);
   }
-  if (cpu?.quota && after.cpuQuota > size.cpus * after.cpuPeriod) {
+  if (after.cpuQuota > 0 && after.cpuQuota < LEAST_QUOTA) {
+    throw new OciError(`update: a CPU quota is at least ${LEAST_QUOTA} microseconds`);
+  }
+  if (after.pids > MOST_PROCESSES) throw new OciError(`update: a limit of processes is at most ${MOST_PROCESSES}`);
+  // Engines give all limits again, those too that a configuration may have.
+  const isSame = after.cpuQuota === limits.cpuQuota && after.cpuPeriod === (limits.cpuPeriod || DEFAULT_PERIOD);
+  if (!isSame && after.cpuQuota > size.cpus * after.cpuPeriod) {
     const cpus = after.cpuQuota / after.cpuPeriod;
     throw new OciError(`update: a limit of ${cpus} CPUs is above what the machine of the container has: ${size.cpus}`);
   }

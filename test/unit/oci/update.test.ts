@@ -43,6 +43,12 @@ test('a container without limits stays one', () => {
   expect(limitWords(BEFORE)).toEqual(['memory.max', '268435456', 'pids.max', '50', 'cpu.max', '20000 50000']);
 });
 
+test('more CPUs than the machine has, as the configuration gave them, are no reason to refuse other limits', () => {
+  const before = { cpuQuota: 200_000 };
+  const given = { resources: { cpu: { quota: 200_000, period: 100_000 }, pids: { limit: 7 } } };
+  expect(updated(given, before)).toEqual({ memory: 0, pids: 7, cpuQuota: 200_000, cpuPeriod: 100_000 });
+});
+
 describe('refused in one line', () => {
   const machine = 'what the machine of the container has';
   test.each([
@@ -53,6 +59,9 @@ describe('refused in one line', () => {
     ],
     [{ resources: { cpu: { quota: 100_000 } } }, `update: a limit of 2 CPUs is above ${machine}: 1`],
     [{ words: { 'cpu-period': '1' } }, 'update: a CPU period is 1000 to 1000000 microseconds'],
+    [{ words: { 'cpu-period': '1000' } }, `update: a limit of 20 CPUs is above ${machine}: 1`],
+    [{ words: { 'cpu-quota': '999' } }, 'update: a CPU quota is at least 1000 microseconds'],
+    [{ words: { 'pids-limit': '4194305' } }, 'update: a limit of processes is at most 4194304'],
     [{ words: { 'pids-limit': '1g' } }, 'update: --pids-limit 1g is not understood'],
     [{ words: { memory: 'much' } }, 'update: --memory much is not understood'],
     [{ words: { memory: '' } }, 'update: --memory  is not understood'],
