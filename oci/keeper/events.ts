@@ -17,13 +17,14 @@ export interface EventSource {
 }
 
 /**
- * Tells events until the container has ended, or nobody listens.
+ * Tells events until the container has ended, or nobody listens. A reader that is slow gets fewer.
  * @param options.interval milliseconds between statistics
+ * @param options.tell resolves when the reader has taken the event, or is gone
  * @throws the error of `statistics` of a container that runs
  */
 export async function tellEvents(
   { id, ended, statistics }: EventSource,
-  { interval, signal, tell }: { interval: number; signal: AbortSignal; tell: (event: object) => void },
+  { interval, signal, tell }: { interval: number; signal: AbortSignal; tell: (event: object) => Promise<void> },
 ): Promise<void> {
   let end: { frame: ExitedFrame | undefined } | undefined;
   const over = new AbortController();
@@ -35,9 +36,9 @@ export async function tellEvents(
   let kills: number | undefined;
   let hasTold = false;
   let due = Date.now();
-  const oom = () => {
+  const oom = async () => {
     hasTold = true;
-    tell({ type: 'oom', id });
+    await tell({ type: 'oom', id });
   };
   while (end === undefined && !signal.aborted) {
     const now = await statistics().catch((error) => {
@@ -45,10 +46,10 @@ export async function tellEvents(
       return undefined;
     });
     if (now !== undefined) {
-      if (now.oomKills > (kills ?? now.oomKills)) oom();
+      if (now.oomKills > (kills ?? now.oomKills)) await oom();
       kills = now.oomKills;
       if (Date.now() >= due) {
-        tell({ type: 'stats', id, data: now.data });
+        await tell({ type: 'stats', id, data: now.data });
         due = Date.now() + interval;
       }
     }
@@ -56,7 +57,7 @@ export async function tellEvents(
   }
   const frame = end?.frame;
   // Of an earlier kill that was told, the frame tells too.
-  if (frame?.oomKilled && (frame.signal === SIGKILL || !hasTold)) oom();
+  if (frame?.oomKilled && (frame.signal === SIGKILL || !hasTold)) await oom();
 }
 
 /** Waits, or until the signal is aborted. */

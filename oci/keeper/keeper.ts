@@ -323,10 +323,11 @@ export class Keeper {
   /** Tells statistics once, or events to the end of the container. @throws SandboxError, OciError */
   async #events(socket: Socket, text: string): Promise<void> {
     const { stats, interval } = readEvents(text);
-    const tell = (event: object) => socket.write(`event ${JSON.stringify(event)}\n`);
+    const tell = (event: object) =>
+      new Promise<void>((resolve) => socket.write(`event ${JSON.stringify(event)}\n`, () => resolve()));
     const statistics = async () => parseStatistics(await this.#ask('events', ['statistics']));
     if (stats) {
-      tell({ type: 'stats', id: this.id, data: (await statistics()).data });
+      await tell({ type: 'stats', id: this.id, data: (await statistics()).data });
       return;
     }
     if (this.#running === undefined) throw new OciError(NOT_RUNNING);
