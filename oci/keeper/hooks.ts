@@ -57,6 +57,7 @@ export async function runHooksToTheEnd(
   { onWarning, ...how }: Run & { onWarning: (text: string) => void },
 ): Promise<void> {
   for (const [index, hook] of (hooks ?? []).entries()) {
+    if (how.signal.aborted) return;
     try {
       await run(hook, how);
     } catch (error) {
@@ -70,10 +71,9 @@ export function keepPoststop(hooks: readonly OciHook[], state: ContainerState): 
   replaceFile(POSTSTOP, JSON.stringify({ hooks, state }));
 }
 
-/** Runs the hooks that were kept. */
-export async function runPoststop(onWarning: (text: string) => void): Promise<void> {
+/** Runs the hooks that were kept. @param signal kills the one that runs, and ends it */
+export async function runPoststop(signal: AbortSignal, onWarning: (text: string) => void): Promise<void> {
   const kept: { hooks: OciHook[]; state: ContainerState } = JSON.parse(readFileSync(POSTSTOP, 'utf8'));
-  const { signal } = new AbortController();
   await runHooksToTheEnd('poststop', kept.hooks, { state: kept.state, signal, onWarning });
 }
 

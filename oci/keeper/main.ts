@@ -44,6 +44,10 @@ async function create(): Promise<void> {
 }
 
 async function poststop(): Promise<void> {
-  await runPoststop((text) => caller.write(`warning ${text}\n`));
+  // A `delete` after one that was killed runs the hooks again.
+  const gone = new AbortController();
+  caller.on('close', () => gone.abort()).resume();
+  await runPoststop(gone.signal, (text) => caller.write(`warning ${text}\n`));
+  if (gone.signal.aborted) process.exit(1);
   caller.end('ok\n', () => process.exit(0));
 }

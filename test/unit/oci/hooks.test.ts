@@ -1,9 +1,12 @@
 // Proves how a hook runs: its words, its environment, the state on its standard input, its deadline, and what
 // is told of one that fails.
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { builtFile } from '../../../installation/index.js';
 import { parseConfig } from '../../../oci/config/config.js';
 import { runCreateHooks, runHooksToTheEnd } from '../../../oci/keeper/hooks.js';
 
@@ -80,6 +83,23 @@ test('at the end of its time, and with the end of the container, a hook is kille
   await expect(running).rejects.toThrow('signal SIGKILL');
   await expect.poll(() => isAlive(child())).toBe(false);
 });
+
+test('a poststop hook that never ends is killed with the command that deletes the container', async () => {
+  const home = mkdtempSync(join(folder, 'state-'));
+  const hooks = [sh(`echo $$ >${home}/pid; exec sleep 161803`), sh(`touch ${home}/next`)];
+  writeFileSync(join(home, 'poststop'), JSON.stringify({ hooks, state: state() }));
+  const stdio = ['ignore', 'ignore', 'inherit', 'pipe'] as const;
+  const keeper = spawn(process.execPath, [builtFile('keeper.js'), 'poststop', home], { stdio: [...stdio] });
+  onTestFinished(() => void keeper.kill('SIGKILL'));
+  const ended = once(keeper, 'exit');
+  const pid = () => Number(readFileSync(join(home, 'pid'), 'utf8'));
+  await expect.poll(() => existsSync(join(home, 'pid')) && pid() > 0, { timeout: 60_000 }).toBe(true);
+  // The end of its socket.
+  keeper.stdio[3]?.destroy();
+  await ended;
+  expect(isAlive(pid())).toBe(false);
+  expect(existsSync(join(home, 'next'))).toBe(false);
+}, 90_000);
 
 test('where a failure changes nothing, the others run, and each is a warning', async () => {
   const warnings: string[] = [];
