@@ -424,6 +424,8 @@ export class Container {
     ...options
   }: Omit<ReadLogOptions, 'follow'> & { follow?: boolean; signal?: AbortSignal } = {}): AsyncGenerator<LogEntry> {
     const end = follow && this.#folder.isSupervised() ? this.#wait(signal) : undefined;
+    // It may fail before its reader has come to the end of what there is.
+    end?.catch(() => {});
     return readLog(this.#folder.log, { ...options, follow: end });
   }
 
