@@ -50,6 +50,12 @@ class Terminal implements AsyncDisposable {
   }
 }
 
+/**
+ * A command that shows something, and waits to be ended by Ctrl-C. One program does both: a shell drops
+ * a Ctrl-C that comes before it has started the next program.
+ */
+const waiting = (shows: string) => `sh -c "${shows}; exec sleep 1000"`;
+
 describe.each(fastest)('on $name', (machine) => {
   test('a shell in a terminal follows resizes and Ctrl-C, and leaves the terminal as it was', async () => {
     const after = 'echo "code $?, $(stty -a | grep -oE -- "-?(icanon|opost)" | xargs)"; sleep 1000';
@@ -67,7 +73,7 @@ describe.each(fastest)('on $name', (machine) => {
       await terminal.press('Enter');
     });
 
-    await terminal.type('echo "up $((6 * 7))"; sleep 1000');
+    await terminal.type(waiting('echo up $((6 * 7))'));
     await terminal.press('Enter');
     await terminal.shows(/^up 42$/m);
     await terminal.press('C-c');
@@ -104,8 +110,7 @@ describe.each(fastest)('on $name', (machine) => {
     await terminal.resize(100, 30);
     await line(`'${TSVM}' attach --detach-keys ctrl-x,x ${name}; echo "left $?"`);
     await terminal.shows(/^bash-5\.2#$/m);
-    // What is shown comes from the program that Ctrl-C ends. A shell that has not started it yet may drop it.
-    await line('sh -c "stty size; echo is $kept; exec sleep 1000"');
+    await line(waiting('stty size; echo is $kept'));
     await terminal.shows(/^30 100\nis 42$/m);
     await terminal.press('C-c');
     await terminal.shows(/^\^C\nbash-5\.2#$/m);
