@@ -56,7 +56,7 @@ function parseCheckOptions(text: string): CheckOptions {
 /** The options for an instruction with these comments. Ones that make no sense are left out. */
 export function withComments(options: CheckOptions, comments: readonly string[]): CheckOptions {
   for (const comment of comments) {
-    const [, value] = /^check\s*=\s*(.+)$/i.exec(comment) ?? [];
+    const [, value] = /^check\s*=(.+)$/is.exec(comment) ?? [];
     if (value === undefined) continue;
     try {
       const { skip, experimental } = parseCheckOptions(value);

@@ -39,7 +39,8 @@ export interface Lines {
 }
 
 const HAS_HEREDOCS = /^(RUN|COPY|ADD)$/;
-const DIRECTIVE = /^#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$/;
+/** Does not trim the value: backtracking would cost the square of the number of spaces. */
+const DIRECTIVE = /^#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=(.+)$/s;
 /** A word that begins a heredoc: a file descriptor, `<<`, `-` to remove tabs, and a name. */
 const HEREDOC = /^(\d*)<<(-?)([^<]*)$/;
 
@@ -120,8 +121,9 @@ function readDirectives(physical: readonly string[]): Directives {
   let check: string | undefined;
   const seen = new Set<string>();
   for (const [index, line] of physical.entries()) {
-    const [, name = '', value = ''] = DIRECTIVE.exec(line.trim()) ?? [];
-    if (name === '') break;
+    const [, name = '', written = ''] = DIRECTIVE.exec(line.trim()) ?? [];
+    const value = written.trim();
+    if (value === '') break;
     const place = { line: index + 1, endLine: index + 1 };
     const key = name.toLowerCase();
     if (!['escape', 'syntax', 'check'].includes(key)) break;

@@ -273,6 +273,14 @@ describe('hostile Dockerfiles', () => {
     ]);
   });
 
+  test.each([
+    ['a directive', ['# check=skip=all', ' x\nFROM scratch'], []],
+    ['a comment', ['FROM scratch\n# check=', 'skip=all\ry\nUSER $x'], ['3 UndefinedVar']],
+  ])('spaces in %s take time in their number', async (_, [before, after], expected) => {
+    const { findings } = await checkDockerfile(`${before}${' '.repeat(1_000_000)}${after}`, options({}));
+    expect(findings.map(({ place, rule }) => `${place.line} ${rule}`)).toEqual(expected);
+  });
+
   test('findings are bounded', async () => {
     const variables = Array.from({ length: 20_000 }, (_, index) => `v${index}=$w${index}`).join(' ');
     const { findings, error } = await checkDockerfile(`FROM b\nENV ${variables}`, options({}));
