@@ -12,6 +12,8 @@ const BOOT = fileURLToPath(new URL('../fixtures/systemd/boot', import.meta.url))
 const LOGIN = `
   set -u
   base=/sys/fs/cgroup/systemd-$$
+  kept=/tmp/kept-$$
+  echo 'the files of others are there' > "$kept"
   echo '+memory +cpu +pids' > /sys/fs/cgroup/cgroup.subtree_control
   mkdir "$base"
   # Only what is in the namespace may be in the cgroup: then systemd can give its children controllers.
@@ -26,9 +28,9 @@ const LOGIN = `
     kill -0 "$namespaces" || exit
     sleep 0.5
   done 2> /dev/null
-  script=/tmp/systemd-$$
-  echo "$1" > "$script"
-  inside systemd-run --quiet --wait --pipe --uid=12345 -p PAMName=login -E TSVM -E FOLDER -E PATH bash "$script"
+  echo "$1" | inside tee /run/script > /dev/null
+  inside systemd-run --quiet --wait --pipe --uid=12345 -p PAMName=login -E TSVM -E FOLDER -E PATH bash /run/script
+  cat "$kept" && rm "$kept"
 `;
 
 let folder: string;
@@ -89,6 +91,7 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
         'first',
         'removed',
         'removed by systemd',
+        'the files of others are there',
       ],
     });
   });
