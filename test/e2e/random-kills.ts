@@ -267,7 +267,7 @@ async function checkNothingLeft(): Promise<void> {
   if (ours.length > 0) faults.push(`mounts are left: ${ours.join(', ')}`);
   const cgroups = foldersBelow(mountedHierarchy()).filter((path) => ids.some((id) => isCgroupOf(path, id)));
   if (cgroups.length > 0) faults.push(`cgroups are left: ${cgroups.join(', ')}`);
-  const sockets = list(join(runtime, 'tsvm')).filter((name) => name !== 'networks');
+  const sockets = list(join(runtime, 'tsvm')).filter((name) => name !== 'networks' && name !== 'lock');
   if (sockets.length > 0) faults.push(`sockets are left: ${sockets.join(', ')}`);
 }
 
