@@ -12,6 +12,7 @@ import type { ContextFiles } from './context/context-files.js';
 import { ContextTree } from './context/context-tree.js';
 import { IgnoreRules } from './context/ignore.js';
 import { parseDockerfile } from './dockerfile/parse.js';
+import { ExposedReader } from './dockerfile/port.js';
 import { EXPORTING, exportImage, type Output } from './export.js';
 import type { NamedContexts } from './named-contexts.js';
 import { neededStages, planStages } from './plan.js';
@@ -110,6 +111,7 @@ export async function build(options: BuildOptions): Promise<string> {
   if (isError) await failOnFindings(checking);
   const work: BuildWork = {
     ...{ home, store, cache, plan, steps, clock, buildArgs, secrets, machine },
+    exposed: new ExposedReader(),
     noCache: options.noCache ?? false,
     network: options.network ?? 'default',
     contexts: named,

@@ -8,6 +8,8 @@ export const MAX_INSTRUCTIONS = 10_000;
 export const MAX_EXPANDED = 1 << 20;
 /** How deep `${a:-${b:-...}}` may nest. */
 export const MAX_NESTING = 64;
+/** Ports that all EXPOSE of a Dockerfile name: as many as there are of two protocols. */
+export const MAX_EXPOSED = 1 << 17;
 /** Bytes of `.dockerignore`, and its patterns. */
 export const MAX_IGNORE_BYTES = 1 << 20;
 /** Files of a context that one instruction reads. */

@@ -3,7 +3,7 @@ import { BuildError, type Place } from '../build-error.js';
 import type { Instruction } from '../dockerfile/instruction.js';
 import { mountFrom, parseMount } from '../dockerfile/mount.js';
 import { parseTrigger } from '../dockerfile/parse.js';
-import { parseExposed } from '../dockerfile/port.js';
+import type { ExposedReader } from '../dockerfile/port.js';
 import { findStage, type Plan } from '../plan.js';
 import type { Expander } from './expander.js';
 import { descriptionOf, type Globals } from './globals.js';
@@ -16,6 +16,7 @@ interface StageWork {
   globals: Globals;
   options: SurveyOptions;
   expander: Expander;
+  exposed: ExposedReader;
   observer: Observer;
 }
 
@@ -128,9 +129,9 @@ export class StageSurvey {
         for (const path of instruction.words) word(path);
         break;
       case 'expose':
-        found.ports = instruction.words
-          .flatMap((text) => expander.words(text, lookup, place))
-          .map((text) => ({ text, exposed: parseExposed(text) }));
+        found.ports = instruction.words.flatMap((word) =>
+          expander.words(word, lookup, place).map((text) => ({ text, exposed: this.#work.exposed.read(text) })),
+        );
         break;
     }
   }

@@ -2,6 +2,7 @@
 // each instruction is with its variables expanded. An observer sees each part once it is known.
 import { splitLines } from '../dockerfile/lines.js';
 import { parseLine } from '../dockerfile/parse.js';
+import { ExposedReader } from '../dockerfile/port.js';
 import { neededStages, planStages } from '../plan.js';
 import { Expander } from './expander.js';
 import { defaultImages, readGlobals } from './globals.js';
@@ -44,6 +45,7 @@ export async function surveyDockerfile(source: string, options: SurveyOptions, o
   const instructions = parsed.map(({ instruction }) => instruction);
   const plan = planStages({ escapeToken, instructions }, { target, buildArgs, contexts });
   const wanted = allStages && !target ? plan.stages.map(({ index }) => index) : neededStages(plan);
+  const exposed = new ExposedReader();
   const surveyed = new Map<number, SurveyedStage>();
   const scopes = new Map<number, Scope>();
   for (const index of wanted) {
@@ -54,7 +56,7 @@ export async function surveyDockerfile(source: string, options: SurveyOptions, o
     };
     const below = stage.base.is === 'stage' ? scopes.get(stage.base.stage) : undefined;
     const scope = below?.continued() ?? (await firstScope(stage, options));
-    const survey = new StageSurvey(result, scope, { plan, globals, options, expander, observer });
+    const survey = new StageSurvey(result, scope, { plan, globals, options, expander, exposed, observer });
     const lines = stages[index]!;
     // A context that stands for the stage leaves nothing of it to run.
     survey.run(stage.instructions.length === 0 ? { ...lines, steps: [] } : lines);

@@ -2,30 +2,46 @@
 // are read and dropped, as BuildKit does.
 import { isIP } from 'node:net';
 import { BuildError } from '../build-error.js';
+import { MAX_EXPOSED } from '../limits.js';
 
 export interface Exposed {
   /** As written: of the three forms `tcp`, `udp` and `sctp` in any case; '' if none is given. */
   protocol: string;
   /** An address or a port of the host is given. */
   hasHost: boolean;
-  /** `80/tcp` each. */
-  ports: string[];
+  range: Range;
 }
 
-/** @throws BuildError `bad-dockerfile` */
-export function parseExposed(text: string): Exposed {
+type Range = [first: number, last: number];
+
+/** Reads the words of EXPOSE of a whole Dockerfile, and counts their ports. */
+export class ExposedReader {
+  #left = MAX_EXPOSED;
+
+  /** @throws BuildError `bad-dockerfile`, `too-large` */
+  read(text: string): Exposed {
+    const exposed = parseExposed(text);
+    const [first, last] = exposed.range;
+    this.#left -= last - first + 1;
+    if (this.#left < 0) throw new BuildError('too-large', `EXPOSE names more than ${MAX_EXPOSED} ports`);
+    return exposed;
+  }
+}
+
+/** `80/tcp` each. */
+export function* portsOf({ protocol, range: [first, last] }: Exposed): Generator<string> {
+  const suffix = protocol.toLowerCase() || 'tcp';
+  for (let port = first; port <= last; port++) yield `${port}/${suffix}`;
+}
+
+function parseExposed(text: string): Exposed {
   const [, host = '', port = '', protocol = ''] = /^(?:(.*):)?([^:/]*)(?:\/(.*))?$/s.exec(text) ?? [];
   const range = rangeOf(port);
   if (range === undefined) throw bad(`invalid containerPort: ${port === '' ? text : port}`);
   if (!/^(tcp|udp|sctp|)$/i.test(protocol)) throw bad(`invalid port: "${text}": invalid proto: ${protocol}`);
   checkHost(host, text, range);
-  const [first, last] = range;
-  const suffix = protocol.toLowerCase() || 'tcp';
-  const ports = Array.from({ length: last - first + 1 }, (_, index) => `${first + index}/${suffix}`);
-  return { protocol, hasHost: host !== '', ports };
+  return { protocol, hasHost: host !== '', range };
 }
-
-type Range = [first: number, last: number];
 
 function checkHost(host: string, text: string, [first, last]: Range): void {
   if (host === '') return;

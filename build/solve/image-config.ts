@@ -85,8 +85,10 @@ export class ImageSettings {
     if (!keepsCommand) this.#config.Cmd = undefined;
   }
 
-  expose(port: string): void {
-    this.#addKey('ExposedPorts', port);
+  expose(ports: Iterable<string>): void {
+    const keys = isObject(this.#config.ExposedPorts) ? this.#config.ExposedPorts : {};
+    for (const port of ports) keys[port] = {};
+    this.#config.ExposedPorts = keys;
   }
 
   addVolume(path: string): void {

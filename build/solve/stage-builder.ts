@@ -9,7 +9,7 @@ import { ExpansionError, expandText, expandWords } from '../dockerfile/expand.js
 import type { CommandForm, CopyInstruction, Instruction } from '../dockerfile/instruction.js';
 import { parseMount } from '../dockerfile/mount.js';
 import { parseTrigger } from '../dockerfile/parse.js';
-import { parseExposed } from '../dockerfile/port.js';
+import { type ExposedReader, portsOf } from '../dockerfile/port.js';
 import { type NamedContexts, namedContext } from '../named-contexts.js';
 import { expanded, findStage, type Plan, type Stage } from '../plan.js';
 import { isPredefined } from '../platform-args.js';
@@ -43,6 +43,7 @@ export interface BuildWork {
   steps: Steps;
   clock: Clock;
   buildArgs: Readonly<Record<string, string>>;
+  exposed: ExposedReader;
   secrets: Secrets;
   noCache: boolean;
   machine: MachineOptions;
@@ -184,11 +185,14 @@ export class StageBuilder {
         this.#state.author = instruction.value;
         return this.#note(`MAINTAINER ${instruction.value}`);
       case 'expose': {
-        const ports = instruction.words
-          .flatMap((word) => this.#words(word, place))
-          .flatMap((word) => parseExposed(word).ports);
-        for (const port of ports) settings.expose(port);
-        return this.#note(`EXPOSE ${ports.join(' ')}`);
+        const ports = new Set<string>();
+        for (const word of instruction.words) {
+          for (const text of this.#words(word, place)) {
+            for (const port of portsOf(this.#work.exposed.read(text))) ports.add(port);
+          }
+        }
+        settings.expose(ports);
+        return this.#note(`EXPOSE ${[...ports].join(' ')}`);
       }
       case 'volume': {
         const paths = instruction.words.map((word) => this.#word(word, place));

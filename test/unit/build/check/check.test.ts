@@ -281,6 +281,14 @@ describe('hostile Dockerfiles', () => {
     expect(findings.map(({ place, rule }) => `${place.line} ${rule}`)).toEqual(expected);
   });
 
+  test('ranges of ports are not written out, and their ports are bounded', async () => {
+    const message = 'EXPOSE names more than 131072 ports';
+    expect(await check('FROM scratch\nEXPOSE 1-65535 1-65535/udp')).toEqual([]);
+    expect(await check(`FROM scratch\nEXPOSE ${'1-65535 '.repeat(300)}`)).toEqual([`error: ${message}`]);
+    const many = 'EXPOSE $a\n'.repeat(200);
+    expect(await check(`FROM scratch\nENV a="${'80 '.repeat(1000)}"\n${many}`)).toEqual([`error: ${message}`]);
+  });
+
   test('findings are bounded', async () => {
     const variables = Array.from({ length: 20_000 }, (_, index) => `v${index}=$w${index}`).join(' ');
     const { findings, error } = await checkDockerfile(`FROM b\nENV ${variables}`, options({}));
