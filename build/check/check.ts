@@ -1,7 +1,7 @@
 // Docker's build checks: the rules' findings in a Dockerfile, and the error that ends its build.
 import { BuildError, type Place } from '../build-error.js';
 import { MAX_FINDINGS } from '../limits.js';
-import { type CheckOptions, checkOptions, NO_OPTIONS, withComments } from './options.js';
+import { type CheckOptions, checkOptions, commentOptions, NO_OPTIONS } from './options.js';
 import { type Fault, FILE_RULES, FROM_RULES, LINE_RULES, type Rule, STEP_RULES, TEXT_RULES, urlOf } from './rules.js';
 import { surveyDockerfile } from './survey.js';
 import type { SurveyOptions } from './surveyed.js';
@@ -95,9 +95,9 @@ class Findings {
   }
 
   #isOn({ name, isExperimental }: { name: string; isExperimental?: boolean }, comments: readonly string[] = []) {
-    const { skip, experimental } = withComments(this.options, comments);
-    if (isExperimental) return experimental === 'all' || experimental.has(name);
-    return skip !== 'all' && !skip.has(name);
+    const all = [this.options, commentOptions(comments)];
+    if (isExperimental) return all.some(({ experimental }) => experimental === 'all' || experimental.has(name));
+    return !all.some(({ skip }) => skip === 'all' || skip.has(name));
   }
 
   /** The place with the column of the word at fault, if the first line has it. */

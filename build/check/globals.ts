@@ -7,10 +7,21 @@ import type { DeclaredArg } from './surveyed.js';
 
 /** A description in the comment right above an instruction: `# NAME description`. */
 export function descriptionOf({ line: { comments } }: ParsedLine, name: string | undefined): string {
-  const adjacent = comments.slice(comments.lastIndexOf('') + 1);
-  const found = adjacent.find((comment) => name !== undefined && comment.startsWith(`${name} `));
-  return found === undefined ? '' : found.slice((name ?? '').length + 1);
+  let found = descriptions.get(comments);
+  if (found === undefined) {
+    found = new Map();
+    for (const comment of comments.slice(comments.lastIndexOf('') + 1)) {
+      const space = comment.indexOf(' ');
+      const described = comment.slice(0, Math.max(0, space));
+      if (!found.has(described)) found.set(described, comment.slice(space + 1));
+    }
+    descriptions.set(comments, found);
+  }
+  return name === undefined ? '' : (found.get(name) ?? '');
 }
+
+/** By first word, of the comments of an instruction: an ARG may ask for a million of them. */
+const descriptions = new WeakMap<readonly string[], Map<string, string>>();
 
 export interface Globals {
   values: Map<string, string>;

@@ -53,32 +53,35 @@ function parseCheckOptions(text: string): CheckOptions {
   return options;
 }
 
-/** The options for an instruction with these comments. Ones that make no sense are left out. */
-export function withComments(options: CheckOptions, comments: readonly string[]): CheckOptions {
-  for (const comment of comments) {
-    const [, value] = /^check\s*=(.+)$/is.exec(comment) ?? [];
-    if (value === undefined) continue;
-    try {
-      const { skip, experimental } = parseCheckOptions(value);
-      return {
-        ...options,
-        skip: union(options.skip, skip),
-        experimental: union(options.experimental, experimental),
-      };
-    } catch (error) {
-      if (error instanceof BuildError) return options;
-      throw error;
-    }
+/** What the comments of an instruction add. Options that make no sense are left out. */
+export function commentOptions(comments: readonly string[]): CheckOptions {
+  let options = known.get(comments);
+  if (options === undefined) {
+    options = parseComments(comments);
+    known.set(comments, options);
   }
   return options;
 }
 
-function rules(text: string): ReadonlySet<string> | 'all' {
-  return text.trim() === 'all' ? 'all' : new Set(text.split(',').map((name) => name.trim()));
+/** Each rule asks. */
+const known = new WeakMap<readonly string[], CheckOptions>();
+
+function parseComments(comments: readonly string[]): CheckOptions {
+  for (const comment of comments) {
+    const [, value] = /^check\s*=(.+)$/is.exec(comment) ?? [];
+    if (value === undefined) continue;
+    try {
+      return parseCheckOptions(value);
+    } catch (error) {
+      if (error instanceof BuildError) return NO_OPTIONS;
+      throw error;
+    }
+  }
+  return NO_OPTIONS;
 }
 
-function union(a: CheckOptions['skip'], b: CheckOptions['skip']): CheckOptions['skip'] {
-  return a === 'all' || b === 'all' ? 'all' : new Set([...a, ...b]);
+function rules(text: string): ReadonlySet<string> | 'all' {
+  return text.trim() === 'all' ? 'all' : new Set(text.split(',').map((name) => name.trim()));
 }
 
 function bad(part: string): BuildError {

@@ -4,7 +4,10 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { BuildError } from '../../../../build/build-error.js';
 import { checkDockerfile } from '../../../../build/check/check.js';
+import { descriptionOf } from '../../../../build/check/globals.js';
+import { commentOptions } from '../../../../build/check/options.js';
 import { urlOf } from '../../../../build/check/rules.js';
+import type { ParsedLine } from '../../../../build/check/subjects.js';
 import type { SurveyOptions } from '../../../../build/check/surveyed.js';
 import { parseIgnore } from '../../../../build/context/ignore.js';
 
@@ -287,6 +290,23 @@ describe('hostile Dockerfiles', () => {
     expect(await check(`FROM scratch\nEXPOSE ${'1-65535 '.repeat(300)}`)).toEqual([`error: ${message}`]);
     const many = 'EXPOSE $a\n'.repeat(200);
     expect(await check(`FROM scratch\nENV a="${'80 '.repeat(1000)}"\n${many}`)).toEqual([`error: ${message}`]);
+  });
+
+  test('the comments of an instruction are read once', () => {
+    let reads = 0;
+    const comments = new Proxy(['a of a', 'check=skip=b', 'a again', 'b of b'], {
+      get(target, key) {
+        reads++;
+        return Reflect.get(target, key);
+      },
+    });
+    const parsed = { line: { comments } } as unknown as ParsedLine;
+    const read = () => [commentOptions(comments).skip, descriptionOf(parsed, 'a'), descriptionOf(parsed, 'b')];
+    const expected = [new Set(['b']), 'of a', 'of b'];
+    expect(read()).toEqual(expected);
+    const before = reads;
+    expect(read()).toEqual(expected);
+    expect(reads).toBe(before);
   });
 
   test('findings are bounded', async () => {
