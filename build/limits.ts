@@ -26,5 +26,7 @@ export const MAX_DOWNLOAD_BYTES = 64 * 2 ** 30;
 export const DOWNLOAD_DEADLINE = 4 * 60 * 60 * 1000;
 /** Characters that all words of a Dockerfile expand to in a check. */
 export const MAX_CHECKED = 64 << 20;
+/** Characters of paths, times those of the patterns of `.dockerignore`, that a check compares. */
+export const MAX_IGNORE_WORK = 1 << 27;
 /** Findings of a check. */
 export const MAX_FINDINGS = 1000;

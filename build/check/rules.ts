@@ -256,16 +256,13 @@ export const STEP_RULES: readonly Rule<StepSubject>[] = [
   {
     name: 'CopyIgnoredFile',
     description: 'Attempting to Copy file that is excluded by .dockerignore',
-    *find({ instruction, sources, ignore }) {
-      // A pattern with `!` may bring back what is below an ignored directory.
-      if (ignore === undefined || ignore.hasExceptions) return;
+    *find({ instruction, sources, isIgnored }) {
       const act = instruction.kind === 'add' ? 'Add' : 'Copy';
       for (const source of sources) {
         if (instruction.kind === 'add' && isRemote(source)) continue;
         const path = posix.normalize(source).replace(/(?<=.)\/$/, '');
         const below = Buffer.from(path.replace(/^\//, '')).toString('latin1');
-        if (below.length > MAX_PATH) continue;
-        if (below === '' || below === '.' ? !ignore.matchesAll : !ignore.ignores(below)) continue;
+        if (below.length > MAX_PATH || !isIgnored(below)) continue;
         yield { text: `Attempting to ${act} file "${path}" that is excluded by .dockerignore`, word: source };
       }
     },

@@ -7,6 +7,7 @@ import type { ExposedReader } from '../dockerfile/port.js';
 import { findStage, type Plan } from '../plan.js';
 import type { Expander } from './expander.js';
 import { descriptionOf, type Globals } from './globals.js';
+import type { IsIgnored } from './ignored.js';
 import type { Scope } from './scope.js';
 import type { Expanded, ParsedLine, StageLines, StepSubject } from './subjects.js';
 import type { MountedId, Observer, SurveyedStage, SurveyOptions } from './surveyed.js';
@@ -17,6 +18,7 @@ interface StageWork {
   options: SurveyOptions;
   expander: Expander;
   exposed: ExposedReader;
+  isIgnored: IsIgnored;
   observer: Observer;
 }
 
@@ -47,7 +49,7 @@ export class StageSurvey {
     at: { place: Place; comments: readonly string[] },
     parsed?: ParsedLine,
   ): void {
-    const { observer, options } = this.#work;
+    const { observer, isIgnored } = this.#work;
     const scope = this.#scope;
     const found: Found = { words: [], names: [], sources: [], workdir: undefined, ports: [], values: [] };
     try {
@@ -58,7 +60,7 @@ export class StageSurvey {
         failure = { error };
       }
       const subject: StepSubject = {
-        ...{ instruction, name, ...found, ignore: options.ignore },
+        ...{ instruction, name, ...found, isIgnored },
         stage: {
           variables: () => scope.variables(),
           isDeclared: (arg) => scope.declared.get(arg) !== undefined,

@@ -1,9 +1,9 @@
 // What the rules of the build checks look at. Plain data: survey.ts makes it.
 import type { Place } from '../build-error.js';
-import type { IgnoreRules } from '../context/ignore.js';
 import type { FromInstruction, Instruction } from '../dockerfile/instruction.js';
 import type { Line } from '../dockerfile/lines.js';
 import type { Exposed } from '../dockerfile/port.js';
+import type { IsIgnored } from './ignored.js';
 
 /** An instruction, as written and parsed. */
 export interface ParsedLine {
@@ -65,5 +65,5 @@ export interface StepSubject {
     earlier(kind: Instruction['kind']): Place | undefined;
   };
   /** What of the context is not seen. */
-  ignore: IgnoreRules | undefined;
+  isIgnored: IsIgnored;
 }

@@ -6,6 +6,7 @@ import { ExposedReader } from '../dockerfile/port.js';
 import { neededStages, planStages } from '../plan.js';
 import { Expander } from './expander.js';
 import { defaultImages, readGlobals } from './globals.js';
+import { ignoredPaths } from './ignored.js';
 import { firstScope, type Scope } from './scope.js';
 import { StageSurvey } from './stage-survey.js';
 import type { FromSubject, ParsedLine, StageLines } from './subjects.js';
@@ -45,7 +46,8 @@ export async function surveyDockerfile(source: string, options: SurveyOptions, o
   const instructions = parsed.map(({ instruction }) => instruction);
   const plan = planStages({ escapeToken, instructions }, { target, buildArgs, contexts });
   const wanted = allStages && !target ? plan.stages.map(({ index }) => index) : neededStages(plan);
-  const exposed = new ExposedReader();
+  const work = { plan, globals, options, expander, observer };
+  const shared = { ...work, exposed: new ExposedReader(), isIgnored: ignoredPaths(options.ignore) };
   const surveyed = new Map<number, SurveyedStage>();
   const scopes = new Map<number, Scope>();
   for (const index of wanted) {
@@ -56,7 +58,7 @@ export async function surveyDockerfile(source: string, options: SurveyOptions, o
     };
     const below = stage.base.is === 'stage' ? scopes.get(stage.base.stage) : undefined;
     const scope = below?.continued() ?? (await firstScope(stage, options));
-    const survey = new StageSurvey(result, scope, { plan, globals, options, expander, exposed, observer });
+    const survey = new StageSurvey(result, scope, shared);
     const lines = stages[index]!;
     // A context that stands for the stage leaves nothing of it to run.
     survey.run(stage.instructions.length === 0 ? { ...lines, steps: [] } : lines);

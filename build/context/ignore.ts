@@ -31,6 +31,11 @@ export class IgnoreRules {
     return this.#rules.some(({ isException }) => isException);
   }
 
+  /** Characters of all patterns. */
+  get size(): number {
+    return this.#rules.reduce((sum, { pattern }) => sum + pattern.text.length, 0);
+  }
+
   /** True if a pattern matches every name. */
   get matchesAll(): boolean {
     return this.#rules.some(({ pattern, isException }) => !isException && ['*', '**', '**/*'].includes(pattern.text));

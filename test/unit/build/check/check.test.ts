@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { BuildError } from '../../../../build/build-error.js';
 import { checkDockerfile } from '../../../../build/check/check.js';
 import { descriptionOf } from '../../../../build/check/globals.js';
+import { ignoredPaths } from '../../../../build/check/ignored.js';
 import { commentOptions } from '../../../../build/check/options.js';
 import { urlOf } from '../../../../build/check/rules.js';
 import type { ParsedLine } from '../../../../build/check/subjects.js';
@@ -307,6 +308,16 @@ describe('hostile Dockerfiles', () => {
     const before = reads;
     expect(read()).toEqual(expected);
     expect(reads).toBe(before);
+  });
+
+  test('what is compared with .dockerignore is bounded', () => {
+    let asked = 0;
+    const ignores = () => asked++ >= 0;
+    const isIgnored = ignoredPaths({ hasExceptions: false, matchesAll: false, size: 1 << 20, ignores });
+    const answers = Array.from({ length: 1000 }, () => isIgnored('a/bc'));
+    expect(asked).toBe(16);
+    expect(answers.indexOf(false)).toBe(16);
+    expect(parseIgnore(Buffer.from('ab\n!c*'), '.dockerignore').size).toBe(4);
   });
 
   test('findings are bounded', async () => {
