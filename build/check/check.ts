@@ -26,6 +26,8 @@ export interface Checked {
 
 /** Characters of a word that a caret points at. */
 const MAX_POINTED = 256;
+/** Characters of a line in which it is looked for: each finding looks. */
+const MAX_SEARCHED = 4096;
 
 /** Never fails: what is wrong with the Dockerfile is in the result. */
 export async function checkDockerfile(source: string, options: SurveyOptions): Promise<Checked> {
@@ -105,7 +107,7 @@ class Findings {
     if (word === undefined || word.trim() === '' || word.length > MAX_POINTED) return place;
     const escaped = word.replace(/[^A-Za-z0-9_\s]/g, '\\$&');
     const whole = new RegExp(`(?<![A-Za-z0-9_](?=[A-Za-z0-9_]))${escaped}(?![A-Za-z0-9_])`).exec(
-      this.#source[place.line - 1] ?? '',
+      (this.#source[place.line - 1] ?? '').slice(0, MAX_SEARCHED),
     );
     if (whole === null) return place;
     return { ...place, column: whole.index + 1 + (word.length - word.trimStart().length) };

@@ -320,6 +320,14 @@ describe('hostile Dockerfiles', () => {
     expect(parseIgnore(Buffer.from('ab\n!c*'), '.dockerignore').size).toBe(4);
   });
 
+  test.each([
+    [1000, 1007],
+    [5000, undefined],
+  ])('a word %i characters into its line has the column %j', async (spaces, column) => {
+    const { findings } = await checkDockerfile(`FROM b\nUSER ${' '.repeat(spaces)}$x`, options({}));
+    expect(findings.map(({ place }) => place.column)).toEqual([column]);
+  });
+
   test('findings are bounded', async () => {
     const variables = Array.from({ length: 20_000 }, (_, index) => `v${index}=$w${index}`).join(' ');
     const { findings, error } = await checkDockerfile(`FROM b\nENV ${variables}`, options({}));
