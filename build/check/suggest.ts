@@ -4,6 +4,8 @@
 const MAX_DISTANCE = 2;
 /** Names that are compared, at most: a Dockerfile may have a million. */
 const MAX_NAMES = 1000;
+/** Characters of a name that is compared. */
+const MAX_LENGTH = 64;
 
 /** Returns ` (did you mean NAME?)`, or '' if no name is close. */
 export function didYouMean(typed: string, names: Iterable<string>, prefix = ''): string {
@@ -12,6 +14,7 @@ export function didYouMean(typed: string, names: Iterable<string>, prefix = ''):
 }
 
 function closestName(typed: string, names: Iterable<string>): string | undefined {
+  if (typed.length > MAX_LENGTH) return undefined;
   let closest: string | undefined;
   let least = MAX_DISTANCE + 1;
   let count = 0;

@@ -9,6 +9,7 @@ import { ignoredPaths } from '../../../../build/check/ignored.js';
 import { commentOptions } from '../../../../build/check/options.js';
 import { urlOf } from '../../../../build/check/rules.js';
 import type { ParsedLine } from '../../../../build/check/subjects.js';
+import { didYouMean } from '../../../../build/check/suggest.js';
 import type { SurveyOptions } from '../../../../build/check/surveyed.js';
 import { parseIgnore } from '../../../../build/context/ignore.js';
 
@@ -326,6 +327,13 @@ describe('hostile Dockerfiles', () => {
   ])('a word %i characters into its line has the column %j', async (spaces, column) => {
     const { findings } = await checkDockerfile(`FROM b\nUSER ${' '.repeat(spaces)}$x`, options({}));
     expect(findings.map(({ place }) => place.column)).toEqual([column]);
+  });
+
+  test.each([
+    [64, ` (did you mean ${'a'.repeat(65)}?)`],
+    [65, ''],
+  ])('a name of %i characters has the hint %j', (length, hint) => {
+    expect(didYouMean('a'.repeat(length), ['a'.repeat(length + 1)])).toBe(hint);
   });
 
   test('findings are bounded', async () => {
