@@ -7,6 +7,7 @@ import { baseConfigs } from './check/base-config.js';
 import { type Checked, checkDockerfile } from './check/check.js';
 import { checkOptions } from './check/options.js';
 import { type Outline, outlineDockerfile } from './check/outline.js';
+import { tellingFindings } from './check/telling.js';
 import { ArchiveContext } from './context/archive-context.js';
 import type { ContextFiles } from './context/context-files.js';
 import { ContextTree } from './context/context-tree.js';
@@ -144,16 +145,6 @@ export async function build(options: BuildOptions): Promise<string> {
     await steps.during(EXPORTING[output.type], () => exportImage(store, image, output, failure.signal));
   }
   return store.idOf(image);
-}
-
-/** Tells what the checks have found when it is disposed of. */
-function tellingFindings(checking: Promise<Checked>, steps: Steps, signal: AbortSignal | undefined): AsyncDisposable {
-  checking.catch(() => {});
-  return {
-    async [Symbol.asyncDispose]() {
-      if (!signal?.aborted) steps.checked((await checking).findings);
-    },
-  };
 }
 
 async function failOnFindings(checking: Promise<Checked>): Promise<void> {
