@@ -43,9 +43,15 @@ const AROUND = 2;
 /** Lines of an instruction that are shown. */
 const MAX_SHOWN = 10;
 
-/** The lines of a place, with their numbers, a mark, and a caret below its column. */
-export function excerpt(name: string, source: string, { line, endLine, column }: Place): string {
-  const lines = source.split(/\r?\n/);
+/** Characters of a line that are shown. */
+const MAX_WIDTH = 500;
+
+/**
+ * The lines of a place, with their numbers, a mark, and a caret below its column.
+ * @param source the text, or its lines
+ */
+export function excerpt(name: string, source: string | readonly string[], { line, endLine, column }: Place): string {
+  const lines = typeof source === 'string' ? linesOf(source) : source;
   const last = Math.min(endLine, line + MAX_SHOWN - 1);
   const from = Math.max(1, line - AROUND);
   const to = Math.min(lines.length, last + AROUND);
@@ -53,13 +59,18 @@ export function excerpt(name: string, source: string, { line, endLine, column }:
   const shown: string[] = [];
   for (let at = from; at <= to; at++) {
     const mark = at >= line && at <= last ? '>>>' : '   ';
-    shown.push(`${String(at).padStart(width + 2)} | ${mark} ${lines[at - 1]}`);
-    if (at === line && column !== undefined) {
-      shown.push(
-        `${' '.repeat(width + 2)} |     ${(lines[at - 1] ?? '').slice(0, column - 1).replace(/[^\t]/g, ' ')}^`,
-      );
+    const text = lines[at - 1] ?? '';
+    const cut = text.length > MAX_WIDTH ? `${text.slice(0, MAX_WIDTH)}...` : text;
+    shown.push(`${String(at).padStart(width + 2)} | ${mark} ${cut}`);
+    if (at === line && column !== undefined && column <= MAX_WIDTH) {
+      shown.push(`${' '.repeat(width + 2)} |     ${text.slice(0, column - 1).replace(/[^\t]/g, ' ')}^`);
     }
   }
   const rule = '-'.repeat(20);
   return [`${name}:${line}`, rule, ...shown, rule].join('\n');
+}
+
+/** The lines of a Dockerfile, for many excerpts of it. */
+export function linesOf(source: string): string[] {
+  return source.split(/\r?\n/);
 }

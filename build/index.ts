@@ -25,7 +25,7 @@ import { type BuildWork, StageBuilder } from './solve/stage-builder.js';
 import { Clock, type StageState } from './solve/stage-state.js';
 import { unlessAborted } from './solve/unless-aborted.js';
 
-export { BuildError, type BuildErrorCode, excerpt, type Place } from './build-error.js';
+export { BuildError, type BuildErrorCode, excerpt, linesOf, type Place } from './build-error.js';
 export type { Checked, Finding } from './check/check.js';
 export type { Outline } from './check/outline.js';
 export { type Target, targetsOf } from './check/targets.js';

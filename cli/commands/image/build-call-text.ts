@@ -1,6 +1,6 @@
 // What tsvm build tells of a Dockerfile without building it: the text and the JSON of BuildKit's
 // methods lint, outline and targets.
-import { type Checked, excerpt, type Outline, type Place, type Target } from '../../../build/index.js';
+import { type Checked, excerpt, linesOf, type Outline, type Place, type Target } from '../../../build/index.js';
 import { printableJson, printableLine, printableText } from '../../../printable/index.js';
 
 export interface Source {
@@ -13,8 +13,9 @@ export interface Source {
 export function checkText({ findings, error }: Checked, source: Source): string {
   if (findings.length === 0) return error === undefined ? 'Check complete, no warnings found.\n' : '';
   const count = findings.length === 1 ? '1 warning has been found!' : `${findings.length} warnings have been found!`;
+  const text = linesOf(source.text);
   const parts = findings.map(({ rule, url, detail, place }) => {
-    const lines = printableText(excerpt(source.name, source.text, place));
+    const lines = printableText(excerpt(source.name, text, place));
     return `\nWARNING: ${rule} - ${url}\n${printableLine(detail)}\n${lines}\n`;
   });
   return `Check complete, ${count}\n${parts.join('')}`;

@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { type BuildError, excerpt } from '../../../build/index.js';
+import { printableText } from '../../../printable/index.js';
 import { Home } from '../../../sandbox/internal.js';
 import { abortOnSignal } from '../../foreground/signals.js';
 import { parseCpus } from '../../options/number.js';
@@ -142,7 +143,9 @@ async function run(folder: string, options: Options, context: Context): Promise<
     if (iidfile !== undefined) writeFileSync(iidfile, id);
     if (outputs.isIdShown) process.stdout.write(`${id}\n`);
   } catch (error) {
-    if (isPlaced(error)) process.stderr.write(`${excerpt(source.name, source.dockerfile, error.place)}\n`);
+    if (isPlaced(error)) {
+      process.stderr.write(`${printableText(excerpt(source.name, source.dockerfile, error.place))}\n`);
+    }
     throw error;
   }
 }

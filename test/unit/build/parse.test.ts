@@ -242,6 +242,13 @@ test('an excerpt shows the lines around, and a caret', () => {
   );
 });
 
+test.each([500, 501])('a line of an excerpt is cut above 500 characters: a caret at %i', (column) => {
+  const source = `FROM ${'a'.repeat(496)}`;
+  const shown = excerpt('Dockerfile', [source], { line: 1, endLine: 1, column }).split('\n');
+  expect(shown[2]).toBe(`  1 | >>> ${source.slice(0, 500)}...`);
+  expect(shown[3]).toBe(column === 500 ? `    |     ${' '.repeat(499)}^` : '--------------------');
+});
+
 describe('hostile Dockerfiles', () => {
   test('one of too many bytes, or instructions', () => {
     expect(() => splitLines('#'.repeat(5 << 20))).toThrow('larger than');
