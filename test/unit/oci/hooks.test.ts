@@ -99,7 +99,7 @@ test('a poststop hook that never ends is killed with the command that deletes th
   await ended;
   expect(isAlive(pid())).toBe(false);
   expect(existsSync(join(home, 'next'))).toBe(false);
-}, 90_000);
+});
 
 test('where a failure changes nothing, the others run, and each is a warning', async () => {
   const warnings: string[] = [];

@@ -734,7 +734,7 @@ describe('a server that may be killed at any moment', () => {
       }),
       fuzzing(40),
     );
-  }, 60_000);
+  });
 });
 
 test('a database of the version before becomes one of this, with all that is in it', () => {

@@ -216,7 +216,7 @@ describe('a full disk', () => {
       } else end();
     }
     expect(found).toEqual(['one\n', 'two\n']);
-  }, 10_000);
+  });
 });
 
 test('an event after half an event is not lost with it', async () => {
