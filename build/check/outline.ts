@@ -60,7 +60,7 @@ function* argsOf({ args, inherited, fromArgs }: SurveyedStage, { globals }: Surv
     if (arg === undefined || seen.has(name)) continue;
     seen.add(name);
     yield arg;
-    pending.push(...arg.needs);
+    for (const need of arg.needs) pending.push(need);
   }
 }
 

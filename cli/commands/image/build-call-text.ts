@@ -86,7 +86,9 @@ export function targetsJson(targets: readonly Target[], source: Source): string 
 /** Lines whose cells begin at the same columns, with `gap` spaces between. */
 function columns(rows: readonly (readonly string[])[], gap: number): string {
   const shown = rows.map((row) => row.map((cell) => printableLine(cell)));
-  const widths = (shown[0] ?? []).map((_, at) => Math.max(...shown.map((row) => (row[at] ?? '').length)) + gap);
+  const widths = (shown[0] ?? []).map((_, at) => {
+    return shown.reduce((widest, row) => Math.max(widest, (row[at] ?? '').length), 0) + gap;
+  });
   return shown
     .map((row) => `${row.map((cell, at) => (at === row.length - 1 ? cell : cell.padEnd(widths[at] ?? 0))).join('')}\n`)
     .join('');
