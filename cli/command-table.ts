@@ -118,6 +118,18 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'show all details of snapshots',
     load: () => import('./commands/snapshot/inspect.js'),
   },
+  'checkpoint create': {
+    summary: 'save a running container, and kill it',
+    load: () => import('./commands/checkpoint/create.js'),
+  },
+  'checkpoint ls': {
+    summary: 'list the checkpoints of a container',
+    load: () => import('./commands/checkpoint/ls.js'),
+  },
+  'checkpoint rm': {
+    summary: 'remove a checkpoint of a container',
+    load: () => import('./commands/checkpoint/rm.js'),
+  },
   'job run': {
     summary: 'run a job at a service',
     load: async () => ({ command: (await import('./commands/service/job.js')).run }),
@@ -247,6 +259,10 @@ const GROUPS: Record<string, CommandGroup> = {
   snapshot: {
     summary: 'manage snapshots of running containers, which new containers continue',
     commands: inGroup('snapshot', 'create', 'ls', 'rm', 'inspect'),
+  },
+  checkpoint: {
+    summary: 'manage checkpoints, snapshots that their own container starts from',
+    commands: inGroup('checkpoint', 'create', 'ls', 'rm'),
   },
   job: {
     summary: 'run jobs at a service',

@@ -116,6 +116,7 @@ async function valuesOf(argument: string, command: string): Promise<string[]> {
   if (argument === 'IMAGE') return imageNames();
   if (argument === 'NETWORK') return networkNames();
   if (argument === 'VOLUME') return volumeNames();
+  if (argument === 'CHECKPOINT' && command !== 'checkpoint create') return snapshotNames();
   if (argument === 'SNAPSHOT' && command !== 'snapshot create') return snapshotNames();
   if (command === 'inspect') return [...containerNames(), ...(await imageNames())];
   if (command === 'cp') return containerNames().map((name) => `${name}:`);

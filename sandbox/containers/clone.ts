@@ -33,10 +33,7 @@ export async function createClone(home: Home, snapshot: Snapshot, options: Clone
   const { spec } = config;
   checkContainerSpec(spec);
   home.openRuntime();
-  const { diskUsage } = snapshot;
-  if (diskUsage > (await roomForDisk(home))) {
-    throw new SandboxError('no-space', `the home has no room for a disk of ${diskUsage} bytes (TSVM_HOME_SIZE)`);
-  }
+  await checkDiskRoom(home, snapshot);
   await snapshot.verify();
   const image = await home.images.resolve(config.image);
   using unfinished = await new SnapshotStore(home).begin();
@@ -55,6 +52,12 @@ export async function createClone(home: Home, snapshot: Snapshot, options: Clone
     await home.images.release(id);
     throw error;
   }
+}
+
+/** @throws SandboxError `no-space` if a copy of the snapshot's disk has no room in the home */
+export async function checkDiskRoom(home: Home, { diskUsage }: Snapshot): Promise<void> {
+  if (diskUsage <= (await roomForDisk(home))) return;
+  throw new SandboxError('no-space', `the home has no room for a disk of ${diskUsage} bytes (TSVM_HOME_SIZE)`);
 }
 
 function cloneConfig(

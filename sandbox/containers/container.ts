@@ -28,7 +28,7 @@ import { openRequest } from '../supervision/control-client.js';
 import { type Supervised, type SuperviseOptions, Supervision } from '../supervision/supervision.js';
 import { type StartOptions, SupervisorProcess } from '../supervision/supervisor-process.js';
 import { type Attachment, attach } from './attach.js';
-import { type CloneOptions, createClone } from './clone.js';
+import { type CloneOptions, checkDiskRoom, createClone } from './clone.js';
 import { connectContainer, disconnectContainer } from './connect.js';
 import { type CreateOptions, createContainer } from './create.js';
 import { type Exec, type ExecOptions, type ExecSpec, exec, execDetached } from './exec.js';
@@ -54,6 +54,12 @@ export interface ContainerStartOptions extends StartOptions {
    * @internal
    */
   supervisor?: SupervisorProcess;
+  /**
+   * The name of a snapshot of this container. It continues where the snapshot was taken, with that
+   * memory, those processes and that writable disk; it is new as a clone is new. What it has written
+   * since is lost once it runs. If that fails, it is stopped as before, with its disk as it was.
+   */
+  checkpoint?: string;
 }
 
 /** How to stop a container. */
@@ -166,12 +172,14 @@ export class Container {
 
   /**
    * Starts it in the background. Resolves when its process runs.
-   * @throws SandboxError `running`, or the reason why it did not start
+   * @throws SandboxError `running`, or the reason why it did not start; with `checkpoint` also
+   *   `no-such-snapshot`, `snapshot`, `no-space`
    */
   async start(options: ContainerStartOptions = {}): Promise<void> {
     // Not in the list of parameters, which the declarations show: `supervisor` is internal.
-    const { supervisor = new SupervisorProcess(), ...rest } = options;
+    const { supervisor = new SupervisorProcess(), checkpoint, ...rest } = options;
     using process = supervisor;
+    if (checkpoint !== undefined) return await this.#startFrom(checkpoint, process, rest);
     const snapshot = this.#takeSnapshot();
     try {
       await process.start(this.#stored, { ...rest, snapshot });
@@ -180,6 +188,21 @@ export class Container {
       if (snapshot !== undefined) await this.remove({ force: true }).catch(() => {});
       throw error;
     }
+  }
+
+  /** Until its process runs, nothing of the container has changed. */
+  async #startFrom(checkpoint: string, process: SupervisorProcess, options: StartOptions): Promise<void> {
+    const store = new SnapshotStore(this.home);
+    const snapshot = store.findOf(this.id, checkpoint);
+    if (this.#folder.isSupervised()) {
+      throw new SandboxError('running', `container ${this.#folder.shortId} is running already: stop it first`);
+    }
+    await checkDiskRoom(this.home, snapshot);
+    await snapshot.verify();
+    using unfinished = await store.begin();
+    const hasLayer = await snapshot.copyLayer(unfinished.layer);
+    const layer = hasLayer ? unfinished.layer : undefined;
+    await process.start(this.#stored, { ...options, snapshot: snapshot.machine, layer });
   }
 
   /** The clone begins once. */
@@ -354,7 +377,9 @@ export class Container {
    * @throws SandboxError `conflict` if it is not suspended; `snapshot` if its machine cannot continue
    *   here: it stays suspended
    */
-  async resume(options: Omit<ContainerStartOptions, 'resumes' | 'snapshot'> = {}): Promise<void> {
+  async resume(
+    options: Omit<ContainerStartOptions, 'resumes' | 'snapshot' | 'layer' | 'checkpoint'> = {},
+  ): Promise<void> {
     await this.start({ ...options, resumes: true });
   }
 

@@ -272,6 +272,22 @@ export class SnapshotStore {
     return new Snapshot(name, path, readSnapshotRecord(path, name));
   }
 
+  /** Those of one container, whole, sorted by name. @throws SandboxError `state` */
+  ofContainer(id: string): Snapshot[] {
+    return this.list().filter(({ config }) => config.id === id);
+  }
+
+  /**
+   * Finds a snapshot of one container.
+   * @throws SandboxError `no-such-snapshot`, also if it is of another; `snapshot` as `find`
+   */
+  findOf(id: string, name: string): Snapshot {
+    const found = this.find(name);
+    if (found.config.id === id) return found;
+    const whose = `container ${id.slice(0, 12)} has no checkpoint ${name}`;
+    throw new SandboxError('no-such-snapshot', `${whose}: it is of ${printableName(found.source)}`);
+  }
+
   /**
    * Begins a snapshot. Removes what killed processes left.
    * @throws SandboxError `state`

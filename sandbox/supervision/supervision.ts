@@ -1,7 +1,7 @@
 // Supervises a container: holds its lock, serves its control socket, and runs it again as its
 // restart policy says. `tsvm run` in the foreground does it itself; otherwise a process of its own
 // does.
-import { createReadStream, openSync, rmSync } from 'node:fs';
+import { createReadStream, openSync, renameSync, rmSync } from 'node:fs';
 import { PassThrough, type Readable } from 'node:stream';
 import { hasCode, messageOf } from '../../errors/index.js';
 import type { Image } from '../../images/index.js';
@@ -20,7 +20,7 @@ import { type Log, SILENT } from '../log.js';
 import type { MachineClient } from '../machine/machine-client.js';
 import { sweepSavedMachine, UnfinishedMachine } from '../machine/saved-machine.js';
 import { ContainerRun } from '../run/container-run.js';
-import type { ExitStatus, Fallback, SavedSource } from '../run/run-options.js';
+import type { ExitStatus, Fallback, Layer, SavedSource } from '../run/run-options.js';
 import type { Trace } from '../run/trace.js';
 import type { RestartPolicy } from '../spec/container-spec.js';
 import { type ControlReply, type SnapshotFiles, toReply } from './control-protocol.js';
@@ -70,6 +70,8 @@ export interface SuperviseOptions {
   resumes?: boolean | undefined;
   /** Path of the saved machine of a snapshot. The first run begins as its clone. */
   snapshot?: string | undefined;
+  /** With `snapshot`: path of a disk that becomes the writable layer's once the process runs. */
+  layer?: string | undefined;
   /** Path of a file that the process reads as its stdin. Undefined: clients attach. */
   input?: string | undefined;
   /** Called when the control socket is served. The first run waits for the returned promise. */
@@ -350,10 +352,14 @@ export class Supervision {
     const home = this.#home;
     const { machine, trace, machineLog, onFallback, onEmulatedCpus, onNoNetwork } = this.#options;
     try {
+      const given = count === 0 ? this.#options.layer : undefined;
+      const layer = hasLayerDisk(this.#config)
+        ? { path: given ?? this.#folder.layer, kept: this.#keepsLayer() }
+        : undefined;
       const run = new ContainerRun(this.#config, io, {
         image: this.#image ?? (await home.images.resolve(this.#config.image)),
         folder: sockets,
-        layer: hasLayerDisk(this.#config) ? { path: this.#folder.layer, kept: this.#keepsLayer() } : undefined,
+        layer,
         saved: count === 0 ? this.#savedSource() : undefined,
         home,
         machine: count === 0 ? machine : undefined,
@@ -374,6 +380,7 @@ export class Supervision {
       if (this.#aborted !== undefined) run.abort(this.#aborted);
       run.started.then(() => {
         this.#everStarted = true;
+        if (layer !== undefined && given !== undefined && !this.#takeLayer(layer)) return;
         this.#bound().then(this.#started.resolve, (error) => this.abort(asError(error)));
         if (this.#options.filesOnly) return;
         const resumes = this.#options.resumes && count === 0;
@@ -432,6 +439,18 @@ export class Supervision {
   /** A container with `--rm` is gone after a crash, unless it was not yet started. */
   #keepsLayer(): boolean {
     return !this.#config.spec.autoRemove || this.#options.filesOnly === true;
+  }
+
+  /** Returns false, and ends the run, if the disk cannot take the place of the one before. */
+  #takeLayer(layer: Layer): boolean {
+    try {
+      renameSync(layer.path, this.#folder.layer);
+      layer.path = this.#folder.layer;
+      return true;
+    } catch (cause) {
+      this.abort(new SandboxError('state', `cannot replace the disk: ${messageOf(cause)}`, { cause }));
+      return false;
+    }
   }
 
   /** A layer that is not kept was never written out if the host went down under the container. */

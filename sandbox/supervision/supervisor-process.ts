@@ -18,6 +18,7 @@ export type SupervisorOrder =
       id: string;
       resumes: boolean;
       snapshot?: string | undefined;
+      layer?: string | undefined;
       input?: string | undefined;
     }
   | { type: 'go' };
@@ -27,6 +28,12 @@ export interface StartOptions {
   resumes?: boolean | undefined;
   /** Path of the saved machine of a snapshot, of which the container is a clone. @internal */
   snapshot?: string | undefined;
+  /**
+   * Path of a disk in the file system of the home. Once the process runs, it is that of the container's
+   * writable layer, in place of the one before. With `snapshot`.
+   * @internal
+   */
+  layer?: string | undefined;
   /**
    * Absolute path of a file that the container's process reads as its stdin, to the end. Its `stdin`
    * must be true. Default: what clients that attach send.
@@ -77,9 +84,9 @@ export class SupervisorProcess implements Disposable {
    * @throws SandboxError the reason that it could not be started
    */
   async start({ home, folder }: { home: Home; folder: ContainerFolder }, options: StartOptions = {}): Promise<void> {
-    const { onListening, resumes = false, snapshot, input } = options;
+    const { onListening, resumes = false, snapshot, layer, input } = options;
     const { path, runtime } = home;
-    this.#send({ type: 'supervise', home: path, runtime, id: folder.id, resumes, snapshot, input });
+    this.#send({ type: 'supervise', home: path, runtime, id: folder.id, resumes, snapshot, layer, input });
     if (onListening !== undefined) {
       await this.#expect('done', options);
       await onListening();

@@ -66,6 +66,7 @@ async function supervise(order: Extract<SupervisorOrder, { type: 'supervise' }>)
       ownCgroup: true,
       resumes: order.resumes,
       snapshot: order.snapshot,
+      layer: order.layer,
       input: order.input,
       onListening: () => {
         say({ type: 'done' });

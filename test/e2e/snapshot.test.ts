@@ -105,6 +105,51 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
       for (const value of values) expect(value).toMatch(/\S/);
     }
   });
+
+  test('a container starts from its checkpoint, with that memory and disk; a damaged one changes nothing', async () => {
+    await using own = ownName(machine);
+    const { name } = own;
+    const said = await script(
+      machine,
+      `
+      tsvm run -d --name ${name} --label ${name} -m 96m --disk 32m ${DEBIAN} sh -c '${COUNTS.replaceAll("'", "'\\''")}' > /dev/null
+      log=$(tsvm inspect -f '{{.LogPath}}' ${name}); disk=$(dirname $log)/layer.ext4
+      counted() { until test $(cat $log 2> /dev/null | wc -l) -gt $1; do sleep 0.2; done; }
+      counted 2
+      tsvm checkpoint create --leave-running ${name} ${name}
+      tsvm exec ${name} sh -c 'echo after > /after'
+      tsvm start --checkpoint ${name} ${name} 2>&1 | sed 's/container [0-9a-f]*/container ID/'
+      tsvm checkpoint create ${name} ${name}-2
+      tsvm inspect -f '{{.State.Status}} {{.State.ExitCode}}' ${name}
+      tsvm checkpoint ls ${name}
+      saved=$(readlink -f $(dirname $log)/../../snapshots/${name}-2)/machine/state.json
+      chmod 600 $saved; truncate -s -1 $saved; sum=$(cksum $disk)
+      tsvm start --checkpoint ${name}-2 ${name} 2>&1 | sed 's/ damaged: .*/ damaged/'
+      test "$sum" = "$(cksum $disk)"
+      tsvm checkpoint rm ${name} ${name}-2
+      before=$(wc -l < $log)
+      tsvm start --checkpoint ${name} ${name}
+      counted $((before + 2))
+      tsvm exec ${name} sh -c 'cat /before; cat /after 2>&1' | xargs
+      tsvm logs ${name} | sed -n "$before,$((before + 1))p"`,
+    );
+    expect(said.slice(0, -2)).toEqual([
+      name,
+      'tsvm: container ID is running already: stop it first',
+      `${name}-2`,
+      'exited 137',
+      'CHECKPOINT NAME',
+      name,
+      `${name}-2`,
+      'tsvm: the saved machine is damaged',
+      name,
+      expect.stringMatching(/^before cat: .*No such file/),
+    ]);
+    // It counts on from the checkpoint, and has forgotten what it counted since.
+    const [last = 0, next = 0] = said.slice(-2).map((line) => Number(line.split(' ')[0]));
+    expect(next).toBeGreaterThan(2);
+    expect(next).toBeLessThanOrEqual(last);
+  });
 });
 
 test.each(machines.filter(({ name }) => name.endsWith('tcg')))(

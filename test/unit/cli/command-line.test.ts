@@ -10,6 +10,8 @@ import { tar } from '../../fixtures/tar-writer.js';
 
 const TSVM = fileURLToPath(new URL('../../../bin/tsvm', import.meta.url));
 
+const NO_DIR = '--checkpoint-dir is not supported: checkpoints are in the home (TSVM_HOME)';
+
 let folder: string;
 
 beforeAll(() => {
@@ -133,6 +135,15 @@ describe('one clear line and exit code 125 for', () => {
     ],
     ['a missing snapshot', ['run', '--snapshot', 'ready'], 'no such snapshot: ready'],
     ['the removal of a missing snapshot', ['snapshot', 'rm', 'ready'], 'no such snapshot: ready'],
+    ['a checkpoint of no container', ['checkpoint', 'create', 'web', 'ready'], 'no such container: web'],
+    ['checkpoints of no container', ['checkpoint', 'ls', 'web'], 'no such container: web'],
+    ['a checkpoint in a folder', ['checkpoint', 'create', '--checkpoint-dir', '/', 'web', 'ready'], NO_DIR],
+    ['a start from a folder', ['start', '--checkpoint=ready', '--checkpoint-dir=/', 'web'], NO_DIR],
+    [
+      'two starts from a checkpoint',
+      ['start', '--checkpoint', 'ready', 'web', 'db'],
+      'only one container can be started with --checkpoint',
+    ],
     ['a fork of a missing container', ['fork', '-n', '2', 'nosuch'], 'no such container: nosuch'],
     ['a fork of none', ['fork', '-n', '0', 'nosuch'], "invalid argument '0' for --number: expected 1 to 1000"],
     ['an option without its value', ['run', '-e'], "argument missing\nSee 'tsvm run --help'."],

@@ -106,6 +106,18 @@ test('a name is taken by one', async () => {
   expect(entries()).toEqual([`.${first.id}`, 'one']);
 });
 
+test('the checkpoints of a container are the snapshots of it alone', async () => {
+  await make('one');
+  const first = config;
+  config = { ...config, id: 'b'.repeat(64) };
+  await make('two');
+  expect(store.ofContainer(first.id).map(({ name }) => name)).toEqual(['one']);
+  expect(store.ofContainer(config.id).map(({ name }) => name)).toEqual(['two']);
+  expect(store.findOf(first.id, 'one').config).toEqual(first);
+  expect(() => store.findOf(config.id, 'one')).toThrow('container bbbbbbbbbbbb has no checkpoint one: it is of source');
+  expect(() => store.findOf(config.id, 'none')).toThrow('no such snapshot: none');
+});
+
 test('what a killed process leaves is removed by the next snapshot, and what another one makes is not', async () => {
   const program = `import { Home } from './sandbox/home/home.js';
     import { SnapshotStore } from './sandbox/snapshots/snapshot-store.js';
