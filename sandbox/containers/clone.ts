@@ -33,7 +33,7 @@ export async function createClone(home: Home, snapshot: Snapshot, options: Clone
   const { spec } = config;
   checkContainerSpec(spec);
   home.openRuntime();
-  await checkDiskRoom(home, snapshot);
+  await checkDiskRoom(home, snapshot.diskUsage);
   await snapshot.verify();
   const image = await home.images.resolve(config.image);
   using unfinished = await new SnapshotStore(home).begin();
@@ -54,10 +54,10 @@ export async function createClone(home: Home, snapshot: Snapshot, options: Clone
   }
 }
 
-/** @throws SandboxError `no-space` if a copy of the snapshot's disk has no room in the home */
-export async function checkDiskRoom(home: Home, { diskUsage }: Snapshot): Promise<void> {
-  if (diskUsage <= (await roomForDisk(home))) return;
-  throw new SandboxError('no-space', `the home has no room for a disk of ${diskUsage} bytes (TSVM_HOME_SIZE)`);
+/** @throws SandboxError `no-space` if a disk of so many bytes has no room in the home */
+export async function checkDiskRoom(home: Home, bytes: number): Promise<void> {
+  if (bytes <= (await roomForDisk(home))) return;
+  throw new SandboxError('no-space', `the home has no room for a disk of ${bytes} bytes (TSVM_HOME_SIZE)`);
 }
 
 function cloneConfig(

@@ -197,7 +197,7 @@ export class Container {
     if (this.#folder.isSupervised()) {
       throw new SandboxError('running', `container ${this.#folder.shortId} is running already: stop it first`);
     }
-    await checkDiskRoom(this.home, snapshot);
+    await checkDiskRoom(this.home, snapshot.diskUsage);
     await snapshot.verify();
     using unfinished = await store.begin();
     const hasLayer = await snapshot.copyLayer(unfinished.layer);
