@@ -2,12 +2,15 @@
 // a filter of its own (-sandbox), which takes back what only its start needs. What is not on the list
 // fails as on a kernel that lacks it: another release of QEMU or of the C library, which would like
 // one more, does without. test/unit/vmm/outside/qemu-system-calls.test.ts counts the calls.
+import { getSystemErrorMap } from 'node:util';
 import type { Action, ArgumentCondition, SeccompProfile, SyscallRule } from '../../seccomp/profile.js';
 
-/** What QEMU writes to stderr when `epoll_create1` is refused. It waits by ppoll(2) then. */
-export const EPOLL_COMPLAINT = 'Failed to create epoll instance: Function not implemented';
-
 const ENOSYS = 38;
+/** The C library's words for it. Those of Node.js have no capital. */
+const REFUSED = (getSystemErrorMap().get(-ENOSYS)?.[1] ?? '').replace(/^./, (first) => first.toUpperCase());
+/** What QEMU writes to stderr when `epoll_create1` is refused. It waits by ppoll(2) then. */
+export const EPOLL_COMPLAINT = `Failed to create epoll instance: ${REFUSED}`;
+
 const AF_UNIX = 1;
 const TCGETS = 0x5401;
 const CLONE_THREAD = 0x10000;

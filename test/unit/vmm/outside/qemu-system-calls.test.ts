@@ -1,9 +1,10 @@
 // What QEMU may ask of the kernel: the count, as docs/isolation.md has it, and what is not on the list.
+import { execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import { compileProfile } from '../../../../seccomp/compile.js';
 import type { SeccompProfile } from '../../../../seccomp/profile.js';
 import { SYSCALLS } from '../../../../seccomp/syscalls.js';
-import { qemuProfile } from '../../../../vmm/outside/qemu-system-calls.js';
+import { EPOLL_COMPLAINT, qemuProfile } from '../../../../vmm/outside/qemu-system-calls.js';
 import { runProgram } from '../../sandbox/spec/seccomp/bpf-interpreter.js';
 
 const ALLOW = 0x7fff0000;
@@ -26,6 +27,12 @@ function result(profile: SeccompProfile, name: string, ...args: number[]): numbe
   const program = compileProfile(profile, { capabilities: [], kernelRelease: '' });
   return runProgram(program, { number: SYSCALLS.get(name)!, architecture: X86_64, args: six });
 }
+
+test('what QEMU says of a refused epoll has the words of the C library', () => {
+  expect(result(local, 'epoll_create1', 0)).toBe(ENOSYS);
+  const words = execFileSync('perl', ['-e', '$! = 38; print $!'], { encoding: 'utf8', env: { LC_ALL: 'C' } });
+  expect(EPOLL_COMPLAINT).toBe(`Failed to create epoll instance: ${words}`);
+});
 
 test('the number of system calls', () => {
   expect([count(local), count(online)]).toEqual([75, 77]);
