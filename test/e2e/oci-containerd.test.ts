@@ -1,0 +1,234 @@
+// Proves that containerd runs containers in machines by the OCI runtime `tsvm-oci`, as its client `ctr` asks for
+// them: streams, exit codes, terminals, limits, pauses, deaths, and nothing left behind.
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { populate } from '../unit/guest-agent/container-image.js';
+import { TSVM } from './machine.js';
+
+const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
+const IMAGE = 'docker.io/library/oci-test:1';
+/** Shims have their sockets and their state here, whatever the configuration of containerd says. */
+const RUN = '/run/containerd';
+
+let folder: string;
+let containerd: ChildProcess;
+/** The first folder of `RUN` that was made for these tests. */
+let made: string | undefined;
+
+interface Answer {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a program where containerd is: in its namespaces of mounts, networks and processes. */
+function beside(words: string[], input = ''): Answer {
+  const { pid } = containerd;
+  const namespaces = [`--mount=/proc/${pid}/ns/mnt`, `--net=/proc/${pid}/ns/net`];
+  const argv = [...namespaces, `--pid=/proc/${pid}/ns/pid_for_children`, '--', ...words];
+  return spawnSync('nsenter', argv, { input, encoding: 'utf8' });
+}
+
+const ctrWords = (words: string[]) => ['ctr', '--address', join(folder, 'socket'), ...words];
+const ctr = (...words: string[]) => beside(ctrWords(words));
+const RUN_BY = ['run', '--snapshotter', 'native', '--runc-binary', RUNTIME];
+const run = (...words: string[]) => ctr(...RUN_BY, '--rm', ...words);
+/** ctr leaves line ends to the terminal that it is on, and so do containers of runc: there are two returns. */
+const SHOWN = /33 101\r+\n/;
+/** On a terminal of 101 columns and 33 rows. */
+function onTerminal(words: string[]): Answer {
+  const line = ctrWords(words).map((word) => `'${word}'`);
+  return beside(['script', '-qec', `stty cols 101 rows 33; ${line.join(' ')}`, '/dev/null']);
+}
+
+/** Processes and state that containers have left. */
+function left(): string[] {
+  const listed = beside(['ps', '-e', '-o', 'stat=,args=']).stdout.split('\n');
+  // A process that has ended is a zombie until the first one of its namespace asks.
+  const processes = listed.filter((line) => /^[^Z]\S* +\S*(containerd-shim|tsvm-oci|node|linux|qemu)/.test(line));
+  return [
+    ...processes,
+    ...beside(['find', `${RUN}/runc`, '-mindepth', '2'])
+      .stdout.split('\n')
+      .filter(Boolean),
+  ];
+}
+
+const status = (name: string) =>
+  ctr('task', 'ls')
+    .stdout.split('\n')
+    .map((line) => line.split(/ +/))
+    .find(([task]) => task === name)?.[2];
+
+beforeAll(async () => {
+  folder = mkdtempSync('/var/tmp/tsvm-containerd-');
+  chmodSync(folder, 0o711);
+  const configuration = join(folder, 'config.toml');
+  const settings = [
+    ...['version = 2', `root = "${folder}/root"`, `state = "${folder}/state"`],
+    'disabled_plugins = ["io.containerd.grpc.v1.cri"]',
+    ...['[grpc]', `address = "${folder}/socket"`],
+    ...['[plugins."io.containerd.internal.v1.opt"]', `path = "${folder}/opt"`],
+  ];
+  writeFileSync(configuration, settings.join('\n'));
+  made = mkdirSync(RUN, { recursive: true });
+  const start = `mount -t tmpfs tmpfs ${RUN}; containerd --config ${configuration} & wait`;
+  const own = ['--mount', '--propagation', 'private', '--net', '--pid', '--fork', '--kill-child', '--mount-proc'];
+  containerd = spawn('unshare', [...own, 'sh', '-c', start], { stdio: 'ignore' });
+  mkdirSync(join(folder, 'image'));
+  populate(join(folder, 'image'));
+  execFileSync('tar', ['-C', join(folder, 'image'), '-cf', join(folder, 'image.tar'), '.']);
+  const env = { ...process.env, TSVM_HOME: join(folder, 'home') };
+  execFileSync(TSVM, ['import', join(folder, 'image.tar'), 'oci-test:1'], { env });
+  execFileSync(TSVM, ['save', '-o', join(folder, 'saved.tar'), 'oci-test:1'], { env });
+  while (ctr('version').status !== 0) await setTimeout(100);
+  expect(ctr('image', 'import', '--snapshotter', 'native', join(folder, 'saved.tar'))).toMatchObject({ status: 0 });
+  expect(ctr('image', 'ls', '-q').stdout).toBe(`${IMAGE}\n`);
+});
+
+afterAll(() => {
+  // Its namespace of processes ends with all that is in it.
+  containerd.kill('SIGKILL');
+  rmSync(folder, { recursive: true, force: true });
+  if (made !== undefined) rmdirSync(made);
+});
+
+test('containerd runs a program in a machine, with its streams and exit code', () => {
+  const script = 'uname -r; pwd; echo $A; echo err >&2; exit 3';
+  const ran = run('--cwd', '/tmp', '--env', 'A=b', IMAGE, 'streams', 'sh', '-c', script);
+  expect(ran).toMatchObject({ stderr: 'err\n', status: 3 });
+  expect(ran.stdout).toMatch(/^6\.\S*\n\/tmp\nb\n$/);
+  expect(ran.stdout).not.toContain(execFileSync('uname', ['-r'], { encoding: 'utf8' }));
+  expect(ctr('container', 'ls', '-q').stdout).toBe('');
+  expect(left()).toEqual([]);
+});
+
+test('the limits, capabilities, mounts and the seccomp profile of ctr are those of the container', () => {
+  const limits = ['--memory-limit', '134217728', '--cpus', '0.5'];
+  const files = ['/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/cpu.max'];
+  expect(run(...limits, '--seccomp', IMAGE, 'limits', 'cat', ...files)).toMatchObject({
+    stdout: '134217728\n50000 100000\n',
+    status: 0,
+  });
+  const shared = join(folder, 'shared');
+  mkdirSync(shared);
+  const mounts = ['rw', 'ro'].flatMap((mode) => [
+    '--mount',
+    `type=bind,src=${shared},dst=/${mode},options=rbind:${mode}`,
+  ]);
+  const script = 'echo made >/rw/made; for path in /ro/x /x; do touch $path; done 2>&1; grep CapEff /proc/self/status';
+  const given = ['--read-only', '--snapshotter', 'overlayfs', '--cap-drop', 'CAP_CHOWN', ...mounts];
+  const { stdout } = run(...given, IMAGE, 'mounts', 'sh', '-c', script);
+  expect(stdout.match(/Read-only file system/g)).toHaveLength(2);
+  expect(stdout).toContain('CapEff:\t00000000a80425fa\n');
+  expect(readFileSync(join(shared, 'made'), 'utf8')).toBe('made\n');
+  expect(left()).toEqual([]);
+});
+
+test('a program runs on a terminal of ctr, with its size', () => {
+  const ran = onTerminal([...RUN_BY, '--rm', '-t', IMAGE, 'terminal', 'sh', '-c', 'stty size; exit 4']);
+  expect(ran).toMatchObject({ stdout: expect.stringMatching(SHOWN), status: 4 });
+  expect(left()).toEqual([]);
+});
+
+describe('a task in the background', () => {
+  const task = (...words: string[]) => ctr('task', ...words);
+  const exec = (id: string, ...words: string[]) => task('exec', '--exec-id', id, ...words);
+
+  beforeAll(() => {
+    const script = 'trap "exit 5" TERM; while :; do sleep 0.1; done';
+    expect(ctr(...RUN_BY, '-d', IMAGE, 'task', 'sh', '-c', script)).toMatchObject({ status: 0, stderr: '' });
+  });
+
+  test('executes programs, with their streams, ids, terminals and exit codes', () => {
+    const words = ['task', 'exec', '--exec-id', 'ids', '--user', '1000:5', '--cwd', '/tmp', 'task'];
+    const ran = beside(ctrWords([...words, 'sh', '-c', 'id -u; id -g; pwd; cat; echo err >&2; exit 7']), 'in\n');
+    expect(ran).toMatchObject({ stdout: '1000\n5\n/tmp\nin\n', stderr: 'err\n', status: 7 });
+    expect(exec('killed', 'task', 'sh', '-c', 'kill -9 $$')).toMatchObject({ status: 137 });
+    const shown = onTerminal(['task', 'exec', '--exec-id', 't', '-t', 'task', 'sh', '-c', 'stty size; exit 4']);
+    expect(shown).toMatchObject({ stdout: expect.stringMatching(SHOWN), status: 4 });
+    expect(exec('absent', 'task', 'nosuch').stderr).toContain('exec: "nosuch": executable file not found in $PATH');
+    expect(exec('folder', 'task', '/etc').stderr).toContain('permission denied');
+  });
+
+  test('has a program in the background, which is killed by its name', async () => {
+    expect(exec('long', '-d', 'task', 'sleep', '2718')).toMatchObject({ status: 0 });
+    const script = 'cat /proc/[0-9]*/cmdline | tr "\\0" " "';
+    let count = 0;
+    const running = () => exec(`look-${count++}`, 'task', 'sh', '-c', script).stdout.includes('sleep 2718');
+    expect(running()).toBe(true);
+    expect(task('kill', '--signal', 'SIGKILL', '--exec-id', 'long', 'task')).toMatchObject({ status: 0 });
+    await expect.poll(running).toBe(false);
+  });
+
+  test('is paused, and runs on', () => {
+    expect(task('pause', 'task')).toMatchObject({ status: 0 });
+    expect(status('task')).toBe('PAUSED');
+    expect(exec('paused', 'task', 'true').stderr).toContain('cannot exec in a paused state');
+    expect(task('resume', 'task')).toMatchObject({ status: 0 });
+    expect(status('task')).toBe('RUNNING');
+    expect(exec('on', 'task', 'echo', 'on')).toMatchObject({ stdout: 'on\n', status: 0 });
+  });
+
+  test('tells its process on the host, what the cgroup of that one uses, and what the container uses', () => {
+    const [, line = ''] = task('ps', 'task').stdout.split('\n');
+    expect(line).toMatch(/^\d+ +-$/);
+    const { memory, cpu } = JSON.parse(task('metrics', '--format', 'json', 'task').stdout);
+    expect(memory.usage.usage).toBeGreaterThan(0);
+    expect(cpu.usage.total).toBeGreaterThan(0);
+    const { data } = JSON.parse(beside([RUNTIME, '--root', `${RUN}/runc/default`, 'events', '--stats', 'task']).stdout);
+    expect(data.pids.current).toBeGreaterThan(0);
+    expect(data.memory.usage.usage).toBeGreaterThan(0);
+    expect(task('checkpoint', 'task').stderr).toContain('checkpoint: not supported');
+  });
+
+  test('ends by its own exit code, and is deleted once it has ended', async () => {
+    expect(task('rm', 'task').stderr).toContain('task must be stopped before deletion');
+    expect(task('kill', '--signal', 'SIGTERM', 'task')).toMatchObject({ status: 0 });
+    await expect.poll(() => status('task')).toBe('STOPPED');
+    expect(task('rm', 'task').stderr).toContain('task task exit with non-zero exit code 5');
+    expect(ctr('container', 'rm', 'task')).toMatchObject({ status: 0 });
+    expect(left()).toEqual([]);
+  });
+});
+
+test('what a machine cannot have is refused in one line, and nothing is left', () => {
+  const refusal = (words: string[], text: string) => {
+    const { status, stdout, stderr } = run(...words);
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+    expect(stderr).toBe(`ctr: failed to create shim task: OCI runtime create failed: ${text}: unknown\n`);
+    for (const remove of [['container'], ['snapshot', '--snapshotter', 'native']]) ctr(...remove, 'rm', 'refused');
+  };
+  const host = "tsvm runs no container in the host's network: use runc for this one";
+  refusal(['--net-host', IMAGE, 'refused', 'true'], host);
+  refusal(['--with-ns', `network:/proc/1/ns/net`, IMAGE, 'refused', 'true'], host);
+  refusal(['--device', '/dev/loop-control', IMAGE, 'refused', 'true'], 'device /dev/loop-control is not supported');
+  refusal([IMAGE, 'refused', 'nosuch'], 'exec: "nosuch": executable file not found in $PATH');
+  expect(left()).toEqual([]);
+});
+
+test.each([
+  ['stub', '137'],
+  ['keeper.pid', '255'],
+])('after the death of the %s, containerd is told %s, and nothing is left', async (victim, code) => {
+  expect(ctr(...RUN_BY, '-d', IMAGE, 'victim', 'sleep', '1000')).toMatchObject({ status: 0 });
+  expect(beside(['sh', '-c', `read pid started <${RUN}/runc/default/victim/${victim}; kill -9 $pid`])).toMatchObject({
+    status: 0,
+  });
+  await expect.poll(() => status('victim')).toBe('STOPPED');
+  expect(ctr('task', 'rm', 'victim').stderr).toContain(`exit with non-zero exit code ${code}`);
+  expect(ctr('container', 'rm', 'victim')).toMatchObject({ status: 0 });
+  expect(left()).toEqual([]);
+});
+
+test('after the death of its shim, containerd removes the container with its machine', async () => {
+  expect(ctr(...RUN_BY, '-d', IMAGE, 'orphan', 'sleep', '1000')).toMatchObject({ status: 0 });
+  expect(beside(['sh', '-c', 'kill -9 $(pgrep -x containerd-shim)'])).toMatchObject({ status: 0 });
+  await expect.poll(() => status('orphan')).toBe(undefined);
+  await expect.poll(left).toEqual([]);
+  expect(ctr('container', 'rm', 'orphan')).toMatchObject({ status: 0 });
+});
