@@ -32,6 +32,10 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'continue suspended containers',
     load: async () => ({ command: (await import('./commands/container/suspend.js')).resume }),
   },
+  rollback: {
+    summary: 'take a container back to a snapshot of it',
+    load: () => import('./commands/container/rollback.js'),
+  },
   fork: { summary: 'start clones of a running container', load: () => import('./commands/container/fork.js') },
   cp: { summary: 'copy files between a container and the host', load: () => import('./commands/container/cp.js') },
   diff: { summary: "show the changes to a container's files", load: () => import('./commands/container/diff.js') },
@@ -218,6 +222,7 @@ const GROUPS: Record<string, CommandGroup> = {
         'unpause',
         'suspend',
         'resume',
+        'rollback',
         'fork',
         'cp',
         'diff',

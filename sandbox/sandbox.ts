@@ -237,6 +237,18 @@ export class Sandbox implements AsyncDisposable {
   }
 
   /**
+   * Takes it back to where a snapshot of it was taken, with that memory, those processes and files. All
+   * that runs in it ends. It keeps its ID, name and published ports, and all else is new as in a clone.
+   * @param snapshot the name of one that `snapshot` of this sandbox made
+   * @throws SandboxError `no-such-snapshot`; `snapshot` if it is damaged or cannot continue here,
+   *   `no-space`, `state`, `not-running`: nothing has changed; if its machine cannot run for another
+   *   reason, that one: the sandbox has ended
+   */
+  async rollback(snapshot: string): Promise<void> {
+    await this.#container.rollback(snapshot);
+  }
+
+  /**
    * Starts clones of it as it is now, and runs on. If one cannot be started, the others are closed.
    * @throws SandboxError as `snapshot` and `restore`
    */

@@ -25,6 +25,7 @@ import type { ContainerSpec } from '../spec/container-spec.js';
 import { type BoundPort, eachPort } from '../spec/published-ports.js';
 import { type Signal, signalNumber } from '../spec/signal-number.js';
 import { openRequest } from '../supervision/control-client.js';
+import type { RollbackFiles } from '../supervision/control-protocol.js';
 import { type Supervised, type SuperviseOptions, Supervision } from '../supervision/supervision.js';
 import { type StartOptions, SupervisorProcess } from '../supervision/supervisor-process.js';
 import { type Attachment, attach } from './attach.js';
@@ -179,7 +180,12 @@ export class Container {
     // Not in the list of parameters, which the declarations show: `supervisor` is internal.
     const { supervisor = new SupervisorProcess(), checkpoint, ...rest } = options;
     using process = supervisor;
-    if (checkpoint !== undefined) return await this.#startFrom(checkpoint, process, rest);
+    if (checkpoint !== undefined) {
+      this.#checkFree();
+      return await this.#withCopy(checkpoint, (files) =>
+        process.start(this.#stored, { ...rest, snapshot: files.machine, layer: files.layer }),
+      );
+    }
     const snapshot = this.#takeSnapshot();
     try {
       await process.start(this.#stored, { ...rest, snapshot });
@@ -190,19 +196,44 @@ export class Container {
     }
   }
 
-  /** Until its process runs, nothing of the container has changed. */
-  async #startFrom(checkpoint: string, process: SupervisorProcess, options: StartOptions): Promise<void> {
+  /**
+   * Takes it back to where a snapshot of it was taken, with that memory, those processes and that
+   * writable disk. It is new as a clone is new, but keeps its name, ID, log and published ports. If it
+   * runs, its machine ends once the snapshot is checked and copied, and whoever waits for the container
+   * or is attached goes on doing so. If it is stopped or suspended, it is started.
+   * @param snapshot the name of one of this container
+   * @throws SandboxError `no-such-snapshot`; `snapshot`, `no-space`, `state`, `conflict`: nothing has
+   *   changed; the reason that the machine did not run: a running container has ended then, with the
+   *   disk that it had
+   */
+  async rollback(snapshot: string, options: Omit<StartOptions, 'input'> = {}): Promise<void> {
+    await this.#withCopy(snapshot, async (files) => {
+      if (!this.#folder.isSupervised()) {
+        using process = new SupervisorProcess();
+        const { machine, layer } = files;
+        return await process.start(this.#stored, { ...options, snapshot: machine, layer, rollsBack: true });
+      }
+      using client = await openRequest(this.#folder, { type: 'rollback', ...files });
+      const reply = await client.next();
+      if (reply?.type !== 'done') throw new SandboxError('machine-died', 'the container was lost');
+    });
+  }
+
+  /** @throws SandboxError `running` */
+  #checkFree(): void {
+    if (!this.#folder.isSupervised()) return;
+    throw new SandboxError('running', `container ${this.#folder.shortId} is running already: stop it first`);
+  }
+
+  /** Checks a snapshot of it, and calls `act` with its machine and a copy of its disk. */
+  async #withCopy(name: string, act: (files: RollbackFiles) => Promise<void>): Promise<void> {
     const store = new SnapshotStore(this.home);
-    const snapshot = store.findOf(this.id, checkpoint);
-    if (this.#folder.isSupervised()) {
-      throw new SandboxError('running', `container ${this.#folder.shortId} is running already: stop it first`);
-    }
+    const snapshot = store.findOf(this.id, name);
     await checkDiskRoom(this.home, snapshot.diskUsage);
     await snapshot.verify();
     using unfinished = await store.begin();
     const hasLayer = await snapshot.copyLayer(unfinished.layer);
-    const layer = hasLayer ? unfinished.layer : undefined;
-    await process.start(this.#stored, { ...options, snapshot: snapshot.machine, layer });
+    await act({ machine: snapshot.machine, layer: hasLayer ? unfinished.layer : undefined });
   }
 
   /** The clone begins once. */
@@ -378,7 +409,7 @@ export class Container {
    *   here: it stays suspended
    */
   async resume(
-    options: Omit<ContainerStartOptions, 'resumes' | 'snapshot' | 'layer' | 'checkpoint'> = {},
+    options: Omit<ContainerStartOptions, 'resumes' | 'snapshot' | 'layer' | 'rollsBack' | 'checkpoint'> = {},
   ): Promise<void> {
     await this.start({ ...options, resumes: true });
   }

@@ -1,5 +1,6 @@
 // The records of a home: objects in JSON. A record that is written here is the old one or the new
 // one after a power failure; of records of older versions a part may be left, or nothing.
+import { createHash } from 'node:crypto';
 import { closeSync, constants, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 
@@ -15,6 +16,21 @@ export function readRecord<T extends object>(path: string): T | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Adds the SHA-256 of a record, as JSON, to it. */
+export function sealed<T extends object>(about: T): T & { sha256: string } {
+  return { ...about, sha256: digestOf(about) };
+}
+
+/** Returns true if a record is one that `sealed` returned, written and read. */
+export function isSealed(record: object): boolean {
+  const { sha256, ...about } = { sha256: undefined, ...record };
+  return sha256 === digestOf(about);
+}
+
+function digestOf(about: object): string {
+  return createHash('sha256').update(JSON.stringify(about)).digest('hex');
 }
 
 /**

@@ -19,14 +19,14 @@ import { sourceFile } from '../../installation/index.js';
 import { type MachineSpec, SAVED_MEMORY, SAVED_STATE } from '../../vmm/machine.js';
 import { integer, nullable, parseState, record, text } from '../../vmm/saved-state.js';
 import { SandboxError } from '../errors.js';
-import { readRecord, syncFolder, writeSynced } from '../home/records.js';
+import { isSealed, readRecord, sealed, syncFolder, writeSynced } from '../home/records.js';
 import { MACHINE_PROGRAM } from '../programs.js';
 import { type CheckedFile, changeOf, checkedFile, checkFile, fileIdentity } from './checked-file.js';
 import { copyDisk } from './copy-disk.js';
 import { type FileDigest, fileDigest, sparseDigest } from './file-digest.js';
 import { MachineFiles } from './machine-files.js';
 
-const VERSION = 2;
+const VERSION = 3;
 const MANIFEST = 'manifest.json';
 const MEMORY = 'memory';
 const STATE = 'state.json';
@@ -80,6 +80,8 @@ interface Manifest extends FoundIdentity {
   container: SavedContainer;
   memory: CheckedFile;
   state: CheckedFile;
+  /** SHA-256 of all the others, as JSON. */
+  sha256: string;
 }
 
 const anyText = text(/^/, 'text');
@@ -108,6 +110,7 @@ const checkManifest = record<Manifest>({
   state: checkedFile,
   programFile: anyText,
   kernelFile: anyText,
+  sha256: anyText,
 });
 
 /** Removes what a process left that was killed while it made or removed a saved machine at `path`. */
@@ -115,7 +118,21 @@ export function sweepSavedMachine(path: string): void {
   for (const end of [NEW, REMOVED]) rmSync(`${path}${end}`, { recursive: true, force: true });
 }
 
-/** Makes the files in `folder` that a machine with so many bytes of memory is saved to. */
+/**
+ * Removes the saved machine at `path`. It is there whole or not at all, also after a power failure.
+ * @throws Error of the file system
+ */
+export function removeSavedMachine(path: string): void {
+  const aside = `${path}${REMOVED}`;
+  renameSync(path, aside);
+  syncFolder(dirname(path));
+  rmSync(aside, { recursive: true, force: true });
+}
+
+/**
+ * Makes the files in `folder` that a machine with so many bytes of memory is saved to.
+ * @throws SandboxError `state`
+ */
 export function newMachineFiles(folder: string, memory: number): MachineFiles {
   const files = new MachineFiles();
   const add = (name: string, file: string, size: number) => {
@@ -123,9 +140,14 @@ export function newMachineFiles(folder: string, memory: number): MachineFiles {
     files.add(name, openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600));
     truncateSync(path, size);
   };
-  add(SAVED_MEMORY, MEMORY, memory);
-  add(SAVED_STATE, STATE, 0);
-  return files;
+  try {
+    add(SAVED_MEMORY, MEMORY, memory);
+    add(SAVED_STATE, STATE, 0);
+    return files;
+  } catch (cause) {
+    files[Symbol.dispose]();
+    throw new SandboxError('state', `cannot write ${folder}: ${messageOf(cause)}`, { cause });
+  }
 }
 
 /** A saved machine that is being written. Disposing of it removes it, unless it is kept. */
@@ -145,7 +167,7 @@ export class UnfinishedMachine implements Disposable {
     }
   }
 
-  /** The files for a machine with so many bytes of memory. */
+  /** The files for a machine with so many bytes of memory. @throws SandboxError `state` */
   files(memory: number): MachineFiles {
     return newMachineFiles(this.#aside, memory);
   }
@@ -183,7 +205,7 @@ export class UnfinishedMachine implements Disposable {
         identify(spec),
       ]);
       const created = new Date().toISOString();
-      const manifest: Manifest = { version: VERSION, created, ...identity, container, memory, state };
+      const manifest: Manifest = sealed({ version: VERSION, created, ...identity, container, memory, state });
       if (disk !== undefined) await sync(disk);
       writeSynced(join(this.#aside, MANIFEST), JSON.stringify(manifest));
       syncFolder(this.#aside);
@@ -211,7 +233,6 @@ async function sync(path: string): Promise<void> {
 /** A saved machine that continues, or of which a clone does. */
 export class SavedMachine {
   readonly #path: string;
-  readonly #aside: string;
 
   private constructor(
     path: string,
@@ -222,7 +243,6 @@ export class SavedMachine {
     readonly isClone: boolean,
   ) {
     this.#path = path;
-    this.#aside = `${path}${REMOVED}`;
   }
 
   /**
@@ -255,9 +275,7 @@ export class SavedMachine {
    * machine has its files.
    */
   remove(): void {
-    renameSync(this.#path, this.#aside);
-    syncFolder(dirname(this.#path));
-    rmSync(this.#aside, { recursive: true, force: true });
+    removeSavedMachine(this.#path);
   }
 }
 
@@ -271,6 +289,7 @@ function readManifest(path: string): Manifest {
   if (found === undefined) throw new RangeError(`the saved machine has no whole ${MANIFEST}`);
   const { version } = { version: undefined, ...found };
   if (version !== VERSION) throw new RangeError(`the saved machine has version ${String(version)}, not ${VERSION}`);
+  if (!isSealed(found)) throw new RangeError(`the saved machine is damaged: its ${MANIFEST} has another SHA-256`);
   return parseState('manifest', checkManifest, found);
 }
 

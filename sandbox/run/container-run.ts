@@ -100,6 +100,7 @@ export class ContainerRun {
   #limit: number | undefined;
   #state: ContainerState = { name: 'starting' };
   #ending: Ending | undefined;
+  #isReplaced = false;
   #address: string | undefined;
   #ports: PublishedPorts[] = [];
 
@@ -290,6 +291,17 @@ export class ContainerRun {
   }
 
   /**
+   * Checks all of a snapshot's saved machine that could continue in place of this one.
+   * @throws SandboxError `not-running`, `snapshot`
+   */
+  async verify(saved: string): Promise<void> {
+    const { SavedMachine } = await import('../machine/saved-machine.js');
+    if (this.#spec === undefined) throw new SandboxError('not-running', 'the container is not running');
+    const { files } = await SavedMachine.open(saved, this.#spec, true);
+    files[Symbol.dispose]();
+  }
+
+  /**
    * Freezes the machine for a copy.
    * @param disk bytes that a copy of its disk takes
    * @returns the machine, and the bytes that the home has room for
@@ -343,6 +355,12 @@ export class ContainerRun {
     else this.#timers.after(KILL_GRACE, killMachine);
   }
 
+  /** Kills the process as `kill` does. `exit` waits for the end of the machine, whose place another takes. */
+  killForAnother(): void {
+    this.#isReplaced = true;
+    this.kill();
+  }
+
   /** Kills the process, and gives the guest the time of a request before its machine is killed. */
   finish(): void {
     this.signal(SIGKILL);
@@ -364,8 +382,9 @@ export class ContainerRun {
       this.#timers[Symbol.dispose]();
       this.#machine[Symbol.dispose]();
       // Until the machine process is gone it may write to the kept disk, which must not get another
-      // user.
-      if (this.options.layer !== undefined) await Promise.race([this.#machine.gone, sleep(KILL_TIMEOUT)]);
+      // user. It has the published ports, too.
+      const waits = this.options.layer !== undefined || this.#isReplaced;
+      if (waits) await Promise.race([this.#machine.gone, sleep(KILL_TIMEOUT)]);
       await this.#machine.removeCgroup();
       this.#trace.mark('done');
       this.#trace.write();

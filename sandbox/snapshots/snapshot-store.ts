@@ -1,7 +1,7 @@
 // The snapshots of one home. `$TSVM_HOME/snapshots/.ID` is the folder of one, and the symbolic link
 // NAME leads to it. A folder without a name is being made or removed, or belongs to a fork; whoever
 // works with it holds the lock of the file `lock` in it. Nothing in a folder with a name changes.
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
   closeSync,
@@ -23,7 +23,7 @@ import { SandboxError } from '../errors.js';
 import type { ContainerConfig } from '../home/container-record.js';
 import type { Home } from '../home/home.js';
 import { FileLock } from '../home/lock.js';
-import { readRecord, syncFolder, writeSynced } from '../home/records.js';
+import { isSealed, readRecord, sealed, syncFolder, writeSynced } from '../home/records.js';
 import { type CheckedFile, changeOf, checkFile } from '../machine/checked-file.js';
 import { copyDisk } from '../machine/copy-disk.js';
 import { type FileDigest, fileDigest, sparseDigest } from '../machine/file-digest.js';
@@ -196,7 +196,7 @@ export class UnfinishedSnapshot implements Disposable {
     const hasLayer = lstatSync(this.layer, { throwIfNoEntry: false }) !== undefined;
     try {
       for (const file of [MANIFEST, ...(hasLayer ? [LAYER] : [])]) chmodSync(join(this.path, file), 0o400);
-      const about = {
+      const record = sealed({
         version: VERSION,
         created: new Date().toISOString(),
         source,
@@ -204,8 +204,7 @@ export class UnfinishedSnapshot implements Disposable {
         networks,
         manifest: await fileDigest(join(this.path, MANIFEST)),
         layer: hasLayer ? await checkFile(this.layer, sparseDigest) : null,
-      };
-      const record = { ...about, sha256: hashOf(about) };
+      });
       writeSynced(join(this.path, RECORD), JSON.stringify(record));
       syncFolder(this.path);
       return new Snapshot(undefined, this.path, record);
@@ -284,7 +283,7 @@ export class SnapshotStore {
   findOf(id: string, name: string): Snapshot {
     const found = this.find(name);
     if (found.config.id === id) return found;
-    const whose = `container ${id.slice(0, 12)} has no checkpoint ${name}`;
+    const whose = `container ${id.slice(0, 12)} has no snapshot ${name}`;
     throw new SandboxError('no-such-snapshot', `${whose}: it is of ${printableName(found.source)}`);
   }
 
@@ -416,15 +415,10 @@ function readSnapshotRecord(path: string, name: string): SnapshotRecord {
       throw new SandboxError('state', `cannot read the snapshot ${name}: ${messageOf(cause)}`, { cause });
     }
   }
-  const { sha256, ...about } = found ?? {};
-  if (found === undefined || sha256 !== hashOf(about)) {
+  if (found === undefined || !isSealed(found)) {
     throw new SandboxError('snapshot', `the record of the snapshot ${name} is damaged: tsvm snapshot rm removes it`);
   }
   // Whoever wrote the digest wrote the rest, so only a version can be another.
   if (found.version === VERSION) return found;
   throw new SandboxError('snapshot', `the snapshot ${name} has version ${found.version}, not ${VERSION}`);
-}
-
-function hashOf(about: object): string {
-  return createHash('sha256').update(JSON.stringify(about)).digest('hex');
 }

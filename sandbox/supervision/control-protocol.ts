@@ -30,6 +30,11 @@ export type ControlRequest =
   | { type: 'suspend' }
   /** Saves the machine and a copy of its disk, and lets it run on. Answered by `done`. */
   | ({ type: 'snapshot' } & SnapshotFiles)
+  /**
+   * Ends the machine, and continues a saved one in its place. Answered by `done` once that runs; by
+   * `failed` if it cannot.
+   */
+  | ({ type: 'rollback' } & RollbackFiles)
   /** Joins a private network. Answered by `done`. */
   | { type: 'join'; network: PeerNetwork }
   /** Leaves a private network. Answered by `done`. */
@@ -51,6 +56,14 @@ export interface SnapshotFiles {
   machine: string;
   /** Of the copy of the writable disk. Not made if the container has none. */
   layer: string;
+}
+
+/** What a container continues with. */
+export interface RollbackFiles {
+  /** Path of the saved machine of a snapshot of this container. */
+  machine: string;
+  /** Path of a copy of its writable disk, which becomes the container's. */
+  layer?: string | undefined;
 }
 
 export type AttachedStream = 'stdin' | 'stdout' | 'stderr';

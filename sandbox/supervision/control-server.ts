@@ -13,6 +13,7 @@ import {
   type ControlReply,
   type ControlRequest,
   type ControlUpdate,
+  type RollbackFiles,
   readMessages,
   type SnapshotFiles,
   sendLine,
@@ -36,6 +37,7 @@ export interface Controlled {
   pause(paused: boolean): void;
   suspend(): Promise<void>;
   snapshot(files: SnapshotFiles): Promise<void>;
+  rollback(files: RollbackFiles): Promise<void>;
 }
 
 const SIGKILL = 9;
@@ -147,6 +149,10 @@ export class ControlServer {
         return undefined;
       case 'snapshot':
         await controlled.snapshot({ machine: request.machine, layer: request.layer });
+        sendLine(socket, { type: 'done' });
+        return undefined;
+      case 'rollback':
+        await controlled.rollback({ machine: request.machine, layer: request.layer });
         sendLine(socket, { type: 'done' });
         return undefined;
       case 'stop':

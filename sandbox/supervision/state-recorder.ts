@@ -82,11 +82,10 @@ export class StateRecorder {
     });
   }
 
-  /** Records that the machine is on the disk. Its container stays, also with `--rm`. */
+  /** Records that the machine is on the disk. */
   suspended(): void {
     this.record('suspend');
     this.write({ status: 'suspended' });
-    this.keep();
   }
 
   /** Records a connection that the network policy refused. */
@@ -101,11 +100,11 @@ export class StateRecorder {
     this.#isKept = true;
   }
 
-  /** Records the end of the supervision. With `--rm`, removes the container. */
+  /** Records the end of the supervision. With `--rm`, removes the container unless it is suspended. */
   async close(): Promise<void> {
     const { containers, volumes } = this.home;
     const { autoRemove, mounts } = this.config.spec;
-    if (!autoRemove || this.#isSilent || this.#isKept) {
+    if (!autoRemove || this.#isSilent || this.#isKept || this.folder.isSuspended()) {
       const { status } = this.#state;
       this.write({
         status: status === 'created' || status === 'suspended' ? status : 'exited',

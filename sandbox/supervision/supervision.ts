@@ -8,22 +8,22 @@ import type { Image } from '../../images/index.js';
 import type { MachineSpec } from '../../vmm/machine.js';
 import type { ContainerIo } from '../agent/process-io.js';
 import { SupervisorCgroup } from '../cgroup/supervisor-cgroup.js';
-import { defer } from '../deferred.js';
+import { type Deferred, defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
-import { bootId, type ContainerConfig, isRunning } from '../home/container-record.js';
+import { bootId, type ContainerConfig, type ContainerState, isRunning } from '../home/container-record.js';
 import type { Home } from '../home/home.js';
 import type { FileLock } from '../home/lock.js';
 import { LogWriter } from '../home/log-file.js';
 import { SocketFolder } from '../home/socket-folder.js';
 import { type Log, SILENT } from '../log.js';
 import type { MachineClient } from '../machine/machine-client.js';
-import { sweepSavedMachine, UnfinishedMachine } from '../machine/saved-machine.js';
+import { removeSavedMachine, sweepSavedMachine, UnfinishedMachine } from '../machine/saved-machine.js';
 import { ContainerRun } from '../run/container-run.js';
 import type { ExitStatus, Fallback, Layer, SavedSource } from '../run/run-options.js';
 import type { Trace } from '../run/trace.js';
 import type { RestartPolicy } from '../spec/container-spec.js';
-import { type ControlReply, type SnapshotFiles, toReply } from './control-protocol.js';
+import { type ControlReply, type RollbackFiles, type SnapshotFiles, toReply } from './control-protocol.js';
 import { ControlServer } from './control-server.js';
 import { LogRate, OutputFanOut } from './output-fan-out.js';
 import { PauseGuard } from './pause-guard.js';
@@ -72,6 +72,8 @@ export interface SuperviseOptions {
   snapshot?: string | undefined;
   /** With `snapshot`: path of a disk that becomes the writable layer's once the process runs. */
   layer?: string | undefined;
+  /** With `snapshot`: the container may be suspended. What was saved is lost once the process runs. */
+  rollsBack?: boolean | undefined;
   /** Path of a file that the process reads as its stdin. Undefined: clients attach. */
   input?: string | undefined;
   /** Called when the control socket is served. The first run waits for the returned promise. */
@@ -86,6 +88,24 @@ export interface Supervised {
   readonly image?: Image | undefined;
   /** The supervisor's lock, if this process holds it already. */
   readonly lock?: FileLock | undefined;
+}
+
+/** What a run begins with besides the container's record. */
+interface Beginning {
+  machine?: MachineClient | undefined;
+  saved?: SavedSource | undefined;
+  /** Path of a disk that becomes the writable layer's once the process runs. */
+  layer?: string | undefined;
+  event: 'start' | 'resume' | 'rollback';
+  /** The one of a container that ran. */
+  rollback?: Rollback | undefined;
+}
+
+/** A running container's way to a snapshot, until that runs. */
+interface Rollback {
+  files: RollbackFiles;
+  /** Resolves once it runs. */
+  done: Deferred<void>;
 }
 
 /** Supervises a container from now to its end. */
@@ -107,6 +127,9 @@ export class Supervision {
   #guard: PauseGuard | undefined;
   #stopped = false;
   #isSaving = false;
+  /** True once a caller waits for the end: a signal alone may not end the container. */
+  #isStopping = false;
+  #rollback: Rollback | undefined;
   #everStarted = false;
   #aborted: Error | undefined;
   #cgroup: Promise<SupervisorCgroup | undefined> | undefined;
@@ -147,6 +170,7 @@ export class Supervision {
   /** Kills the container. `exit` rejects with `error`. */
   abort(error: Error): void {
     this.#stopped = true;
+    this.#isStopping = true;
     this.#aborted = error;
     this.#run?.abort(error);
     this.#wake();
@@ -204,18 +228,53 @@ export class Supervision {
     });
   }
 
-  /** @param what is done to the container, for errors */
-  async #save(what: string, act: (run: ContainerRun) => Promise<void>): Promise<void> {
+  /**
+   * Ends the machine with all that runs in it, and continues a saved one in its place. All of that is
+   * checked before: if it cannot continue here, the container runs on. Whoever waits for the end of the
+   * container, or is attached, goes on doing so.
+   * @throws SandboxError `not-running`, `conflict`, `snapshot`: it runs on; the reason that the saved
+   *   machine did not run: the container has ended, with its disk as it was
+   */
+  async rollback(files: RollbackFiles): Promise<void> {
+    await this.#save(
+      'rolled back',
+      async (run) => {
+        await run.verify(files.machine);
+        const { shortId } = this.#folder;
+        if (this.#isStopping) throw new SandboxError('conflict', `container ${shortId} is being stopped`);
+        if (this.#run !== run) throw new SandboxError('not-running', `container ${shortId} has ended`);
+        if (this.#recorder.state.status === 'paused') this.pause(false);
+        const done = defer<void>();
+        this.#rollback = { files, done };
+        // A signal that was sent before is the business of the machine that ends.
+        this.#stopped = false;
+        run.killForAnother();
+        await done.promise;
+      },
+      isRunning,
+    );
+  }
+
+  /**
+   * @param what is done to the container, for errors
+   * @param allows returns true if it may be done in that state
+   */
+  async #save(
+    what: string,
+    act: (run: ContainerRun) => Promise<void>,
+    allows: (state: ContainerState) => boolean = ({ status }) => status === 'running',
+  ): Promise<void> {
     const run = this.#run;
     const { shortId } = this.#folder;
-    if (run === undefined || this.#recorder.state.status !== 'running' || this.#options.filesOnly) {
+    if (run === undefined || !allows(this.#recorder.state) || this.#options.filesOnly) {
       throw new SandboxError('not-running', `container ${shortId} is not running`);
     }
     if (run.accelerator !== 'kvm') {
       const where = run.accelerator === 'uml' ? 'on uml' : 'on an emulated CPU (tcg)';
       throw new SandboxError('conflict', `container ${shortId} runs ${where}: only a machine on KVM can be ${what}`);
     }
-    if (this.#isSaving) throw new SandboxError('conflict', `container ${shortId} is being suspended or copied`);
+    if (this.#isSaving)
+      throw new SandboxError('conflict', `container ${shortId} is being suspended, copied or rolled back`);
     this.#isSaving = true;
     try {
       await act(run);
@@ -236,6 +295,7 @@ export class Supervision {
    */
   stop(signal: number, timeout: number, keep = false): void {
     this.#stopped = true;
+    this.#isStopping = true;
     if (keep) this.#recorder.keep();
     this.#wake();
     const run = this.#run;
@@ -268,7 +328,7 @@ export class Supervision {
       machine?.[Symbol.dispose]();
       throw new SandboxError('running', `container ${this.#folder.shortId} is running already`);
     }
-    if (this.#folder.isSuspended() !== (this.#options.resumes === true)) {
+    if (this.#folder.isSuspended() !== (this.#options.resumes === true) && !this.#options.rollsBack) {
       machine?.[Symbol.dispose]();
       lock[Symbol.dispose]();
       const why = this.#options.resumes ? 'is not suspended' : 'is suspended: resume or remove it first';
@@ -326,16 +386,21 @@ export class Supervision {
   async #runRepeatedly(sockets: SocketFolder, io: ContainerIo): Promise<ExitStatus> {
     const { spec } = this.#config;
     let delay = FIRST_DELAY;
-    for (let count = 0; ; count++) {
+    let beginning = this.#firstBeginning();
+    for (let count = 0; ; ) {
       const begin = performance.now();
-      const end = await this.#runOnce(count, sockets, io);
+      const end = await this.#runOnce(beginning, sockets, io);
       if (performance.now() - begin > SETTLED) delay = FIRST_DELAY;
+      const next = this.#rolledBack(beginning, end);
+      beginning = next ?? { event: 'start' };
+      if (next !== undefined) continue;
       const failed = end instanceof Error || end.code !== 0;
       if (this.#stopped || !this.#everStarted || !restarts(spec.restart, failed, count)) {
         if (end instanceof Error) throw end;
         return end;
       }
-      this.#recorder.write({ status: 'restarting', restartCount: count + 1 });
+      count++;
+      this.#recorder.write({ status: 'restarting', restartCount: count });
       await this.#sleep(delay);
       delay = Math.min(delay * 2, LONGEST_DELAY);
       if (this.#stopped) {
@@ -347,12 +412,34 @@ export class Supervision {
     }
   }
 
-  async #runOnce(count: number, sockets: SocketFolder, io: ContainerIo): Promise<ExitStatus | Error> {
+  #firstBeginning(): Beginning {
+    const { machine, layer, resumes, rollsBack } = this.#options;
+    const event = rollsBack ? 'rollback' : resumes ? 'resume' : 'start';
+    return { machine, saved: this.#savedSource(), layer, event };
+  }
+
+  /** What the next run begins with if the last one ended for a rollback. */
+  #rolledBack(last: Beginning, end: ExitStatus | Error): Beginning | undefined {
+    const rollback = this.#rollback;
+    if (rollback === undefined) return undefined;
+    const { machine, layer } = rollback.files;
+    const hasFailed = last.rollback === rollback;
+    if (!hasFailed && !this.#stopped) {
+      this.#recorder.write({ status: 'restarting' });
+      return { saved: { path: machine, isClone: true }, layer, event: 'rollback', rollback };
+    }
+    this.#rollback = undefined;
+    const stopped = new SandboxError('aborted', 'stopped before it was rolled back');
+    rollback.done.reject(hasFailed && end instanceof Error ? end : stopped);
+    return undefined;
+  }
+
+  async #runOnce(beginning: Beginning, sockets: SocketFolder, io: ContainerIo): Promise<ExitStatus | Error> {
     const { spec } = this.#config;
     const home = this.#home;
-    const { machine, trace, machineLog, onFallback, onEmulatedCpus, onNoNetwork } = this.#options;
+    const { trace, machineLog, onFallback, onEmulatedCpus, onNoNetwork } = this.#options;
     try {
-      const given = count === 0 ? this.#options.layer : undefined;
+      const given = beginning.layer;
       const layer = hasLayerDisk(this.#config)
         ? { path: given ?? this.#folder.layer, kept: this.#keepsLayer() }
         : undefined;
@@ -360,9 +447,9 @@ export class Supervision {
         image: this.#image ?? (await home.images.resolve(this.#config.image)),
         folder: sockets,
         layer,
-        saved: count === 0 ? this.#savedSource() : undefined,
+        saved: beginning.saved,
         home,
-        machine: count === 0 ? machine : undefined,
+        machine: beginning.machine,
         log: this.#log,
         trace,
         noCommand: this.#options.filesOnly || spec.noCommand,
@@ -380,14 +467,14 @@ export class Supervision {
       if (this.#aborted !== undefined) run.abort(this.#aborted);
       run.started.then(() => {
         this.#everStarted = true;
-        if (layer !== undefined && given !== undefined && !this.#takeLayer(layer)) return;
+        if (!this.#takeFiles(beginning, layer)) return;
         this.#bound().then(this.#started.resolve, (error) => this.abort(asError(error)));
         if (this.#options.filesOnly) return;
-        const resumes = this.#options.resumes && count === 0;
-        this.#recorder.record(resumes ? 'resume' : 'start');
+        const { event, rollback } = beginning;
+        this.#recorder.record(event);
         this.#recorder.write({
           status: 'running',
-          ...(resumes ? {} : { startedAt: new Date().toISOString() }),
+          ...(event === 'resume' ? {} : { startedAt: new Date().toISOString() }),
           finishedAt: undefined,
           exitCode: 0,
           oomKilled: false,
@@ -400,6 +487,8 @@ export class Supervision {
           address: run.address,
           ports: run.ports,
         });
+        rollback?.done.resolve();
+        this.#rollback = undefined;
         home.removeStale().catch((error) => this.#log.warn(messageOf(error)));
       });
       const status = await run.exit;
@@ -441,9 +530,15 @@ export class Supervision {
     return !this.#config.spec.autoRemove || this.#options.filesOnly === true;
   }
 
-  /** Returns false, and ends the run, if the disk cannot take the place of the one before. */
-  #takeLayer(layer: Layer): boolean {
+  /**
+   * Lets a disk take the place of the one before. Returns false, and ends the run, if it cannot.
+   * @param layer what the machine has
+   */
+  #takeFiles({ layer: given, event }: Beginning, layer: Layer | undefined): boolean {
     try {
+      // Before the disk: saved memory must not be there beside another one.
+      if (event === 'rollback' && this.#folder.isSuspended()) removeSavedMachine(this.#folder.suspended);
+      if (given === undefined || layer === undefined) return true;
       renameSync(layer.path, this.#folder.layer);
       layer.path = this.#folder.layer;
       return true;
@@ -457,7 +552,7 @@ export class Supervision {
   #dropLostLayer(): void {
     const { startedAt, bootId: boot } = this.#recorder.state;
     // That of a suspended container was written out.
-    if (this.#keepsLayer() || this.#options.resumes || startedAt === undefined || boot === bootId()) return;
+    if (this.#keepsLayer() || this.#folder.isSuspended() || startedAt === undefined || boot === bootId()) return;
     rmSync(this.#folder.layer, { force: true });
   }
 
@@ -509,6 +604,7 @@ export class Supervision {
       pause: (paused: boolean) => this.pause(paused),
       suspend: () => this.suspend(),
       snapshot: (files: SnapshotFiles) => this.snapshot(files),
+      rollback: (files: RollbackFiles) => this.rollback(files),
     };
   }
 

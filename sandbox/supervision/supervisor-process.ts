@@ -19,6 +19,7 @@ export type SupervisorOrder =
       resumes: boolean;
       snapshot?: string | undefined;
       layer?: string | undefined;
+      rollsBack?: boolean | undefined;
       input?: string | undefined;
     }
   | { type: 'go' };
@@ -34,6 +35,8 @@ export interface StartOptions {
    * @internal
    */
   layer?: string | undefined;
+  /** With `snapshot`: the container may be suspended. What was saved is lost once the process runs. @internal */
+  rollsBack?: boolean | undefined;
   /**
    * Absolute path of a file that the container's process reads as its stdin, to the end. Its `stdin`
    * must be true. Default: what clients that attach send.
@@ -84,9 +87,10 @@ export class SupervisorProcess implements Disposable {
    * @throws SandboxError the reason that it could not be started
    */
   async start({ home, folder }: { home: Home; folder: ContainerFolder }, options: StartOptions = {}): Promise<void> {
-    const { onListening, resumes = false, snapshot, layer, input } = options;
+    const { onListening, resumes = false, snapshot, layer, rollsBack, input } = options;
     const { path, runtime } = home;
-    this.#send({ type: 'supervise', home: path, runtime, id: folder.id, resumes, snapshot, layer, input });
+    const how = { resumes, snapshot, layer, rollsBack, input };
+    this.#send({ type: 'supervise', home: path, runtime, id: folder.id, ...how });
     if (onListening !== undefined) {
       await this.#expect('done', options);
       await onListening();

@@ -67,6 +67,7 @@ async function supervise(order: Extract<SupervisorOrder, { type: 'supervise' }>)
       resumes: order.resumes,
       snapshot: order.snapshot,
       layer: order.layer,
+      rollsBack: order.rollsBack,
       input: order.input,
       onListening: () => {
         say({ type: 'done' });

@@ -144,6 +144,8 @@ describe('one clear line and exit code 125 for', () => {
       ['start', '--checkpoint', 'ready', 'web', 'db'],
       'only one container can be started with --checkpoint',
     ],
+    ['a rollback of a missing container', ['rollback', 'nosuch', 'ready'], 'no such container: nosuch'],
+    ['a rollback to nothing', ['rollback', 'web'], "missing required argument 'SNAPSHOT'\nSee 'tsvm rollback --help'."],
     ['a fork of a missing container', ['fork', '-n', '2', 'nosuch'], 'no such container: nosuch'],
     ['a fork of none', ['fork', '-n', '0', 'nosuch'], "invalid argument '0' for --number: expected 1 to 1000"],
     ['an option without its value', ['run', '-e'], "argument missing\nSee 'tsvm run --help'."],

@@ -15,7 +15,9 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { sealed } from '../../../../sandbox/home/records.js';
 import { fileDigest, sparseDigest } from '../../../../sandbox/machine/file-digest.js';
 import { SavedMachine, sweepSavedMachine, UnfinishedMachine } from '../../../../sandbox/machine/saved-machine.js';
 import { type MachineSpec, SAVED_MEMORY, SAVED_STATE } from '../../../../vmm/machine.js';
@@ -139,7 +141,10 @@ test('a clone has addresses of its own, and nothing else', async () => {
 describe('refused in one line is', () => {
   const refusal = () =>
     SavedMachine.open(path, spec).then(
-      () => 'nothing',
+      ({ files }) => {
+        files[Symbol.dispose]();
+        return 'nothing';
+      },
       (error) => `${error.code}: ${error.message.replaceAll(folder, '')}`,
     );
 
@@ -175,7 +180,15 @@ describe('refused in one line is', () => {
       () => rmSync(join(path, 'state.json')),
       "ENOENT: no such file or directory, open '/suspended/state.json'",
     ],
-    ['another version', () => change({ version: 3 }), 'the saved machine has version 3, not 2'],
+    ['another version', () => change({ version: 4 }), 'the saved machine has version 4, not 3'],
+    [
+      'a field of the manifest that differs',
+      () => {
+        const text = readFileSync(join(path, 'manifest.json'), 'utf8');
+        writeFileSync(join(path, 'manifest.json'), text.replace('"timeLeft":1000', '"timeLeft":9000'));
+      },
+      'the saved machine is damaged: its manifest.json has another SHA-256',
+    ],
     [
       'a field of another version',
       () => change({ more: 1 }),
@@ -244,9 +257,32 @@ describe('refused in one line is', () => {
   }
 
   function change(changes: object): void {
-    const manifest: object = JSON.parse(readFileSync(join(path, 'manifest.json'), 'utf8'));
-    writeFileSync(join(path, 'manifest.json'), JSON.stringify({ ...manifest, ...changes }));
+    const { sha256, ...manifest } = JSON.parse(readFileSync(join(path, 'manifest.json'), 'utf8'));
+    writeFileSync(join(path, 'manifest.json'), JSON.stringify(sealed({ ...manifest, ...changes })));
   }
+
+  test('any bit that differs, and any length, in each file', async () => {
+    await save();
+    const damage = fc.record({
+      file: fc.constantFrom('manifest.json', 'memory', 'state.json'),
+      place: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+      bit: fc.option(fc.nat(7)),
+    });
+    await fc.assert(
+      fc.asyncProperty(damage, async ({ file, place, bit }) => {
+        const whole = readFileSync(join(path, file));
+        const at = Math.floor(place * whole.length);
+        const bytes = Buffer.from(bit === null ? whole.subarray(0, at) : whole);
+        if (bit !== null) bytes[at]! ^= 1 << bit;
+        rmSync(join(path, file));
+        writeFileSync(join(path, file), bytes);
+        expect(await refusal()).toMatch(/^snapshot: [^\n]+$/);
+        writeFileSync(join(path, file), whole);
+        expect(await refusal()).toBe('nothing');
+      }),
+      { examples: [[{ file: 'memory', place: 0.25, bit: 0 }]] },
+    );
+  });
 });
 
 test('the digest of a file is that of its size, whatever follows', async () => {

@@ -16,13 +16,16 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { codeOf, messageOf } from '../../../../errors/index.js';
 import { createClone } from '../../../../sandbox/containers/clone.js';
+import { Container } from '../../../../sandbox/containers/container.js';
 import type { ContainerConfig } from '../../../../sandbox/home/container-record.js';
 import { Home } from '../../../../sandbox/home/home.js';
 import { homeSize } from '../../../../sandbox/home/home-size.js';
 import { membershipsOf } from '../../../../sandbox/home/networks.js';
+import { sealed } from '../../../../sandbox/home/records.js';
 import { copyDisk } from '../../../../sandbox/machine/copy-disk.js';
 import { type Snapshot, SnapshotStore } from '../../../../sandbox/snapshots/snapshot-store.js';
 import { writeLayout } from '../../../fixtures/oci-layout.js';
@@ -79,6 +82,13 @@ async function make(
   return store.find(name);
 }
 
+function flip(path: string, at: number): void {
+  const bytes = readFileSync(path);
+  bytes[at]! ^= 1;
+  rmSync(path);
+  writeFileSync(path, bytes);
+}
+
 const entries = () => readdirSync(join(home.path, 'snapshots')).sort();
 
 test('snapshots are listed by name, found, and removed with what they hold', async () => {
@@ -114,7 +124,7 @@ test('the checkpoints of a container are the snapshots of it alone', async () =>
   expect(store.ofContainer(first.id).map(({ name }) => name)).toEqual(['one']);
   expect(store.ofContainer(config.id).map(({ name }) => name)).toEqual(['two']);
   expect(store.findOf(first.id, 'one').config).toEqual(first);
-  expect(() => store.findOf(config.id, 'one')).toThrow('container bbbbbbbbbbbb has no checkpoint one: it is of source');
+  expect(() => store.findOf(config.id, 'one')).toThrow('container bbbbbbbbbbbb has no snapshot one: it is of source');
   expect(() => store.findOf(config.id, 'none')).toThrow('no such snapshot: none');
 });
 
@@ -210,10 +220,7 @@ describe('refused in one line is', () => {
   test('one of another version', async () => {
     const { path } = await make('one');
     const { version, sha256, ...rest } = JSON.parse(readFileSync(join(path, 'snapshot.json'), 'utf8'));
-    const { createHash } = await import('node:crypto');
-    const about = { version: 3, ...rest };
-    const digest = createHash('sha256').update(JSON.stringify(about)).digest('hex');
-    rewrite(join(path, 'snapshot.json'), JSON.stringify({ ...about, sha256: digest }));
+    rewrite(join(path, 'snapshot.json'), JSON.stringify(sealed({ version: 3, ...rest })));
     expect(await refusal()).toBe('snapshot: the snapshot one has version 3, not 2');
   });
 
@@ -233,17 +240,38 @@ describe('refused in one line is', () => {
     expect(store.damaged()).toEqual(['one']);
   });
 
+  test('any bit that differs, and any length, in each file that it is answerable for', async () => {
+    const { path } = await make('one');
+    const disk = readFileSync(join(path, 'layer.ext4'));
+    const damage = fc.record({
+      file: fc.constantFrom('snapshot.json', 'machine/manifest.json', 'layer.ext4'),
+      place: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+      bit: fc.option(fc.nat(7)),
+    });
+    await fc.assert(
+      fc.asyncProperty(damage, async ({ file, place, bit }) => {
+        const damaged = join(path, file);
+        const whole = file === 'layer.ext4' ? disk : readFileSync(damaged);
+        const at = Math.floor(place * whole.length);
+        const bytes = Buffer.from(bit === null ? whole.subarray(0, at) : whole);
+        if (bit !== null) bytes[at]! ^= 1 << bit;
+        rmSync(damaged);
+        writeFileSync(damaged, bytes);
+        expect(await refusal()).toMatch(/^(snapshot|state): [^\n]+$/);
+        expect(home.containers.folders()).toEqual([]);
+        rmSync(damaged);
+        writeFileSync(damaged, whole);
+      }),
+      { numRuns: 60 },
+    );
+    expect(await refusal()).toBe('nothing');
+  });
+
   const rewrite = (path: string, text: string) => {
     rmSync(path);
     writeFileSync(path, text);
   };
   const change = (path: string, by: (text: string) => string) => rewrite(path, by(readFileSync(path, 'utf8')));
-  const flip = (path: string, at: number) => {
-    const bytes = readFileSync(path);
-    bytes[at]! ^= 1;
-    rmSync(path);
-    writeFileSync(path, bytes);
-  };
 });
 
 test('a clone has what the snapshot had, but for what only one container can have', async () => {
@@ -304,6 +332,63 @@ test('a clone whose disk the home has no room for is not made', async () => {
   });
   expect(home.containers.folders()).toEqual([]);
   expect(entries()).toEqual([`.${snapshot.id}`, 'one']);
+});
+
+describe('a rollback of a container that does not run', () => {
+  /** A container that has a snapshot, and a disk with something else on it since. */
+  const container = async (isSuspended = false) => {
+    const its = home.containers.folder(config.id);
+    config = { ...config, spec: { ...config.spec, disk: DISK, autoRemove: isSuspended } };
+    const layer = join(folder, 'its-disk');
+    writeFileSync(layer, 'since');
+    its.make(config, { layer });
+    if (isSuspended) mkdirSync(its.suspended);
+    const snapshot = await make('one');
+    return { its, snapshot, found: Container.find(home, config.id) };
+  };
+  const refusal = (found: Container, name = 'one') =>
+    found.rollback(name).then(
+      () => 'nothing',
+      (error) => `${error.code}: ${error.message}`,
+    );
+
+  test.each<[string, RegExp, (path: string) => void]>([
+    [
+      'a manifest that is damaged',
+      /^snapshot: the snapshot is damaged: its manifest.json has /,
+      (path) => flip(join(path, 'machine/manifest.json'), 3),
+    ],
+    [
+      'a disk that is damaged',
+      /^snapshot: the snapshot is damaged: its layer.ext4 has another SHA-256$/,
+      (path) => flip(join(path, 'layer.ext4'), BYTE),
+    ],
+    ['no room', /^no-space: the home has /, () => vi.stubEnv('TSVM_HOME_SIZE', '1m')],
+    ['a machine that cannot continue', /^snapshot: the saved machine has no whole manifest.json$/, () => {}],
+  ])('changes nothing with %s', async (_, message, damage) => {
+    for (const isSuspended of [false, true]) {
+      const { its, snapshot, found } = await container(isSuspended);
+      damage(snapshot.path);
+      expect(await refusal(found)).toMatch(message);
+      vi.unstubAllEnvs();
+      expect(readFileSync(its.layer, 'utf8')).toBe('since');
+      expect(its.isSuspended()).toBe(isSuspended);
+      expect(its.state().status).toBe(isSuspended ? 'suspended' : 'created');
+      expect(entries()).toEqual([`.${snapshot.id}`, 'one']);
+      await store.remove('one');
+      config = { ...config, id: 'b'.repeat(64) };
+    }
+  });
+
+  test('is refused with a snapshot of another one', async () => {
+    const { found } = await container();
+    config = { ...config, id: 'b'.repeat(64) };
+    await make('two');
+    expect(await refusal(found, 'two')).toMatch(
+      /^no-such-snapshot: container \w{12} has no snapshot two: it is of source$/,
+    );
+    expect(await refusal(found, 'three')).toBe('no-such-snapshot: no such snapshot: three');
+  });
 });
 
 test('a copy that fails leaves nothing', async () => {

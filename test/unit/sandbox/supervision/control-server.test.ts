@@ -30,6 +30,7 @@ const IDLE = {
   pause: () => {},
   suspend: async () => {},
   snapshot: async () => {},
+  rollback: async () => {},
 };
 
 test('a client that leaves at any point leaves no descriptor behind', async () => {
