@@ -26,6 +26,8 @@ export type ServiceErrorCode =
   | 'files'
   /** The tenant's share does not hold it. */
   | 'quota'
+  /** The caller asks too often. */
+  | 'rate'
   /** The host does not hold it now. */
   | 'no-room'
   /** The sandbox does not answer. */
@@ -36,12 +38,15 @@ export type ServiceErrorCode =
 /** An error of the service. The message is one line that a tenant may read. */
 export class ServiceError extends Error {
   override readonly name = 'ServiceError';
+  /** Seconds after which another request may succeed, if that is known. */
+  readonly retryAfter: number | undefined;
 
   constructor(
     readonly code: ServiceErrorCode,
     message: string,
-    options?: ErrorOptions,
+    { retryAfter, ...options }: ErrorOptions & { retryAfter?: number } = {},
   ) {
     super(message, options);
+    this.retryAfter = retryAfter;
   }
 }

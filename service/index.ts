@@ -2,10 +2,11 @@
 // tenant.
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import type { ReaderTimes } from './http/event-stream.js';
+import { RequestRates } from './http/rate-limiter.js';
 import { type Address, startServer } from './http/server.js';
 import { Jobs } from './jobs/jobs.js';
 import { ContainerMachines, runName } from './jobs/machines.js';
-import type { Tenant } from './records.js';
+import type { Rate, Tenant } from './records.js';
 import { homePath, type MachineOptions, removeLeft } from './sandboxes/container.js';
 import { Places } from './sandboxes/places.js';
 import { Sandboxes } from './sandboxes/sandboxes.js';
@@ -25,6 +26,8 @@ export interface ServiceOptions extends Omit<MachineOptions, 'onFallback'> {
   /** Called once with what the administrator should know. */
   onWarning: (message: string) => void;
   readers?: ReaderTimes;
+  /** What those without a key may ask, for each address. Default: 50 a second */
+  strangers?: Rate | undefined;
 }
 
 export interface Service {
@@ -75,6 +78,7 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
       places,
       onFault,
       readers: options.readers,
+      rates: new RequestRates(options.strangers),
     });
     const close = async () => {
       jobs.close();
@@ -117,7 +121,7 @@ export class Tenants implements Disposable {
     return this.#store.addKey(tenant.name);
   }
 
-  /** Changes the tenant's share, from the next request on. @throws ServiceError `not-found` */
+  /** Changes the tenant's share, from the next request on. @throws ServiceError `not-found`, `bad-request` */
   set(name: string, change: Partial<Omit<Tenant, 'name'>>): void {
     this.#store.set(name, change);
   }

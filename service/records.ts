@@ -19,6 +19,24 @@ export interface Tenant extends Resources {
   jobs: number;
   /** Bytes of the files of jobs: uploads, and what jobs read and leave. */
   files: number;
+  /** Requests: `10/s`, `10/m`, `10/h`, or `none` for no limit. */
+  rate: string;
+}
+
+/** So many requests in so many milliseconds. */
+export interface Rate {
+  count: number;
+  period: number;
+}
+
+const PERIODS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000 };
+export const rateSchema = z.string().regex(/^([1-9]\d{0,3}\/[smh]|none)$/);
+
+/** @param text is one of `rateSchema`. Returns undefined for `none`. */
+export function parseRate(text: string): Rate | undefined {
+  const [count = '', unit = ''] = text.split('/');
+  const period = PERIODS[unit];
+  return period === undefined ? undefined : { count: Number(count), period };
 }
 
 const MIB = 2 ** 20;

@@ -12,7 +12,7 @@ export const LINES_TYPE = 'application/x-ndjson';
 export const EVENTS_TYPE = 'text/event-stream';
 const ARCHIVE = { content: { [ARCHIVE_TYPE]: { schema: {} } } };
 /** Problems of each operation. */
-const ALWAYS: readonly ServiceErrorCode[] = ['unauthorized', 'bad-request', 'internal'];
+const ALWAYS: readonly ServiceErrorCode[] = ['unauthorized', 'rate', 'bad-request', 'internal'];
 const WITH_BODY: readonly ServiceErrorCode[] = ['too-large', 'not-json'];
 
 export function openApiDocument(): object {

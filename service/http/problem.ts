@@ -16,13 +16,14 @@ export const PROBLEMS: Readonly<Record<ServiceErrorCode, readonly [status: numbe
   'too-large': [413, 'The body is too large'],
   'not-json': [415, 'The body is not JSON'],
   quota: [429, 'The share is used up'],
+  rate: [429, 'Too many requests'],
   internal: [500, 'The server failed'],
   'no-room': [503, 'The host is full'],
   unresponsive: [504, 'The sandbox does not answer'],
 };
 
 /** Seconds after which a request may succeed. */
-const RETRY_AFTER: Partial<Record<ServiceErrorCode, string>> = { quota: '5', 'no-room': '5' };
+const RETRY_AFTER: Partial<Record<ServiceErrorCode, number>> = { quota: 5, 'no-room': 5 };
 
 export const problemSchema = z.object({
   type: z.literal('about:blank'),
@@ -33,11 +34,10 @@ export const problemSchema = z.object({
 });
 
 /** The answer to a request that failed. */
-export function problemOf({ code, message: detail }: ServiceError): Response {
+export function problemOf({ code, message: detail, retryAfter = RETRY_AFTER[code] }: ServiceError): Response {
   const [status, title] = PROBLEMS[code];
   const headers: Record<string, string> = { 'Content-Type': 'application/problem+json' };
-  const retryAfter = RETRY_AFTER[code];
-  if (retryAfter !== undefined) headers['Retry-After'] = retryAfter;
+  if (retryAfter !== undefined) headers['Retry-After'] = String(retryAfter);
   if (code === 'unauthorized') headers['WWW-Authenticate'] = 'Bearer';
   return new Response(JSON.stringify({ type: 'about:blank', title, status, detail, code }), { status, headers });
 }

@@ -18,6 +18,7 @@ import { audited, type Shared } from './audit.js';
 import { READER_TIMES, type ReaderTimes } from './event-stream.js';
 import { ARCHIVE_TYPE, EVENTS_TYPE, LINES_TYPE, openApiDocument } from './openapi.js';
 import { asServiceError, problemOf } from './problem.js';
+import type { RequestRates } from './rate-limiter.js';
 import type { Route } from './route.js';
 import { ROUTES } from './routes.js';
 
@@ -50,6 +51,7 @@ export interface ServerParts {
   /** Called with a failure whose caller is told no more than that. */
   onFault: (message: string) => void;
   readers?: ReaderTimes | undefined;
+  rates: RequestRates;
 }
 
 export interface HttpServer {
@@ -117,7 +119,12 @@ function createApp(parts: ServerParts): Hono<Shared> {
     if (context.req.method === 'HEAD') await context.res.body?.cancel();
   });
   app.get('/healthz', (context) => context.json({ status: 'ok' }));
-  app.get('/openapi.json', (context) => context.json(document));
+  const takeStranger = (context: Context<Shared>) =>
+    parts.rates.takeStranger(context.env.incoming.socket.remoteAddress);
+  app.get('/openapi.json', (context) => {
+    takeStranger(context);
+    return context.json(document);
+  });
   const limit = bodyLimit({
     maxSize: MAX_BODY,
     onError: () => problemOf(new ServiceError('too-large', `the body has more than ${MAX_BODY} bytes`)),
@@ -129,14 +136,23 @@ function createApp(parts: ServerParts): Hono<Shared> {
       route.method,
       path,
       (context, next) => {
-        context.set('tenant', authenticate(context, parts.tenants));
+        const tenant = authenticate(context, parts.tenants);
+        if (tenant === undefined) {
+          takeStranger(context);
+          throw new ServiceError('unauthorized', 'an API key is needed: Authorization: Bearer KEY');
+        }
+        context.set('tenant', tenant);
+        parts.rates.takeTenant(tenant);
         return next();
       },
       route.archive === 'request' ? (_context, next) => next() : limit,
       (context) => answer(context, route, parts),
     );
   }
-  app.notFound(() => problemOf(new ServiceError('not-found', 'no such path')));
+  app.notFound((context) => {
+    takeStranger(context);
+    throw new ServiceError('not-found', 'no such path');
+  });
   app.onError((error) => {
     // Its caller is gone.
     if (hasCode(error, 'ECONNRESET')) return problemOf(new ServiceError('bad-request', 'the request broke off'));
@@ -147,12 +163,9 @@ function createApp(parts: ServerParts): Hono<Shared> {
   return app;
 }
 
-/** @throws ServiceError `unauthorized` */
-function authenticate(context: Context<Shared>, tenants: TenantStore): Tenant {
+function authenticate(context: Context<Shared>, tenants: TenantStore): Tenant | undefined {
   const [, key = ''] = /^Bearer (\S{1,256})$/i.exec(context.req.header('Authorization') ?? '') ?? [];
-  const tenant = tenants.authenticate(key);
-  if (tenant === undefined) throw new ServiceError('unauthorized', 'an API key is needed: Authorization: Bearer KEY');
-  return tenant;
+  return tenants.authenticate(key);
 }
 
 async function answer(context: Context<Shared>, route: Route, parts: ServerParts): Promise<Response> {

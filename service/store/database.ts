@@ -60,6 +60,8 @@ const MIGRATIONS = [
   CREATE INDEX jobs_stored ON jobs (tenant, number) WHERE stored > 0;`,
   `
   ALTER TABLE outputs ADD COLUMN "offset" INTEGER NOT NULL DEFAULT 0;`,
+  `
+  ALTER TABLE tenants ADD COLUMN rate TEXT NOT NULL DEFAULT '100/s';`,
 ];
 
 /** Milliseconds to wait for another process's transaction. */

@@ -3,7 +3,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
 import { ServiceError } from '../errors.js';
-import type { Tenant } from '../records.js';
+import { rateSchema, type Tenant } from '../records.js';
 import { type Database, transaction } from './database.js';
 
 export const TENANT = z.object({
@@ -14,8 +14,10 @@ export const TENANT = z.object({
     cpus: z.number(),
     memory: z.number(),
     files: z.number(),
+    rate: rateSchema,
   },
 });
+const COLUMNS = Object.keys(TENANT.shape);
 const KEYED = TENANT.extend({ hash: z.instanceof(Uint8Array) });
 const FORM = /^tsvm_([0-9a-f]{16})_([\w-]{43})$/;
 /** Names are folders. */
@@ -31,25 +33,27 @@ export class TenantStore {
   }
 
   /** @throws ServiceError `bad-request`, `conflict` if the name is taken */
-  add({ name, sandboxes, jobs, cpus, memory, files }: Tenant): void {
+  add(tenant: Tenant): void {
+    const { name, rate } = tenant;
     if (!NAME.test(name)) {
       const given = JSON.stringify(name);
       throw new ServiceError('bad-request', `a tenant's name has 1 to 32 of a-z, 0-9 and -, not: ${given}`);
     }
-    const statement = `INSERT OR IGNORE INTO tenants (name, sandboxes, jobs, cpus, memory, files)
-      VALUES (?, ?, ?, ?, ?, ?)`;
-    const { changes } = this.#database.prepare(statement).run(name, sandboxes, jobs, cpus, memory, files);
+    checkRate(rate);
+    const places = COLUMNS.map(() => '?');
+    const statement = `INSERT OR IGNORE INTO tenants (${COLUMNS.join(', ')}) VALUES (${places.join(', ')})`;
+    const { changes } = this.#database.prepare(statement).run(...valuesOf(tenant));
     if (Number(changes) === 0) throw new ServiceError('conflict', `the tenant ${name} exists already`);
   }
 
-  /** Changes the tenant's share, from the next request on. @throws ServiceError `not-found` */
+  /** Changes the tenant's share, from the next request on. @throws ServiceError `not-found`, `bad-request` */
   set(name: string, change: Partial<Omit<Tenant, 'name'>>): void {
+    if (change.rate !== undefined) checkRate(change.rate);
     transaction(this.#database, () => {
       this.#check(name);
       const [known] = this.list().filter((tenant) => tenant.name === name);
-      const { sandboxes, jobs, cpus, memory, files } = TENANT.parse({ ...known, ...change });
-      const statement = 'UPDATE tenants SET sandboxes = ?, jobs = ?, cpus = ?, memory = ?, files = ? WHERE name = ?';
-      this.#database.prepare(statement).run(sandboxes, jobs, cpus, memory, files, name);
+      const statement = `UPDATE tenants SET ${COLUMNS.map((column) => `${column} = ?`).join(', ')} WHERE name = ?`;
+      this.#database.prepare(statement).run(...valuesOf(TENANT.parse({ ...known, ...change })), name);
     });
   }
 
@@ -122,6 +126,15 @@ export class TenantStore {
       throw new ServiceError('not-found', `no such tenant: ${JSON.stringify(name)}`);
     }
   }
+}
+
+/** In the order of the columns. */
+const valuesOf = (tenant: Tenant) => Object.values(TENANT.parse(tenant));
+
+/** @throws ServiceError `bad-request` */
+function checkRate(rate: string): void {
+  if (rateSchema.safeParse(rate).success) return;
+  throw new ServiceError('bad-request', `a rate is 1 to 9999 /s, /m or /h, or none, not: ${JSON.stringify(rate)}`);
 }
 
 function hashOf(secret: string): Buffer {

@@ -19,23 +19,25 @@ export function add(context: Context): Command {
     .option('--cpus <N>', 'the most CPUs of its sandboxes and jobs together', '4')
     .option('-m, --memory <SIZE>', 'the most memory of its sandboxes and jobs together', '4g')
     .option('--files <SIZE>', 'the most bytes of the files of its jobs: uploads, and what they read and leave', '4g')
-    .action(
-      async (name: string, options: Record<'data' | 'sandboxes' | 'jobs' | 'cpus' | 'memory' | 'files', string>) => {
-        using tenants = await openTenants(options);
-        const key = tenants.add({
-          name,
-          sandboxes: parseCount(options.sandboxes, '--sandboxes'),
-          jobs: parseCount(options.jobs, '--jobs'),
-          cpus: parseCpus(options.cpus, '--cpus'),
-          memory: parseSize(options.memory, '--memory'),
-          files: parseSize(options.files, '--files'),
-        });
-        process.stdout.write(`${key}\n`);
-      },
-    );
+    .option(...RATE, '100/s')
+    .action(async (name: string, options: Record<'data' | Part, string>) => {
+      using tenants = await openTenants(options);
+      const key = tenants.add({
+        name,
+        sandboxes: parseCount(options.sandboxes, '--sandboxes'),
+        jobs: parseCount(options.jobs, '--jobs'),
+        cpus: parseCpus(options.cpus, '--cpus'),
+        memory: parseSize(options.memory, '--memory'),
+        files: parseSize(options.files, '--files'),
+        rate: options.rate,
+      });
+      process.stdout.write(`${key}\n`);
+    });
 }
 
-type Part = 'sandboxes' | 'jobs' | 'cpus' | 'memory' | 'files';
+type Part = 'sandboxes' | 'jobs' | 'cpus' | 'memory' | 'files' | 'rate';
+
+const RATE = ['--rate <RATE>', 'the most requests: 10/s, 10/m, 10/h or none'] as const;
 
 const COLUMNS: Columns<Row> = [
   ['NAME', 'Name'],
@@ -44,6 +46,7 @@ const COLUMNS: Columns<Row> = [
   ['CPUS', 'CPUs'],
   ['MEMORY', 'Memory'],
   ['FILES', 'Files'],
+  ['RATE', 'Rate'],
   ['HOME', 'Home'],
 ];
 
@@ -54,6 +57,7 @@ interface Row {
   CPUs: string;
   Memory: string;
   Files: string;
+  Rate: string;
   Home: string;
 }
 
@@ -67,13 +71,14 @@ export function ls(context: Context): Command {
       const { homePath } = await loadService();
       using tenants = await openTenants(options);
       const rows = tenants.list().map(
-        ({ name, sandboxes, jobs, cpus, memory, files }): Row => ({
+        ({ name, sandboxes, jobs, cpus, memory, files, rate }): Row => ({
           Name: name,
           Sandboxes: String(sandboxes),
           Jobs: String(jobs),
           CPUs: String(cpus),
           Memory: formatBytes(memory),
           Files: formatBytes(files),
+          Rate: rate,
           Home: homePath(dataFolder(options), name),
         }),
       );
@@ -93,6 +98,7 @@ export function set(context: Context): Command {
     .option('--cpus <N>', 'the most CPUs of its sandboxes and jobs together')
     .option('-m, --memory <SIZE>', 'the most memory of its sandboxes and jobs together')
     .option('--files <SIZE>', 'the most bytes of the files of its jobs')
+    .option(...RATE)
     .action(async (name: string, { data, ...options }: { data: string } & Partial<Record<Part, string>>) => {
       const given = <T>(text: string | undefined, parse: (text: string, flag: string) => T, flag: string) =>
         text === undefined ? undefined : parse(text, flag);
@@ -102,6 +108,7 @@ export function set(context: Context): Command {
         cpus: given(options.cpus, parseCpus, '--cpus'),
         memory: given(options.memory, parseSize, '--memory'),
         files: given(options.files, parseSize, '--files'),
+        rate: options.rate,
       });
       if (Object.keys(change).length === 0) throw new UsageError('nothing to change: give one option or more');
       using tenants = await openTenants({ data });

@@ -12,6 +12,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LogWriter } from '../../../sandbox/home/log-file.js';
 import { readLog } from '../../../sandbox/home/log-reader.js';
+import { RequestRates } from '../../../service/http/rate-limiter.js';
 import { type HttpServer, startServer } from '../../../service/http/server.js';
 import {
   type JobEnd,
@@ -33,7 +34,7 @@ import { TenantStore } from '../../../service/store/tenant-store.js';
 import { fuzzing } from '../../fixtures/fuzz.js';
 import { HOST, send } from '../../fixtures/service.js';
 
-const ACME: Tenant = { name: 'acme', sandboxes: 1, jobs: 10, files: 2 ** 20, ...HOST };
+const ACME: Tenant = { name: 'acme', sandboxes: 1, jobs: 10, files: 2 ** 20, rate: 'none', ...HOST };
 /** Bytes of a log's file. */
 const LOG = { maxSize: 20_000, maxFiles: 3 };
 const READERS = { beat: 50, stall: 500 };
@@ -142,7 +143,7 @@ beforeEach(async () => {
   const places = new Places();
   const machines = { folder, host: HOST, accel: 'auto', jail: 'require', onFault, onFallback: () => {} } as const;
   const sandboxes = new Sandboxes(new SandboxStore(database), places, machines);
-  const parts = { folder, tenants, sandboxes, jobs, places, onFault, readers: READERS };
+  const parts = { folder, tenants, sandboxes, jobs, places, onFault, readers: READERS, rates: new RequestRates() };
   server = await startServer({ host: '127.0.0.1', port: 0 }, parts);
 });
 

@@ -82,6 +82,52 @@ describe('keys', () => {
   });
 });
 
+describe('rates', () => {
+  const limited = new OwnService();
+  let from: string;
+  const strangers = { count: 5, period: 3_600_000 };
+  beforeAll(async () => {
+    from = await limited.start({ strangers });
+  });
+  afterAll(async () => {
+    await limited[Symbol.asyncDispose]();
+    expect(limited.faults).toEqual([]);
+  });
+
+  test("a tenant's requests beyond its rate are refused, until the rate grows", async () => {
+    const some = limited.tenant('some', { rate: '3/h' });
+    const others = limited.tenant('others', { rate: '3/h' });
+    const show = (who = some) => send(`${from}/v1/jobs`, { key: who });
+    for (let n = 0; n < 3; n++) expect((await show()).status).toBe(200);
+    const refused = await show();
+    expectProblem(refused, 'rate');
+    const retryAfter = Number(refused.headers.get('Retry-After'));
+    expect([refused.status, retryAfter > 1100, retryAfter <= 1200]).toEqual([429, true, true]);
+    // A job that is refused is none.
+    expectProblem(await send(`${from}/v1/jobs`, { method: 'POST', key: some, body: { image: 'a' } }), 'rate');
+    expect((await show(others)).status).toBe(200);
+    limited.set('some', { rate: '4/h' });
+    expect((await show()).body).toEqual({ jobs: [] });
+    limited.set('some', { rate: 'none' });
+    for (let n = 0; n < 10; n++) expect((await show()).status).toBe(200);
+  });
+
+  test('an address has few requests without a key, and those with one go on', async () => {
+    const some = limited.tenant('keyed', { rate: '1000/s' });
+    const paths = ['/v1/jobs', '/openapi.json', '/nothing', '/v1/sandboxes/sb-0', '/openapi.json'];
+    const statuses: number[] = [];
+    for (const path of paths) statuses.push((await send(`${from}${path}`)).status);
+    expect(statuses).toEqual([401, 200, 404, 401, 200]);
+    for (const path of paths) {
+      const answer = await send(`${from}${path}`, { key: `${some.slice(0, -1)}_` });
+      expectProblem(answer, 'rate');
+      expect(Number(answer.headers.get('Retry-After'))).toBeGreaterThan(0);
+    }
+    expect((await send(`${from}/healthz`)).status).toBe(200);
+    expect((await send(`${from}/v1/jobs`, { key: some })).status).toBe(200);
+  });
+});
+
 describe('the audit log', () => {
   test('has each request, those that are refused too, and no key', async () => {
     const path = '/v1/sandboxes/sb-00000000000000aa';

@@ -31,7 +31,7 @@ import { fuzzing } from '../../fixtures/fuzz.js';
 
 const GIB = 2 ** 30;
 const share = (name: string, more: Partial<Tenant> = {}): Tenant => ({
-  ...{ name, sandboxes: 100, jobs: 1000, cpus: 4, memory: 64 * GIB, files: GIB },
+  ...{ name, sandboxes: 100, jobs: 1000, cpus: 4, memory: 64 * GIB, files: GIB, rate: 'none' },
   ...more,
 });
 const ACME = share('acme');
@@ -766,7 +766,15 @@ test('a database of the version before becomes one of this, with all that is in 
   openDatabase(old).close();
   const opened = openDatabase(old);
   const [tenant] = new TenantStore(opened).list();
-  expect(tenant).toEqual({ name: 'acme', sandboxes: 3, jobs: 1000, cpus: 4, memory: 1e9, files: 4 * GIB });
+  expect(tenant).toEqual({
+    name: 'acme',
+    sandboxes: 3,
+    jobs: 1000,
+    cpus: 4,
+    memory: 1e9,
+    files: 4 * GIB,
+    rate: '100/s',
+  });
   expect(new SandboxStore(opened).alive().map(({ id }) => id)).toEqual(['s']);
   const store = new JobStore(opened);
   store.add(tenant!, HOST, { id: 'large', spec: specOf({ cpus: 3 }) });

@@ -24,7 +24,7 @@ import { SandboxStore } from '../../../service/store/sandbox-store.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
 
 const GIB = 2 ** 30;
-const ACME: Tenant = { name: 'acme', sandboxes: 3, jobs: 3, cpus: 4, memory: 4 * GIB, files: GIB };
+const ACME: Tenant = { name: 'acme', sandboxes: 3, jobs: 3, cpus: 4, memory: 4 * GIB, files: GIB, rate: '10/s' };
 const OTHER: Tenant = { ...ACME, name: 'other' };
 const HOST = { cpus: 6, memory: 16 * GIB };
 const SPEC = specSchema.parse({ image: 'debian:12' });
@@ -219,13 +219,20 @@ describe('the folder', () => {
     expect(() => openDatabase(folder)).toThrow(/its schema is 99/);
   });
 
+  test.each(['10', '0/s', '10/d', '10000/s', '-1/s', ' 1/s', '1/s\n', ''])('%j is no rate', (rate) => {
+    const refused = expect.objectContaining({ code: 'bad-request' });
+    expect(() => tenants.add({ ...ACME, name: 'new', rate })).toThrow(refused);
+    expect(() => tenants.set('acme', { rate })).toThrow(refused);
+    expect(tenants.list()).toEqual([ACME, OTHER]);
+  });
+
   test('keeps what a process told that was killed right after it', async () => {
     // Adds tenants, and tells each once it is committed.
     const program = `
       import(${JSON.stringify(builtFile('service.js'))}).then(({ Tenants }) => {
         const tenants = new Tenants(${JSON.stringify(folder)});
         for (let n = 0; ; n++) {
-          tenants.add({ name: 't' + n, sandboxes: 1, jobs: 1, cpus: 1, memory: 1, files: 1 });
+          tenants.add({ name: 't' + n, sandboxes: 1, jobs: 1, cpus: 1, memory: 1, files: 1, rate: 'none' });
           require('node:fs').writeSync(1, n + '\\n');
         }
       });`;
