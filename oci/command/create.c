@@ -18,10 +18,7 @@ static const char *made_id;
 // Undoes a creation that failed, and dies.
 static _Noreturn void give_up(const char *text)
 {
-	state_kill("stub");
-	keeper_end();
-	keeper_poststop();
-	state_remove(made_in.root, made_id);
+	keeper_remove(made_in.root, made_id);
 	die("%s", text);
 }
 

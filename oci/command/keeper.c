@@ -132,7 +132,8 @@ int keeper_start(const char *state, const char *id, const char *bundle, bool con
 	return keeper;
 }
 
-void keeper_poststop(void)
+// Runs the hooks of a container that is gone, whether or not its keeper was there to the end.
+static void run_poststop(void)
 {
 	char state[PATH_MAX];
 	char *arguments[] = { "node", NULL, "poststop", state, NULL };
@@ -226,7 +227,8 @@ void keeper_ask(const char *request)
 	close(keeper);
 }
 
-void keeper_end(void)
+// Asks the keeper to end, and kills it if it does not.
+static void end_keeper(void)
 {
 	pid_t pid = state_process("keeper.pid");
 	int pidfd = pid == 0 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
@@ -241,4 +243,14 @@ void keeper_end(void)
 	if (pidfd >= 0)
 		close(pidfd);
 	state_kill("keeper.pid");
+}
+
+void keeper_remove(const char *root, const char *id)
+{
+	state_kill("stub");
+	end_keeper();
+	if (!state_claim(root, id))
+		return;
+	run_poststop();
+	state_remove(root, id);
 }

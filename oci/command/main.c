@@ -82,6 +82,18 @@ static void enter(const struct options *options, const char *id)
 		die("%s", no_container);
 }
 
+// Returns the process of the host that stands for the container.
+static pid_t enter_running(const struct options *options, const char *id)
+{
+	pid_t pid;
+
+	enter(options, id);
+	pid = state_process("stub");
+	if (pid == 0)
+		die("container not running");
+	return pid;
+}
+
 static void kill_container(const struct options *options, int count, char **words)
 {
 	static const struct option known[] = { { "all", no_argument, NULL, 'a' }, { 0 } };
@@ -120,10 +132,7 @@ static void delete_container(const struct options *options, int count, char **wo
 	}
 	if (!force && state_process("stub") != 0)
 		die("cannot delete container %s that is not stopped", id);
-	state_kill("stub");
-	keeper_end();
-	keeper_poststop();
-	state_remove(options->root, id);
+	keeper_remove(options->root, id);
 }
 
 static void create_container(const struct options *options, int count, char **words)
@@ -242,10 +251,15 @@ static void start_container(const struct options *options, const char *id)
 // Asks the keeper for what a running container alone can do.
 static void ask_keeper(const struct options *options, const char *id, const char *request)
 {
-	enter(options, id);
-	if (state_process("stub") == 0)
-		die("container not running");
+	enter_running(options, id);
 	keeper_ask(request);
+}
+
+// Sends the request. Returns the socket over which the keeper answers.
+static int send_to_running(const struct options *options, const char *id, struct request *request)
+{
+	enter_running(options, id);
+	return request_send(request);
 }
 
 static void update_container(const struct options *options, int count, char **words)
@@ -294,10 +308,7 @@ static void update_container(const struct options *options, int count, char **wo
 		fputs(",\"resources\":", request.out);
 		request_file(request.out, resources);
 	}
-	enter(options, words[optind]);
-	if (state_process("stub") == 0)
-		die("container not running");
-	keeper = request_send(&request);
+	keeper = send_to_running(options, words[optind], &request);
 	if (!keeper_line(keeper, line))
 		die("%s", line);
 	close(keeper);
@@ -330,10 +341,7 @@ static void print_events(const struct options *options, int count, char **words)
 		fputs(",\"interval\":", request.out);
 		request_string(request.out, interval);
 	}
-	enter(options, words[optind]);
-	if (state_process("stub") == 0)
-		die("container not running");
-	keeper = request_send(&request);
+	keeper = send_to_running(options, words[optind], &request);
 	for (;;) {
 		if (!keeper_line(keeper, line))
 			die("%s", line);
@@ -371,13 +379,8 @@ static void print_processes(const struct options *options, int count, char **wor
 {
 	bool quiet = false;
 	bool json = parse_format(count, words, &quiet);
-	pid_t pid;
 
-	enter(options, words[optind]);
-	pid = state_process("stub");
-	if (pid == 0)
-		die("container not running");
-	printf(json ? "[%d]\n" : "PID\n%d\n", (int)pid);
+	printf(json ? "[%d]\n" : "PID\n%d\n", (int)enter_running(options, words[optind]));
 }
 
 static void list_containers(const struct options *options, int count, char **words)

@@ -87,6 +87,9 @@ void state_write_process(const char *file, pid_t pid);
 int state_open(const char *file);
 // Kills a process, and waits until it is gone.
 void state_kill(const char *file);
+// Waits until no other process has claimed the state folder. Returns false if it is gone. The claim ends with
+// this process.
+bool state_claim(const char *root, const char *id);
 void state_remove(const char *root, const char *id);
 enum list { LIST_TABLE, LIST_JSON, LIST_NAMES };
 // Prints the containers of a root to standard output.
@@ -101,10 +104,9 @@ bool write_pid_file(const char *path, pid_t pid);
 int keeper_start(const char *state, const char *id, const char *bundle, bool console);
 // Sends a request to the keeper, and dies with its error.
 void keeper_ask(const char *request);
-// Asks the keeper to end, and kills it if it does not.
-void keeper_end(void);
-// Runs the hooks of a container that is gone, whether or not its keeper was there to the end.
-void keeper_poststop(void);
+// Ends a container with its keeper, runs its last hooks, and removes its state folder. Of the calls that do
+// this at the same time one does it, and the others wait for that one.
+void keeper_remove(const char *root, const char *id);
 // Reads the keeper's next line, after its warnings, which it tells the engine. Returns false for the end and
 // for an error, whose text is then the line.
 bool keeper_line(int keeper, char line[MAX_LINE]);

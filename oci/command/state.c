@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -130,6 +131,20 @@ void state_kill(const char *file)
 	syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 	poll(&end, 1, KILL_TIMEOUT);
 	close(pidfd);
+}
+
+bool state_claim(const char *root, const char *id)
+{
+	char path[PATH_MAX];
+	struct stat own;
+	struct stat named;
+	int folder = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	state_path(path, root, id);
+	if (folder < 0 || flock(folder, LOCK_EX) != 0 || fstat(folder, &own) != 0)
+		die("%s: %s", path, strerror(errno));
+	// The next container may have the id already.
+	return stat(path, &named) == 0 && named.st_dev == own.st_dev && named.st_ino == own.st_ino;
 }
 
 static void remove_files(const char *folder)

@@ -68,6 +68,7 @@ export class Keeper {
   #nextProcess = FIRST_PROCESS + 1;
   readonly #ending = new AbortController();
   readonly #ended = defer<ExitedFrame | undefined>();
+  #turn: Promise<unknown> = Promise.resolve();
 
   /**
    * @param id the engine's name of the container
@@ -219,7 +220,7 @@ export class Keeper {
       else if (word === 'start') answer(this.#start((text) => socket.write(`warning ${text}\n`)));
       else if (word === 'pause') answer(this.#pause());
       else if (word === 'resume') answer(this.#resume());
-      else if (word === 'update') answer(this.#update(line.slice('update '.length)));
+      else if (word === 'update') answer(this.#inTurn(() => this.#update(line.slice('update '.length))));
       else if (word === 'events') answer(this.#events(socket, line.slice('events '.length)));
       else if (word === 'exec') {
         try {
@@ -251,6 +252,16 @@ export class Keeper {
     if (this.#isStarted || first === undefined) throw new OciError('cannot start an already running container');
     if (this.#config.process === undefined) throw new OciError('the configuration has no process');
     this.#isStarted = true;
+    await this.#inTurn(() => this.#startFirst(first));
+    const state = this.#state('running', this.#pid);
+    await runHooksToTheEnd('poststart', this.#config.hooks?.poststart, {
+      state,
+      signal: this.#ending.signal,
+      onWarning,
+    });
+  }
+
+  async #startFirst(first: StubbedProcess): Promise<void> {
     try {
       const kernel = await this.#machine.hello();
       this.#machine.setUp({ shares: true });
@@ -267,12 +278,13 @@ export class Keeper {
       first.exit(LOST);
       throw error;
     }
-    const state = this.#state('running', this.#pid);
-    await runHooksToTheEnd('poststart', this.#config.hooks?.poststart, {
-      state,
-      signal: this.#ending.signal,
-      onWarning,
-    });
+  }
+
+  /** Does what reads or changes the limits once all before it is done: each begins with what the last one left. */
+  async #inTurn(change: () => Promise<void>): Promise<void> {
+    const done = this.#turn.then(change);
+    this.#turn = done.catch(() => {});
+    await done;
   }
 
   /**

@@ -1,9 +1,12 @@
 // Proves what the OCI runtime specification 1.1 (runtime.md) demands of each operation in each state, by the
 // command alone. A container's network namespace is a new one.
-import { spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { CAPABILITIES } from '../../sandbox/agent/protocol.js';
@@ -185,6 +188,33 @@ test('events tell of a container that the kernel of the guest kills for lack of 
   await expect.poll(() => state('greedy').status).toBe('stopped');
 });
 
+test('updates at the same time, and beside the start, are made one after the other', async () => {
+  make('updated', bundle('updated', 'sleep 1000'));
+  const later = (...args: string[]) => ended(spawn(RUNTIME, ['--root', root, ...args, 'updated'], { env: {} }));
+  // Each changes a limit of its own, and gives the others again.
+  const update = (round: number) => [
+    later('update', '--pids-limit', `${100 + round}`),
+    later('update', '--memory', `${100 + round}m`),
+    later('update', '--cpu-quota', `${50_000 + round}`),
+  ];
+  const script = 'cd /sys/fs/cgroup; cat pids.max memory.max cpu.max';
+  const limits = () => call('exec', 'updated', 'sh', '-c', script).stdout;
+  const expected = (round: number) => `${100 + round}\n${(100 + round) * 2 ** 20}\n${50_000 + round} 100000\n`;
+  for (const answer of await Promise.all([later('start'), ...update(0)])) expect(answer).toEqual(DONE);
+  expect(limits()).toBe(expected(0));
+  for (let round = 1; round <= 5; round++) {
+    for (const answer of await Promise.all(update(round))) expect(answer).toEqual(DONE);
+    expect(limits()).toBe(expected(round));
+  }
+});
+
+/** Resolves to the answer of a call that nothing keeps the streams of. */
+async function ended(child: ChildProcess): Promise<Answer> {
+  const read = async (stream: Readable | null) => (stream ? await text(stream) : '');
+  const [[status], stdout, stderr] = await Promise.all([once(child, 'exit'), read(child.stdout), read(child.stderr)]);
+  return { status, stdout, stderr };
+}
+
 describe('hooks', () => {
   const notes = () => join(folder, 'notes');
   /** A hook that notes its name, where it runs, and the state that it is given. */
@@ -270,6 +300,23 @@ describe('hooks', () => {
     creating.kill('SIGKILL');
     await expect.poll(sleeps).toBe(false);
     expect(call('delete', '--force', 'slow')).toEqual(DONE);
+    expect(readdirSync(root)).toEqual([]);
+  });
+
+  test('of a creation that is given up beside a deletion run once', async () => {
+    const hooks = {
+      createRuntime: [hook('waiting', 'exec sleep 271828')],
+      poststop: [hook('poststop', 'sleep 1'), hook('last')],
+    };
+    const path = bundle('raced', 'true', { hooks });
+    const creating = ended(spawn(RUNTIME, ['--root', root, 'create', '--bundle', path, 'raced'], { env: {} }));
+    await expect.poll(() => spawnSync('pgrep', ['-f', '^sleep 271828$']).status).toBe(0);
+    const deletions = [1, 2].map(() =>
+      ended(spawn(RUNTIME, ['--root', root, 'delete', '--force', 'raced'], { env: {} })),
+    );
+    for (const deletion of deletions) expect(await deletion).toEqual(DONE);
+    expect((await creating).status).toBe(1);
+    expect(noted().map((note) => note.name)).toEqual(['waiting', 'poststop', 'last']);
     expect(readdirSync(root)).toEqual([]);
   });
 });
