@@ -2,6 +2,7 @@
 // tenant.
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import type { ReaderTimes } from './http/event-stream.js';
+import { Metrics, serveMetrics } from './http/metrics.js';
 import { RequestRates } from './http/rate-limiter.js';
 import { type Address, startServer } from './http/server.js';
 import { Jobs } from './jobs/jobs.js';
@@ -14,6 +15,7 @@ import { type Database, holdFolder, openDatabase } from './store/database.js';
 import { FileStore, filesPath } from './store/file-store.js';
 import { JobStore } from './store/job-store.js';
 import { SandboxStore } from './store/sandbox-store.js';
+import { Statistics } from './store/statistics.js';
 import { TenantStore } from './store/tenant-store.js';
 
 export { homePath } from './sandboxes/container.js';
@@ -28,10 +30,14 @@ export interface ServiceOptions extends Omit<MachineOptions, 'onFallback'> {
   readers?: ReaderTimes;
   /** What those without a key may ask, for each address. Default: 50 a second */
   strangers?: Rate | undefined;
+  /** Where metrics are read, by whoever reaches it. Default: nowhere */
+  metrics?: Address | undefined;
 }
 
 export interface Service {
   url: string;
+  /** Of the metrics, if they are read. */
+  metricsUrl?: string | undefined;
   /** Ends the server. Sandboxes and jobs run on, and the next server finds them. */
   close(): Promise<void>;
 }
@@ -57,11 +63,13 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
   try {
     database = openDatabase(folder);
     const tenants = new TenantStore(database);
+    const statistics = new Statistics(database);
+    const metrics = options.metrics === undefined ? undefined : new Metrics({ tenants, statistics, host });
     const places = new Places();
     const files = new FileStore(folder);
     const sandboxStore = new SandboxStore(database);
     const sandboxes = new Sandboxes(sandboxStore, places, machines);
-    const jobStore = new JobStore(database);
+    const jobStore = new JobStore(database, { onEnd: (tenant, reason) => metrics?.jobEnded(tenant, reason) });
     const runs = new ContainerMachines(readFileSync(BOOT_ID, 'latin1').trim(), files, machines);
     const jobs = new Jobs(jobStore, files, runs, { host, onFault });
     const known = new Set([...sandboxStore.alive().map(({ id }) => id), ...jobStore.placed().map(runName)]);
@@ -79,15 +87,21 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
       onFault,
       readers: options.readers,
       rates: new RequestRates(options.strangers),
+      metrics,
     });
+    const metricsServer =
+      options.metrics === undefined || metrics === undefined
+        ? undefined
+        : await serveMetrics(options.metrics, metrics, onFault);
     const close = async () => {
       jobs.close();
       await server.close();
+      metricsServer?.close();
       sandboxes.close();
       database?.close();
       lock[Symbol.dispose]();
     };
-    return { url: server.url, close };
+    return { url: server.url, metricsUrl: metricsServer?.url, close };
   } catch (error) {
     database?.close();
     lock[Symbol.dispose]();

@@ -16,6 +16,7 @@ import type { Sandboxes } from '../sandboxes/sandboxes.js';
 import type { TenantStore } from '../store/tenant-store.js';
 import { audited, type Shared } from './audit.js';
 import { READER_TIMES, type ReaderTimes } from './event-stream.js';
+import type { Metrics } from './metrics.js';
 import { ARCHIVE_TYPE, EVENTS_TYPE, LINES_TYPE, openApiDocument } from './openapi.js';
 import { asServiceError, problemOf } from './problem.js';
 import type { RequestRates } from './rate-limiter.js';
@@ -52,6 +53,7 @@ export interface ServerParts {
   onFault: (message: string) => void;
   readers?: ReaderTimes | undefined;
   rates: RequestRates;
+  metrics?: Metrics | undefined;
 }
 
 export interface HttpServer {
@@ -107,6 +109,7 @@ function createApp(parts: ServerParts): Hono<Shared> {
   const app = new Hono<Shared>();
   const document = openApiDocument();
   app.use(audited(parts.folder));
+  if (parts.metrics !== undefined) app.use(parts.metrics.counted());
   // An error may leave a part of the body unread, which would be taken for the next request.
   app.use(async (context, next) => {
     await next();

@@ -14,6 +14,7 @@ import {
   type JobEnd,
   type JobOrder,
   type JobOutput,
+  type JobReason,
   type JobRecord,
   type JobSpec,
   jobSpecSchema,
@@ -86,19 +87,23 @@ export interface JobStoreOptions {
   kept?: number;
   /** Milliseconds since the epoch. */
   clock?: () => number;
+  /** Called when a job has ended. */
+  onEnd?: ((tenant: string, reason: JobReason) => void) | undefined;
 }
 
 export class JobStore {
   readonly #database: Database;
   readonly #kept: number;
   readonly #clock: () => number;
+  readonly #onEnd: JobStoreOptions['onEnd'];
   /** The tenants of jobs, by ID, whose files may be too many since the last look. */
   #touched = new Map<string, string>();
 
-  constructor(database: Database, { kept = MAX_ENDED, clock = Date.now }: JobStoreOptions = {}) {
+  constructor(database: Database, { kept = MAX_ENDED, clock = Date.now, onEnd }: JobStoreOptions = {}) {
     this.#database = database;
     this.#kept = kept;
     this.#clock = clock;
+    this.#onEnd = onEnd;
   }
 
   /**
@@ -286,6 +291,7 @@ export class JobStore {
     const old = "SELECT number FROM jobs WHERE tenant = ? AND status = 'ended' ORDER BY number DESC LIMIT -1 OFFSET ?";
     const gone = this.#database.prepare(`DELETE FROM jobs WHERE number IN (${old}) RETURNING id`);
     for (const row of [{ id }, ...gone.all(tenant, this.#kept)]) this.#touched.set(ID.parse(row).id, tenant);
+    this.#onEnd?.(tenant, reason);
     return true;
   }
 

@@ -16,6 +16,7 @@ const JAILS = ['require', 'auto'] as const;
 interface Options {
   data: string;
   listen: string;
+  metrics?: string;
   cpus?: string;
   memory?: string;
   accel: (typeof ACCELERATORS)[number];
@@ -28,6 +29,7 @@ export function command(context: Context): Command {
     .usage('[options] --data FOLDER')
     .requiredOption(...DATA)
     .option('--listen <ADDRESS:PORT>', 'where to listen', LISTEN)
+    .option('--metrics <ADDRESS:PORT>', 'where Prometheus reads metrics, without a key (default: nowhere)')
     .option('--cpus <N>', 'CPUs of all sandboxes and jobs together (default: those of the host)')
     .option('-m, --memory <SIZE>', 'memory of all sandboxes and jobs together (default: three quarters of the host)')
     .addOption(
@@ -35,12 +37,13 @@ export function command(context: Context): Command {
     )
     .addOption(new Option('--jail <MODE>', "the machines' jail").choices(JAILS).default('require'))
     .addHelpText('after', '\nExamples:\n  tsvm tenant add --data /srv/tsvm acme\n  tsvm serve --data /srv/tsvm')
-    .action(async ({ listen, cpus, memory, accel, jail, ...options }: Options) => {
+    .action(async ({ listen, metrics, cpus, memory, accel, jail, ...options }: Options) => {
       const log = await openLog(context);
       const { startService } = await loadService();
       const service = await startService({
         folder: dataFolder(options),
-        listen: parseAddress(listen),
+        listen: parseAddress(listen, '--listen'),
+        ...(metrics === undefined ? {} : { metrics: parseAddress(metrics, '--metrics') }),
         host: {
           cpus: cpus === undefined ? availableParallelism() : parseCpus(cpus, '--cpus'),
           memory: memory === undefined ? Math.floor(totalmem() * SHARE) : parseSize(memory, '--memory'),
@@ -48,6 +51,7 @@ export function command(context: Context): Command {
         ...{ accel, jail, onFault: (message) => log.error(message), onWarning: (message) => log.warn(message) },
       });
       process.stdout.write(`listening on ${service.url}\n`);
+      if (service.metricsUrl !== undefined) process.stdout.write(`metrics on ${service.metricsUrl}\n`);
       await new Promise<void>((resolve) => {
         for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
       });
@@ -56,11 +60,11 @@ export function command(context: Context): Command {
 }
 
 /** `127.0.0.1:7070` or `[::1]:7070`. @throws UsageError */
-function parseAddress(text: string): { host: string; port: number } {
+function parseAddress(text: string, flag: string): { host: string; port: number } {
   const [, v6, v4, digits] = /^(?:\[([0-9a-f:.]+)\]|([^[\]:]+)):(\d{1,5})$/i.exec(text) ?? [];
   const [host, port] = [v6 ?? v4, Number(digits)];
   if (host === undefined || port > 65_535) {
-    throw new UsageError(`invalid argument '${text}' for --listen: expected ADDRESS:PORT`);
+    throw new UsageError(`invalid argument '${text}' for ${flag}: expected ADDRESS:PORT`);
   }
   return { host, port };
 }

@@ -1,0 +1,35 @@
+// How many sandboxes and jobs there are, in the database.
+import { z } from 'zod';
+import { JOB_STATUSES } from '../job.js';
+import { type Resources, STATUSES } from '../records.js';
+import type { Database } from './database.js';
+import { held } from './held.js';
+
+const ROW = z.object({ tenant: z.string(), status: z.string(), count: z.number() });
+
+/** So many of a tenant have this status. */
+export type Count = z.output<typeof ROW>;
+
+export class Statistics {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** Those that have not ended, for each of the tenants and each status: also if there is none. */
+  alive(kind: 'sandboxes' | 'jobs', tenants: readonly string[]): Count[] {
+    const statement = `SELECT tenant, status, count(*) AS count FROM ${kind} WHERE status <> 'ended' GROUP BY tenant, status`;
+    const rows = this.#database.prepare(statement).all();
+    const known = new Map(rows.map((row) => ROW.parse(row)).map((row) => [`${row.tenant} ${row.status}`, row.count]));
+    const statuses = (kind === 'jobs' ? JOB_STATUSES : STATUSES).filter((status) => status !== 'ended');
+    return tenants.flatMap((tenant) =>
+      statuses.map((status) => ({ tenant, status, count: known.get(`${tenant} ${status}`) ?? 0 })),
+    );
+  }
+
+  /** What the sandboxes and jobs of a tenant hold. */
+  held(tenant: string): Resources {
+    return held(this.#database, tenant);
+  }
+}
