@@ -2,17 +2,19 @@
 // tenant.
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import type { ReaderTimes } from './http/event-stream.js';
+import type { Address } from './http/listen.js';
 import { Metrics, serveMetrics } from './http/metrics.js';
 import { RequestRates } from './http/rate-limiter.js';
-import { type Address, startServer } from './http/server.js';
+import { startServer } from './http/server.js';
 import { Jobs } from './jobs/jobs.js';
 import { ContainerMachines, runName } from './jobs/machines.js';
-import type { Rate, Tenant } from './records.js';
+import type { Rate, Resources, Tenant } from './records.js';
 import { homePath, type MachineOptions, removeLeft } from './sandboxes/container.js';
 import { Places } from './sandboxes/places.js';
 import { Sandboxes } from './sandboxes/sandboxes.js';
 import { type Database, holdFolder, openDatabase } from './store/database.js';
 import { FileStore, filesPath } from './store/file-store.js';
+import { held } from './store/held.js';
 import { JobStore } from './store/job-store.js';
 import { SandboxStore } from './store/sandbox-store.js';
 import { Statistics } from './store/statistics.js';
@@ -140,8 +142,9 @@ export class Tenants implements Disposable {
     this.#store.set(name, change);
   }
 
-  list(): Tenant[] {
-    return this.#store.list();
+  /** All tenants, with what their sandboxes and jobs hold. */
+  list(): (Tenant & { held: Resources })[] {
+    return this.#store.list().map((tenant) => ({ ...tenant, held: held(this.#database, tenant.name) }));
   }
 
   /** Makes another API key. `revoke` ends all others. @throws ServiceError `not-found` */

@@ -7,6 +7,8 @@ export interface Resources {
   cpus: number;
   /** Bytes. */
   memory: number;
+  /** Bytes of writable layers, were they full. */
+  disk: number;
 }
 
 /** A tenant, and the most that its sandboxes and jobs hold together. */

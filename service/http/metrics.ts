@@ -1,8 +1,6 @@
 // What the server tells of itself, in the text format of Prometheus, on an address of its own: tenants
 // are not to read it. Labels have few values: routes, statuses, and the tenants that there are.
-import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { MiddlewareHandler } from 'hono';
 import { matchedRoutes } from 'hono/route';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
@@ -12,7 +10,7 @@ import type { Resources, Tenant } from '../records.js';
 import type { Statistics } from '../store/statistics.js';
 import type { TenantStore } from '../store/tenant-store.js';
 import type { Shared } from './audit.js';
-import type { Address } from './server.js';
+import { type Address, listen } from './listen.js';
 
 const PATH = '/metrics';
 /** Connections of those who read. */
@@ -109,6 +107,7 @@ export class Metrics {
 const RESOURCES: readonly [name: string, what: string, of: (resources: Resources) => number][] = [
   ['cpus', 'CPUs', ({ cpus }) => cpus],
   ['memory_bytes', 'Bytes of memory', ({ memory }) => memory],
+  ['disk_bytes', 'Bytes of writable layers', ({ disk }) => disk],
 ];
 
 /**
@@ -116,7 +115,7 @@ const RESOURCES: readonly [name: string, what: string, of: (resources: Resources
  * @throws an error with the errno of listen(2)
  */
 export async function serveMetrics(
-  { host, port }: Address,
+  address: Address,
   metrics: Metrics,
   onFault: (message: string) => void,
 ): Promise<{ url: string; close(): void }> {
@@ -133,11 +132,9 @@ export async function serveMetrics(
     }
   });
   server.maxConnections = MAX_CONNECTIONS;
-  server.listen({ host, port });
-  await once(server, 'listening');
-  const { port: actual } = server.address() as AddressInfo;
+  const url = await listen(server, address);
   return {
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${actual}${PATH}`,
+    url: `${url}${PATH}`,
     close: () => {
       server.close();
       server.closeAllConnections();

@@ -1,7 +1,6 @@
 // The HTTP server: who calls, is the request what the API describes, and what is answered.
-import { once } from 'node:events';
 import { Server } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { createAdaptorServer } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
@@ -16,6 +15,7 @@ import type { Sandboxes } from '../sandboxes/sandboxes.js';
 import type { TenantStore } from '../store/tenant-store.js';
 import { audited, type Shared } from './audit.js';
 import { READER_TIMES, type ReaderTimes } from './event-stream.js';
+import { type Address, listen } from './listen.js';
 import type { Metrics } from './metrics.js';
 import { ARCHIVE_TYPE, EVENTS_TYPE, LINES_TYPE, openApiDocument } from './openapi.js';
 import { asServiceError, problemOf } from './problem.js';
@@ -35,12 +35,6 @@ const REQUEST_TIMEOUT = 120_000;
 const CHECK_INTERVAL = 1000;
 /** Milliseconds that requests under way get to end. */
 const DRAIN_TIMEOUT = 20_000;
-
-export interface Address {
-  host: string;
-  /** 0: one that is free. */
-  port: number;
-}
 
 export interface ServerParts {
   /** Path of the data folder, for the audit log. */
@@ -64,7 +58,7 @@ export interface HttpServer {
 }
 
 /** @throws an error with the errno of listen(2) */
-export async function startServer({ host, port }: Address, parts: ServerParts): Promise<HttpServer> {
+export async function startServer(address: Address, parts: ServerParts): Promise<HttpServer> {
   const server = createAdaptorServer({
     fetch: createApp(parts).fetch,
     serverOptions: {
@@ -76,11 +70,9 @@ export async function startServer({ host, port }: Address, parts: ServerParts): 
   if (!(server instanceof Server)) throw new TypeError('not a server of HTTP/1');
   server.maxConnections = MAX_CONNECTIONS;
   server.on('clientError', answerBroken);
-  server.listen({ host, port });
-  await once(server, 'listening');
-  const { port: actual } = server.address() as AddressInfo;
+  const url = await listen(server, address);
   return {
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${actual}`,
+    url,
     close: () =>
       new Promise((resolve) => {
         const late = setTimeout(() => server.closeAllConnections(), DRAIN_TIMEOUT);

@@ -62,6 +62,16 @@ const MIGRATIONS = [
   ALTER TABLE outputs ADD COLUMN "offset" INTEGER NOT NULL DEFAULT 0;`,
   `
   ALTER TABLE tenants ADD COLUMN rate TEXT NOT NULL DEFAULT '100/s';`,
+  `
+  ALTER TABLE tenants ADD COLUMN disk INTEGER NOT NULL DEFAULT 53687091200;
+  ALTER TABLE sandboxes ADD COLUMN disk INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE jobs ADD COLUMN disk INTEGER NOT NULL DEFAULT 0;
+  UPDATE sandboxes SET disk = json_extract(spec, '$.disk');
+  UPDATE jobs SET disk = json_extract(spec, '$.disk');
+  DROP VIEW held;
+  CREATE VIEW held (kind, tenant, cpus, memory, disk) AS
+    SELECT 'sandboxes', tenant, cpus, memory, disk FROM sandboxes WHERE status <> 'ended' UNION ALL
+    SELECT 'jobs', tenant, cpus, memory, disk FROM jobs WHERE status IN ('starting', 'running');`,
 ];
 
 /** Milliseconds to wait for another process's transaction. */

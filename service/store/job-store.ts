@@ -24,7 +24,7 @@ import {
 import type { Resources, Tenant } from '../records.js';
 import { type Database, transaction } from './database.js';
 import type { Keeping } from './file-store.js';
-import { checkFits, held } from './held.js';
+import { checkFits, held, lacking } from './held.js';
 import { TENANT } from './tenant-store.js';
 
 const flag = z.number().transform((value) => value === 1);
@@ -125,14 +125,14 @@ export class JobStore {
       if (count >= tenant.jobs) throw new ServiceError('quota', `the tenant's share is ${tenant.jobs} jobs`);
       if (count === 0) this.#join(tenant.name);
       const statement = `INSERT INTO jobs
-        (id, tenant, spec, status, priority, cpus, memory, created, deadline, idempotencyKey, stored)
-        VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)`;
+        (id, tenant, spec, status, priority, cpus, memory, disk, created, deadline, idempotencyKey, stored)
+        VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?)`;
       const deadline = spec.deadline === undefined ? null : this.#time(spec.deadline);
-      const { priority, cpus, memory } = spec;
+      const { priority, cpus, memory, disk } = spec;
       const stored = keep(tenant.files - this.stored(tenant.name));
       this.#database
         .prepare(statement)
-        .run(id, tenant.name, described, priority, cpus, memory, this.#time(), deadline, key ?? null, stored);
+        .run(id, tenant.name, described, priority, cpus, memory, disk, this.#time(), deadline, key ?? null, stored);
       return this.find(tenant.name, id);
     });
   }
@@ -402,4 +402,4 @@ const ID = z.object({ id: z.string() });
 const FILES = z.object({ files: z.number() });
 
 const fits = (wanted: Resources, most: Resources, taken: Resources): boolean =>
-  taken.cpus + wanted.cpus <= most.cpus && taken.memory + wanted.memory <= most.memory;
+  lacking(wanted, most, taken) === undefined;

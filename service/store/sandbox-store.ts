@@ -13,7 +13,7 @@ import {
   type Tenant,
 } from '../records.js';
 import { type Database, transaction } from './database.js';
-import { held } from './held.js';
+import { held, lacking } from './held.js';
 
 const text = z
   .string()
@@ -75,10 +75,10 @@ export class SandboxStore {
         throw new ServiceError('conflict', 'the idempotency key belongs to a sandbox with another spec');
       }
       this.#checkRoom(tenant, host, spec);
-      const statement = `INSERT INTO sandboxes (id, tenant, spec, status, cpus, memory, created, idempotencyKey)
-        VALUES (?, ?, ?, 'starting', ?, ?, ?, ?)`;
-      const { cpus, memory } = spec;
-      this.#database.prepare(statement).run(id, tenant.name, described, cpus, memory, now(), key ?? null);
+      const statement = `INSERT INTO sandboxes (id, tenant, spec, status, cpus, memory, disk, created, idempotencyKey)
+        VALUES (?, ?, ?, 'starting', ?, ?, ?, ?, ?)`;
+      const { cpus, memory, disk } = spec;
+      this.#database.prepare(statement).run(id, tenant.name, described, cpus, memory, disk, now(), key ?? null);
       return { record: this.find(tenant.name, id), isNew: true };
     });
   }
@@ -128,11 +128,9 @@ export class SandboxStore {
     const alive = "SELECT count(*) AS count FROM sandboxes WHERE tenant = ? AND status <> 'ended'";
     const { count } = COUNT.parse(this.#database.prepare(alive).get(tenant.name));
     if (count >= tenant.sandboxes) throw quota(`${tenant.sandboxes} sandboxes`);
-    const own = held(this.#database, tenant.name);
-    if (own.cpus + wanted.cpus > tenant.cpus) throw quota(`${tenant.cpus} CPUs`);
-    if (own.memory + wanted.memory > tenant.memory) throw quota(`${tenant.memory} bytes of memory`);
-    const all = held(this.#database);
-    if (all.cpus + wanted.cpus > host.cpus || all.memory + wanted.memory > host.memory) {
+    const little = lacking(wanted, tenant, held(this.#database, tenant.name));
+    if (little !== undefined) throw quota(little);
+    if (lacking(wanted, host, held(this.#database)) !== undefined) {
       throw new ServiceError('no-room', 'the host has no room for it now');
     }
   }

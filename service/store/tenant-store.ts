@@ -13,6 +13,7 @@ export const TENANT = z.object({
     jobs: z.number(),
     cpus: z.number(),
     memory: z.number(),
+    disk: z.number(),
     files: z.number(),
     rate: rateSchema,
   },

@@ -1,4 +1,5 @@
 // tsvm serve: runs sandboxes and jobs of tenants, over HTTP.
+import { mkdirSync, statfsSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import { type Command, Option } from 'commander';
 import { parseCpus } from '../../options/number.js';
@@ -19,6 +20,7 @@ interface Options {
   metrics?: string;
   cpus?: string;
   memory?: string;
+  disk?: string;
   accel: (typeof ACCELERATORS)[number];
   jail: (typeof JAILS)[number];
 }
@@ -32,21 +34,24 @@ export function command(context: Context): Command {
     .option('--metrics <ADDRESS:PORT>', 'where Prometheus reads metrics, without a key (default: nowhere)')
     .option('--cpus <N>', 'CPUs of all sandboxes and jobs together (default: those of the host)')
     .option('-m, --memory <SIZE>', 'memory of all sandboxes and jobs together (default: three quarters of the host)')
+    .option('--disk <SIZE>', 'disks of all sandboxes and jobs together (default: the file system of FOLDER)')
     .addOption(
       new Option('--accel <NAME>', 'what runs the machines').choices(ACCELERATORS).default('auto').env('TSVM_ACCEL'),
     )
     .addOption(new Option('--jail <MODE>', "the machines' jail").choices(JAILS).default('require'))
     .addHelpText('after', '\nExamples:\n  tsvm tenant add --data /srv/tsvm acme\n  tsvm serve --data /srv/tsvm')
-    .action(async ({ listen, metrics, cpus, memory, accel, jail, ...options }: Options) => {
+    .action(async ({ listen, metrics, cpus, memory, disk, accel, jail, ...options }: Options) => {
       const log = await openLog(context);
       const { startService } = await loadService();
+      const folder = dataFolder(options);
       const service = await startService({
-        folder: dataFolder(options),
+        folder,
         listen: parseAddress(listen, '--listen'),
         ...(metrics === undefined ? {} : { metrics: parseAddress(metrics, '--metrics') }),
         host: {
           cpus: cpus === undefined ? availableParallelism() : parseCpus(cpus, '--cpus'),
           memory: memory === undefined ? Math.floor(totalmem() * SHARE) : parseSize(memory, '--memory'),
+          disk: disk === undefined ? sizeOf(folder) : parseSize(disk, '--disk'),
         },
         ...{ accel, jail, onFault: (message) => log.error(message), onWarning: (message) => log.warn(message) },
       });
@@ -57,6 +62,13 @@ export function command(context: Context): Command {
       });
       await service.close();
     });
+}
+
+/** Bytes of the file system of a folder, which is made. */
+function sizeOf(folder: string): number {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const { blocks, bsize } = statfsSync(folder);
+  return blocks * bsize;
 }
 
 /** `127.0.0.1:7070` or `[::1]:7070`. @throws UsageError */

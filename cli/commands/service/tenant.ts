@@ -18,6 +18,7 @@ export function add(context: Context): Command {
     .option('--jobs <N>', 'the most jobs that have not ended, with those in the queue', '1000')
     .option('--cpus <N>', 'the most CPUs of its sandboxes and jobs together', '4')
     .option('-m, --memory <SIZE>', 'the most memory of its sandboxes and jobs together', '4g')
+    .option('--disk <SIZE>', 'the most bytes of the disks of its sandboxes and jobs together', '50g')
     .option('--files <SIZE>', 'the most bytes of the files of its jobs: uploads, and what they read and leave', '4g')
     .option(...RATE, '100/s')
     .action(async (name: string, options: Record<'data' | Part, string>) => {
@@ -28,6 +29,7 @@ export function add(context: Context): Command {
         jobs: parseCount(options.jobs, '--jobs'),
         cpus: parseCpus(options.cpus, '--cpus'),
         memory: parseSize(options.memory, '--memory'),
+        disk: parseSize(options.disk, '--disk'),
         files: parseSize(options.files, '--files'),
         rate: options.rate,
       });
@@ -35,7 +37,7 @@ export function add(context: Context): Command {
     });
 }
 
-type Part = 'sandboxes' | 'jobs' | 'cpus' | 'memory' | 'files' | 'rate';
+type Part = 'sandboxes' | 'jobs' | 'cpus' | 'memory' | 'disk' | 'files' | 'rate';
 
 const RATE = ['--rate <RATE>', 'the most requests: 10/s, 10/m, 10/h or none'] as const;
 
@@ -45,6 +47,7 @@ const COLUMNS: Columns<Row> = [
   ['JOBS', 'Jobs'],
   ['CPUS', 'CPUs'],
   ['MEMORY', 'Memory'],
+  ['DISK', 'Disk'],
   ['FILES', 'Files'],
   ['RATE', 'Rate'],
   ['HOME', 'Home'],
@@ -56,6 +59,7 @@ interface Row {
   Jobs: string;
   CPUs: string;
   Memory: string;
+  Disk: string;
   Files: string;
   Rate: string;
   Home: string;
@@ -63,7 +67,7 @@ interface Row {
 
 export function ls(context: Context): Command {
   return createCommand('tsvm tenant ls', context)
-    .description('Lists tenants, with their shares and their homes. --quiet prints names alone.')
+    .description('Lists tenants, with what they hold of their shares, and their homes. --quiet prints names alone.')
     .usage('[options] --data FOLDER')
     .requiredOption(...DATA)
     .option('--format <FORMAT>', FORMAT_HELP)
@@ -71,12 +75,13 @@ export function ls(context: Context): Command {
       const { homePath } = await loadService();
       using tenants = await openTenants(options);
       const rows = tenants.list().map(
-        ({ name, sandboxes, jobs, cpus, memory, files, rate }): Row => ({
+        ({ name, sandboxes, jobs, cpus, memory, disk, files, rate, held }): Row => ({
           Name: name,
           Sandboxes: String(sandboxes),
           Jobs: String(jobs),
-          CPUs: String(cpus),
-          Memory: formatBytes(memory),
+          CPUs: `${held.cpus} / ${cpus}`,
+          Memory: `${formatBytes(held.memory)} / ${formatBytes(memory)}`,
+          Disk: `${formatBytes(held.disk)} / ${formatBytes(disk)}`,
           Files: formatBytes(files),
           Rate: rate,
           Home: homePath(dataFolder(options), name),
@@ -97,6 +102,7 @@ export function set(context: Context): Command {
     .option('--jobs <N>', 'the most jobs that have not ended, with those in the queue')
     .option('--cpus <N>', 'the most CPUs of its sandboxes and jobs together')
     .option('-m, --memory <SIZE>', 'the most memory of its sandboxes and jobs together')
+    .option('--disk <SIZE>', 'the most bytes of the disks of its sandboxes and jobs together')
     .option('--files <SIZE>', 'the most bytes of the files of its jobs')
     .option(...RATE)
     .action(async (name: string, { data, ...options }: { data: string } & Partial<Record<Part, string>>) => {
@@ -107,6 +113,7 @@ export function set(context: Context): Command {
         jobs: given(options.jobs, parseCount, '--jobs'),
         cpus: given(options.cpus, parseCpus, '--cpus'),
         memory: given(options.memory, parseSize, '--memory'),
+        disk: given(options.disk, parseSize, '--disk'),
         files: given(options.files, parseSize, '--files'),
         rate: options.rate,
       });

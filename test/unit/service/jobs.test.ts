@@ -24,6 +24,7 @@ import type { Resources, Tenant } from '../../../service/records.js';
 import { specSchema } from '../../../service/records.js';
 import { type Database, openDatabase } from '../../../service/store/database.js';
 import { FileStore, UPLOAD_LIFETIME } from '../../../service/store/file-store.js';
+import { held } from '../../../service/store/held.js';
 import { JobStore } from '../../../service/store/job-store.js';
 import { SandboxStore } from '../../../service/store/sandbox-store.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
@@ -31,12 +32,12 @@ import { fuzzing } from '../../fixtures/fuzz.js';
 
 const GIB = 2 ** 30;
 const share = (name: string, more: Partial<Tenant> = {}): Tenant => ({
-  ...{ name, sandboxes: 100, jobs: 1000, cpus: 4, memory: 64 * GIB, files: GIB, rate: 'none' },
+  ...{ name, sandboxes: 100, jobs: 1000, cpus: 4, memory: 64 * GIB, disk: 64 * GIB, files: GIB, rate: 'none' },
   ...more,
 });
 const ACME = share('acme');
 const OTHER = share('other');
-const HOST: Resources = { cpus: 4, memory: 64 * GIB };
+const HOST: Resources = { cpus: 4, memory: 64 * GIB, disk: 256 * GIB };
 const NOTHING: JobOutput = { lines: '', truncated: false, offset: 0 };
 const DONE: JobEnd = { reason: 'succeeded', exitCode: 0 };
 
@@ -84,6 +85,7 @@ describe('the queue', () => {
     add(few, 'a');
     add(few, 'b');
     expect(() => add(few, 'c')).toThrow(codeOf('quota'));
+    expect(() => add(ACME, 'c', { disk: 65 * GIB })).toThrow(codeOf('quota'));
     expect(() => add(ACME, 'c', { cpus: 5 })).toThrow(codeOf('quota'));
     expect(() => add(share('acme', { cpus: 9 }), 'c', { cpus: 5 })).toThrow(codeOf('quota'));
     const job = place()!;
@@ -114,6 +116,14 @@ describe('the queue', () => {
     sandboxes.end(held, { reason: 'stopped' });
     expect(place()?.id).toBe('a');
     expect(() => sandbox('t', 3)).toThrow(codeOf('quota'));
+  });
+
+  test('jobs whose disks do not fit the share wait, and let others pass', () => {
+    for (const id of ['a', 'b']) add(ACME, id, { disk: 40 * GIB });
+    add(OTHER, 'c', { disk: 40 * GIB });
+    expect([place()?.id, place()?.id, place()]).toEqual(['a', 'c', undefined]);
+    jobs.end(jobs.find('acme', 'a'), DONE, NOTHING);
+    expect(place()?.id).toBe('b');
   });
 
   test('a job that waits for others to end is overtaken by none', () => {
@@ -218,7 +228,7 @@ describe('runs', () => {
 });
 
 describe('fair parts', () => {
-  const ONE: Resources = { cpus: 1, memory: GIB };
+  const ONE: Resources = { cpus: 1, memory: GIB, disk: GIB };
 
   test('a tenant with 400 queued jobs delays the single one of another by one job at most', () => {
     for (let n = 0; n < 400; n++) add(ACME, `a${n}`);
@@ -261,7 +271,7 @@ describe('fair parts', () => {
         database.exec('DELETE FROM outputs; DELETE FROM jobs; DELETE FROM tenants');
         const tenants = all.map((_, n) => share(`t${n}`));
         for (const tenant of tenants) new TenantStore(database).add(tenant);
-        const host = { cpus, memory: 64 * GIB };
+        const host = { cpus, memory: 64 * GIB, disk: 1024 * GIB };
         const had = all.map(() => 0);
         let number = 0;
         for (const tenant of tenants) for (let n = 0; n <= cpus; n++) add(tenant, `j${number++}`);
@@ -772,13 +782,15 @@ test('a database of the version before becomes one of this, with all that is in 
     jobs: 1000,
     cpus: 4,
     memory: 1e9,
+    disk: 50 * GIB,
     files: 4 * GIB,
     rate: '100/s',
   });
   expect(new SandboxStore(opened).alive().map(({ id }) => id)).toEqual(['s']);
   const store = new JobStore(opened);
   store.add(tenant!, HOST, { id: 'large', spec: specOf({ cpus: 3 }) });
-  // The sandbox holds what it held.
+  // The sandbox holds what it held, and its disk.
+  expect(held(opened)).toEqual({ cpus: 2, memory: 1, disk: GIB });
   expect(store.place(HOST, 'boot')).toBeUndefined();
   const tables = (of: Database) => {
     const rows = of.prepare('SELECT name, sql FROM sqlite_master ORDER BY name').all();

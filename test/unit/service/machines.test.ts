@@ -18,7 +18,7 @@ const faults: string[] = [];
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'tsvm-machines-'));
   files = new FileStore(folder);
-  const host = { cpus: 1, memory: 1 };
+  const host = { cpus: 1, memory: 1, disk: 1 };
   const onFault = (message: string) => faults.push(message);
   machines = new ContainerMachines('boot', files, {
     folder,

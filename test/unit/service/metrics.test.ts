@@ -83,6 +83,8 @@ test('jobs are counted by status and by their end, and shares are told', async (
     'tsvm_reserved_cpus{tenant="acme"}': 0,
     'tsvm_tenant_limit_cpus{tenant="acme"}': 2,
     'tsvm_tenant_limit_memory_bytes{tenant="other"}': HOST.memory,
+    'tsvm_reserved_disk_bytes{tenant="acme"}': 0,
+    tsvm_limit_disk_bytes: HOST.disk,
     tsvm_limit_cpus: HOST.cpus,
     tsvm_limit_memory_bytes: HOST.memory,
     nodejs_eventloop_lag_seconds: expect.any(Number),

@@ -24,9 +24,18 @@ import { SandboxStore } from '../../../service/store/sandbox-store.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
 
 const GIB = 2 ** 30;
-const ACME: Tenant = { name: 'acme', sandboxes: 3, jobs: 3, cpus: 4, memory: 4 * GIB, files: GIB, rate: '10/s' };
+const ACME: Tenant = {
+  name: 'acme',
+  sandboxes: 3,
+  jobs: 3,
+  cpus: 4,
+  memory: 4 * GIB,
+  disk: 4 * GIB,
+  files: GIB,
+  rate: '10/s',
+};
 const OTHER: Tenant = { ...ACME, name: 'other' };
-const HOST = { cpus: 6, memory: 16 * GIB };
+const HOST = { cpus: 6, memory: 16 * GIB, disk: 6 * GIB };
 const SPEC = specSchema.parse({ image: 'debian:12' });
 
 let folder: string;
@@ -64,6 +73,7 @@ describe('shares', () => {
   test.each([
     ['CPUs', { cpus: 3 }],
     ['memory', { memory: 3 * GIB }],
+    ['disks', { disk: 3 * GIB }],
   ])('a share of %s is not exceeded, and a refused sandbox leaves no record', (_name, spec) => {
     add(ACME, 'a', spec);
     expect(() => add(ACME, 'b', spec)).toThrow(expect.objectContaining({ code: 'quota' }));
@@ -74,6 +84,14 @@ describe('shares', () => {
     add(ACME, 'a', { cpus: 4 });
     expect(() => add(OTHER, 'b', { cpus: 3 })).toThrow(expect.objectContaining({ code: 'no-room' }));
     expect(add(OTHER, 'b', { cpus: 2 }).isNew).toBe(true);
+  });
+
+  test("the host's disks too, until a sandbox has ended", () => {
+    add(ACME, 'a', { disk: 4 * GIB });
+    expect(() => add(OTHER, 'b', { disk: 3 * GIB })).toThrow(expect.objectContaining({ code: 'no-room' }));
+    expect(add(OTHER, 'b', { disk: 2 * GIB }).isNew).toBe(true);
+    sandboxes.end(sandboxes.find('acme', 'a'), { reason: 'stopped' });
+    expect(add(ACME, 'c', { disk: 4 * GIB }).isNew).toBe(true);
   });
 });
 
@@ -232,7 +250,7 @@ describe('the folder', () => {
       import(${JSON.stringify(builtFile('service.js'))}).then(({ Tenants }) => {
         const tenants = new Tenants(${JSON.stringify(folder)});
         for (let n = 0; ; n++) {
-          tenants.add({ name: 't' + n, sandboxes: 1, jobs: 1, cpus: 1, memory: 1, files: 1, rate: 'none' });
+          tenants.add({ name: 't' + n, sandboxes: 1, jobs: 1, cpus: 1, memory: 1, disk: 1, files: 1, rate: 'none' });
           require('node:fs').writeSync(1, n + '\\n');
         }
       });`;
