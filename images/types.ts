@@ -367,4 +367,6 @@ export interface Store {
    */
   hold(holder: string, reference: string): Promise<string>;
   release(holder: string): Promise<void>;
+  /** All that hold an image. */
+  holders(): Promise<string[]>;
 }

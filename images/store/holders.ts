@@ -51,10 +51,15 @@ function holderPath(home: string, holder: string): string {
   return join(home, HOLDERS, holder);
 }
 
+/** Implements `Store.holders`. */
+export function allHolders(home: string): string[] {
+  return list(join(home, HOLDERS));
+}
+
 /** Returns the holders of each image, by image ID. */
 export function heldImages(home: string): Map<string, string[]> {
   const held = new Map<string, string[]>();
-  for (const holder of list(join(home, HOLDERS))) {
+  for (const holder of allHolders(home)) {
     const digest = readIfThere(join(home, HOLDERS, holder))
       ?.toString()
       .trimEnd();

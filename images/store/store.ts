@@ -90,6 +90,10 @@ export function openStore(place: string): Store {
       const { releaseImage } = await import('./holders.js');
       return releaseImage(home, holder);
     },
+    async holders() {
+      const { allHolders } = await import('./holders.js');
+      return allHolders(home);
+    },
   };
 }
 

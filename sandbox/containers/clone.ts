@@ -38,13 +38,12 @@ export async function createClone(home: Home, snapshot: Snapshot, options: Clone
   const image = await home.images.resolve(config.image);
   using unfinished = await new SnapshotStore(home).begin();
   const hasLayer = await snapshot.copyLayer(unfinished.layer);
-  if (!spec.autoRemove) await home.images.hold(id, config.image);
   try {
     // What it was connected with, without the aliases of the original.
     const networks = Object.fromEntries(snapshot.networks.map((name) => [name, []]));
     const how = { isSupervised, layer: hasLayer ? unfinished.layer : undefined, networks };
-    const published = await home.containers.withLock(() =>
-      haveVolumes(home, spec.mounts ?? []) ? publishContainer(home, folder, config, how) : undefined,
+    const published = await home.containers.withLock(async () =>
+      haveVolumes(home, spec.mounts ?? []) ? await publishContainer(home, folder, config, how) : undefined,
     );
     if (published !== undefined) return { folder, config, image, ...published };
     throw new SandboxError('snapshot', 'a volume of the snapshot is gone');

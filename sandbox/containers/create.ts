@@ -79,15 +79,12 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
     stopTimeout: spec.stopTimeout ?? STOP_TIMEOUT,
     exposed: exposedPorts(spec, image.config),
   };
-  // A container that is kept may run again, so its image is held. A machine that runs locks its
-  // image.
-  if (!spec.autoRemove) await store.hold(id, image.digest);
   try {
     // `volume prune` may remove a volume between its filling and the lock. Then fill it again.
     for (;;) {
       await fillVolumes(home, config.spec, image);
-      const published = await home.containers.withLock(() =>
-        haveVolumes(home, mounts) ? publishContainer(home, folder, config, { isSupervised }) : undefined,
+      const published = await home.containers.withLock(async () =>
+        haveVolumes(home, mounts) ? await publishContainer(home, folder, config, { isSupervised }) : undefined,
       );
       if (published !== undefined) return { folder, config, image, ...published };
     }
@@ -99,18 +96,21 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
 }
 
 /**
- * Writes the record and claims the name. The caller holds the lock of all containers.
- * @throws SandboxError `conflict`, `state`
+ * Holds the image, writes the record and claims the name. The caller holds the lock of all containers:
+ * whoever has it finds no holder without a container, unless a process was killed.
+ * @throws SandboxError `conflict`, `state`; ImageError
  */
-export function publishContainer(
+export async function publishContainer(
   home: Home,
   folder: ContainerFolder,
   config: ContainerConfig,
   how: NewFolder,
-): { lock: FileLock | undefined } {
+): Promise<{ lock: FileLock | undefined }> {
   const { id } = folder;
   const { spec } = config;
   const { containers } = home;
+  // A container that is kept may run again. A machine that runs locks its image.
+  if (!spec.autoRemove) await home.images.hold(id, config.image);
   containers.sweep();
   home.sharedFolders.add(spec.mounts ?? []);
   const name = spec.name ?? freeName(home);

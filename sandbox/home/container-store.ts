@@ -112,14 +112,14 @@ export class ContainerStore {
    * Runs `change` while no other process makes, names, renames or removes a container.
    * @throws SandboxError `state`
    */
-  async withLock<T>(change: () => T): Promise<T> {
+  async withLock<T>(change: () => T | Promise<T>): Promise<T> {
     try {
       mkdirSync(join(this.path, NAMES), { recursive: true, mode: 0o700 });
     } catch (cause) {
       throw new SandboxError('state', `cannot make ${this.path}: ${messageOf(cause)}`, { cause });
     }
     using _lock = await FileLock.wait(join(this.path, LOCK), PATIENCE);
-    return change();
+    return await change();
   }
 
   /** Removes the folders that a killed process was making or removing. Call it under the lock. */

@@ -13,6 +13,9 @@ import { SharedFolders } from './shared-folders.js';
 import { openRuntimeFolder } from './socket-folder.js';
 import { VolumeStore } from './volumes.js';
 
+/** Other holders of images have names of another kind. */
+const CONTAINER_ID = /^[0-9a-f]{64}$/;
+
 /**
  * A state folder. Creating the object touches no file: the stores read and write when they are
  * used.
@@ -126,6 +129,24 @@ export class Home {
         if (lock !== undefined) await folder.removeCgroups();
       }
     }
+  }
+
+  /**
+   * Releases the images of containers that do not exist: whoever made or removed one was killed.
+   * @throws SandboxError `state`; ImageError
+   * @internal
+   */
+  async releaseLost(): Promise<void> {
+    const lost = async () => {
+      const holders = (await this.images.holders()).filter((holder) => CONTAINER_ID.test(holder));
+      const known = new Set(this.containers.folders().map(({ id }) => id));
+      return holders.filter((holder) => !known.has(holder));
+    };
+    if ((await lost()).length === 0) return;
+    // Under the lock, none of them is being made.
+    await this.containers.withLock(async () => {
+      for (const holder of await lost()) await this.images.release(holder);
+    });
   }
 
   /**

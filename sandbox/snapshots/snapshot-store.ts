@@ -358,8 +358,9 @@ export class SnapshotStore {
   }
 
   async #discard(path: string): Promise<void> {
-    rmSync(path, { recursive: true, force: true });
+    // First: while there is a folder, the next snapshot removes what is left.
     await this.#home.images.release(holderOf(path));
+    rmSync(path, { recursive: true, force: true });
   }
 
   /** @throws SandboxError `state` */

@@ -21,7 +21,9 @@ export function command(context: Context): Command {
     .action(async ({ all, force, filter = [] }: Options) => {
       const labels = parseFilters(filter, ['label']).get('label');
       if (!force && !(await confirmed(all ? ALL : DANGLING))) return;
-      const store = new Home().images;
+      const home = new Home();
+      await home.releaseLost();
+      const store = home.images;
       const kept = labels && (await store.list()).filter((image) => !hasLabels(image.labels, labels));
       const keep = (digest: string) => kept?.some((image) => image.digest === digest) ?? false;
       const { untagged, deleted, reclaimed } = await store.prune(defined({ all, keep }));

@@ -13,7 +13,9 @@ export function command(context: Context): Command {
     .option('-f, --force', 'remove all names of an image; ignore images that do not exist')
     .action(async (references: string[], { force = false }: { force?: boolean }) => {
       const log = await openLog(context);
-      const store = new Home().images;
+      const home = new Home();
+      await home.releaseLost();
+      const store = home.images;
       for (const reference of references) {
         try {
           const { untagged, deleted } = await store.remove(reference, { force });

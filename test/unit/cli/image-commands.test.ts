@@ -1,6 +1,6 @@
 // The commands of images, on stores with two images that share a layer.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -153,6 +153,22 @@ test('history shows the steps, last first', () => {
 });
 
 describe('rmi', () => {
+  test('keeps the image of a container, and not that of one whose maker was killed', () => {
+    loadBoth();
+    const id = said('create', 'second:1').trim();
+    const holders = join(home, 'store-2/holders');
+    // Its image was held, and nothing else was there.
+    copyFileSync(join(holders, id), join(holders, 'a'.repeat(64)));
+    const refused = tsvm(['rmi', 'second:1']);
+    expect(refused.status).toBe(125);
+    expect(refused.stderr).toContain(`image is being used by container ${id.slice(0, 12)}\n`);
+    expect(readdirSync(holders)).toEqual([id]);
+    copyFileSync(join(holders, id), join(holders, 'a'.repeat(64)));
+    said('rm', id);
+    expect(said('rmi', 'second:1')).toMatch(/^Untagged: second:1\nDeleted: sha256:/);
+    expect(readdirSync(holders)).toEqual([]);
+  });
+
   test('goes on after a missing image, and ignores it with -f', () => {
     loadBoth();
     const { status, stdout, stderr } = tsvm(['rmi', 'nosuch', 'first:1', second]);
