@@ -223,6 +223,8 @@ export interface PushOptions {
    */
   compression?: 'gzip' | 'zstd';
   onProgress?: (progress: PushProgress) => void;
+  /** Once aborted, uploads are cancelled, and the push fails with the reason. The tag stays as it was. */
+  signal?: AbortSignal;
 }
 
 /** The progress of one layer of a push. */

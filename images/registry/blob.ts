@@ -32,12 +32,14 @@ export function pullScope(repository: string): string {
  *
  * @param endpoints tried in order: the next one when one fails permanently
  * @param delay milliseconds of the first wait after a failure
+ * @param signal once aborted, the download fails
  * @throws ImageError `network`, `unauthorized`, `corrupt`
  */
 export async function* downloadBlob(
   endpoints: readonly Endpoint[],
   blob: BlobRequest,
   delay: number,
+  signal?: AbortSignal | undefined,
 ): AsyncGenerator<Buffer> {
   let at = 0;
   for (const [i, endpoint] of endpoints.entries()) {
@@ -45,7 +47,7 @@ export async function* downloadBlob(
     let failedAt = at;
     while (at < blob.size || blob.size === 0) {
       try {
-        for await (const chunk of rest(endpoint, blob, at)) {
+        for await (const chunk of rest(endpoint, blob, at, signal)) {
           at += chunk.length;
           yield chunk;
         }
@@ -56,7 +58,7 @@ export async function* downloadBlob(
         failedAt = at;
         failures++;
         const lasting = !(error instanceof TransientError) || failures === ATTEMPTS;
-        if (!lasting) await backOff(error, failures, delay);
+        if (!lasting) await backOff(error, failures, delay, signal);
         else if (i === endpoints.length - 1) throw asFinal(error);
         else break;
       }
@@ -65,10 +67,15 @@ export async function* downloadBlob(
 }
 
 /** Yields the bytes of a blob from `at` on. */
-async function* rest(endpoint: Endpoint, blob: BlobRequest, at: number): AsyncGenerator<Buffer> {
+async function* rest(
+  endpoint: Endpoint,
+  blob: BlobRequest,
+  at: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Buffer> {
   const { repository, digest, size, what } = blob;
   const headers: Record<string, string> = at > 0 ? { range: `bytes=${at}-` } : {};
-  const answer = await endpoint.get(`v2/${repository}/blobs/${digest}`, pullScope(repository), headers);
+  const answer = await endpoint.get(`v2/${repository}/blobs/${digest}`, pullScope(repository), headers, signal);
   const { status } = answer;
   if (status === 404) {
     discard(answer);

@@ -38,7 +38,7 @@ const MAX_SOCKETS = 8;
 const PIECE = 32 << 10;
 
 export interface HttpRequest {
-  method: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'PUT';
+  method: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'PUT' | 'DELETE';
   url: URL;
   /** How near the server may be. */
   reach: Reach;
@@ -46,6 +46,8 @@ export interface HttpRequest {
   body?: Uint8Array;
   /** How many times the registry's timeout the server has for its answer. Default: 1. */
   patience?: number;
+  /** Once aborted, the exchange fails with its reason, and the body of its answer breaks. */
+  signal?: AbortSignal | undefined;
 }
 
 export interface Answer {
@@ -103,9 +105,11 @@ export class Connections implements Disposable {
   /**
    * Sends a request and waits for the response's headers.
    *
-   * @throws TransientError, NoTlsError, or ImageError `network` if the server cannot be reached
+   * @throws TransientError, NoTlsError, or ImageError `network` if the server cannot be reached; the
+   *   reason of the signal
    */
-  async exchange({ method, url, reach, headers, body, patience = 1 }: HttpRequest): Promise<Answer> {
+  async exchange({ method, url, reach, headers, body, patience = 1, signal }: HttpRequest): Promise<Answer> {
+    signal?.throwIfAborted();
     const { timeout, internal } = this.settings.of(url.host);
     const limit = internal ? 'host' : reach;
     checkHost(url.hostname, limit);
@@ -140,9 +144,14 @@ export class Connections implements Disposable {
       request.on('error', (error) => {
         isAnswered = true;
         clearTimeout(timer);
-        reject(describeFailure(error, url));
+        reject(signal?.aborted ? signal.reason : describeFailure(error, url));
       });
-      request.on('close', () => this.#requests.delete(request));
+      const abort = () => request.destroy();
+      signal?.addEventListener('abort', abort);
+      request.on('close', () => {
+        signal?.removeEventListener('abort', abort);
+        this.#requests.delete(request);
+      });
       send(request, body, () => {
         if (isAnswered) return;
         clearTimeout(timer);

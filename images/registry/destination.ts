@@ -8,23 +8,35 @@ import { discard } from './connections.js';
 import type { Endpoint } from './endpoint.js';
 import { refusalOf } from './refusal.js';
 import { retrying } from './transient.js';
-import { type BlobUpload, checkStored, hasBlob, type UploadedBlob, uploadBlob } from './upload.js';
+import {
+  type BlobUpload,
+  cancelUpload,
+  checkStored,
+  hasBlob,
+  openUpload,
+  type UploadedBlob,
+  uploadBlob,
+} from './upload.js';
 
 export class Destination {
   readonly #scope: string;
 
-  /** @param delay milliseconds of the first wait after a failure */
+  /**
+   * @param delay milliseconds of the first wait after a failure
+   * @param signal once aborted, each operation cancels its upload and fails with the reason
+   */
   constructor(
     private readonly endpoint: Endpoint,
     private readonly reference: NameReference,
     private readonly delay: number,
+    private readonly signal: AbortSignal,
   ) {
     this.#scope = `repository:${reference.path}:pull,push`;
   }
 
   /** Returns true if the repository has a blob. */
   has(digest: string): Promise<boolean> {
-    return this.#do(() => hasBlob(this.endpoint, this.reference.path, this.#scope, digest, this.delay));
+    return this.#do(() => hasBlob(this.endpoint, this.reference.path, this.#scope, digest, this.delay, this.signal));
   }
 
   /**
@@ -38,38 +50,43 @@ export class Destination {
     const target = `v2/${this.reference.path}/blobs/uploads/?${query}`;
     const scope = `${this.#scope} ${pullScope(from)}`;
     try {
-      const answer = await this.endpoint.send({ method: 'POST', target, scope, body: new Uint8Array() });
+      const answer = await openUpload(this.endpoint, target, scope, this.signal);
       discard(answer);
-      return answer.status === 201;
+      if (answer.status === 201) return true;
+      // The registry began an upload instead.
+      if (answer.status === 202) await cancelUpload(this.endpoint, this.endpoint.lead(answer), scope);
+      return false;
     } catch {
       // It may not be read, or not by this user. The blob is uploaded then, which tells any failure.
       return false;
     }
   }
 
-  upload(blob: Omit<BlobUpload, 'repository' | 'scope'>): Promise<UploadedBlob> {
+  upload(blob: Omit<BlobUpload, 'repository' | 'scope' | 'signal'>): Promise<UploadedBlob> {
     const { path: repository } = this.reference;
-    return this.#do(() => uploadBlob(this.endpoint, { ...blob, repository, scope: this.#scope }, this.delay));
+    const whole = { ...blob, repository, scope: this.#scope, signal: this.signal };
+    return this.#do(() => uploadBlob(this.endpoint, whole, this.delay));
   }
 
   /** Stores a manifest under the reference's tag, once the repository has all its blobs. */
   putManifest(bytes: Buffer, mediaType: string, digest: string): Promise<void> {
     const target = `v2/${this.reference.path}/manifests/${this.reference.tag}`;
     const headers = { 'content-type': mediaType };
-    return this.#do(() =>
-      retrying(this.delay, async () => {
-        const answer = await this.endpoint.send({ method: 'PUT', target, scope: this.#scope, headers, body: bytes });
-        if (answer.status !== 201) throw await refusalOf(answer, 'does not take the manifest');
-        discard(answer);
-        checkStored(answer, digest, 'the manifest');
-      }),
-    );
+    const request = { method: 'PUT', target, scope: this.#scope, headers, body: bytes, signal: this.signal } as const;
+    const put = async () => {
+      const answer = await this.endpoint.send(request);
+      if (answer.status !== 201) throw await refusalOf(answer, 'does not take the manifest');
+      discard(answer);
+      checkStored(answer, digest, 'the manifest');
+    };
+    return this.#do(() => retrying(this.delay, put, this.signal));
   }
 
   async #do<T>(operation: () => Promise<T>): Promise<T> {
     try {
       return await operation();
     } catch (error) {
+      this.signal.throwIfAborted();
       throw denied(error, this.reference);
     }
   }

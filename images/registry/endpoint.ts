@@ -23,7 +23,7 @@ export interface Lead {
 }
 
 /** A request to an endpoint. */
-export interface EndpointRequest extends Pick<HttpRequest, 'method' | 'body' | 'patience'> {
+export interface EndpointRequest extends Pick<HttpRequest, 'method' | 'body' | 'patience' | 'signal'> {
   /**
    * Relative to the base, without a leading slash: `v2/library/debian/manifests/12`. Or where an
    * earlier answer led.
@@ -56,24 +56,30 @@ export class Endpoint {
   }
 
   /** Sends a GET request: see `send`. */
-  get(path: string, scope: string, headers: Record<string, string> = {}): Promise<Answer> {
-    return this.send({ method: 'GET', target: path, scope, headers });
+  get(
+    path: string,
+    scope: string,
+    headers: Record<string, string> = {},
+    signal?: AbortSignal | undefined,
+  ): Promise<Answer> {
+    return this.send({ method: 'GET', target: path, scope, headers, signal });
   }
 
   /**
    * Sends a request, with the authorization that the server asks for.
    *
-   * @throws TransientError; ImageError `unauthorized`, `network`, `bad-settings`
+   * @throws TransientError; ImageError `unauthorized`, `network`, `bad-settings`; the reason of the signal
    */
   async send(request: EndpointRequest): Promise<Answer> {
-    const { target, scope, headers = {} } = request;
+    const { target, scope, headers = {}, signal } = request;
     if (typeof target !== 'string' && target.isElsewhere) {
       return this.#allowed({ ...(await this.#send(request, headers)), isElsewhere: true });
     }
     const first = await this.#send(request, withAuthorization(headers, await this.#known(scope)));
     if (first.status !== 401 || first.url.origin !== this.#base.origin) return this.#allowed(first);
     discard(first);
-    return this.#allowed(await this.#send(request, withAuthorization(headers, await this.#authorize(first, scope))));
+    const authorization = await this.#authorize(first, scope, signal);
+    return this.#allowed(await this.#send(request, withAuthorization(headers, authorization)));
   }
 
   /**
@@ -96,8 +102,9 @@ export class Endpoint {
     throw new ImageError('unauthorized', `${answer.url.host} refuses access${await describeRefusal(answer)}`);
   }
 
-  async #send({ method, target, body, patience }: EndpointRequest, headers: Record<string, string>): Promise<Answer> {
-    const rest = { method, headers, ...(body && { body }), ...(patience && { patience }) };
+  async #send(request: EndpointRequest, headers: Record<string, string>): Promise<Answer> {
+    const { method, target, body, patience, signal } = request;
+    const rest = { method, headers, signal, ...(body && { body }), ...(patience && { patience }) };
     const toBase = (path: string) => follow(this.connections, { ...rest, url: this.#url(path), reach: 'host' });
     // Several requests at once may each find out that the server does not speak TLS.
     const asked = this.#base;
@@ -126,7 +133,7 @@ export class Endpoint {
   }
 
   /** Makes the Authorization header that the challenges of an answer ask for. */
-  async #authorize(answer: Answer, scope: string): Promise<string> {
+  async #authorize(answer: Answer, scope: string, signal: AbortSignal | undefined): Promise<string> {
     const challenges = parseChallenges(answer.headers['www-authenticate'] ?? '');
     const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
     const credentials = await this.#findCredentials();
@@ -134,7 +141,7 @@ export class Endpoint {
       const token: Promise<Token> =
         credentials?.kind === 'registry-token'
           ? Promise.resolve({ authorization: `Bearer ${credentials.token}`, expires: Number.POSITIVE_INFINITY })
-          : fetchToken(this.connections, answer, bearer, scope, credentials);
+          : fetchToken(this.connections, answer, bearer, scope, credentials, signal);
       this.#tokens.set(scope, token);
       token.catch(() => this.#tokens.delete(scope));
       return (await token).authorization;

@@ -85,20 +85,25 @@ export class Registry implements Disposable {
    * Streams a blob, at most its size. The caller verifies the digest.
    *
    * @param repository `DOMAIN/PATH`
+   * @param signal once aborted, the download fails
    * @throws ImageError
    */
-  blob(repository: string, { digest, size }: { digest: string; size: number }): AsyncGenerator<Buffer> {
+  blob(
+    repository: string,
+    { digest, size }: { digest: string; size: number },
+    signal: AbortSignal,
+  ): AsyncGenerator<Buffer> {
     const slash = repository.indexOf('/');
     const endpoints = this.#endpoints(repository.slice(0, slash));
     const request = { repository: repository.slice(slash + 1), digest, size, what: 'a layer' };
-    return downloadBlob(endpoints, request, this.#delay);
+    return downloadBlob(endpoints, request, this.#delay, signal);
   }
 
-  /** The repository of a name, to push to. */
-  destination(reference: NameReference): Destination {
+  /** The repository of a name, to push to. @param signal ends each of its operations */
+  destination(reference: NameReference, signal: AbortSignal): Destination {
     const endpoint = this.#endpoints(reference.domain).at(-1);
     if (endpoint === undefined) throw new ImageError('network', `no server is known for ${reference.domain}`);
-    return new Destination(endpoint, reference, this.#delay);
+    return new Destination(endpoint, reference, this.#delay, signal);
   }
 
   [Symbol.dispose](): void {

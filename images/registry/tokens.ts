@@ -35,6 +35,7 @@ export async function fetchToken(
   { parameters }: Challenge,
   scope: string,
   credentials: Credentials | null,
+  signal?: AbortSignal | undefined,
 ): Promise<Token> {
   const realm = parameters.get('realm') ?? '';
   if (!URL.canParse(realm)) throw new ImageError('network', 'the registry names no token server');
@@ -55,7 +56,8 @@ export async function fetchToken(
     query.set('refresh_token', credentials.token);
     if (scopes.length > 0) query.set('scope', scopes.join(' '));
     headers['content-type'] = 'application/x-www-form-urlencoded';
-    answer = await connections.exchange({ method: 'POST', url, reach, headers, body: Buffer.from(query.toString()) });
+    const body = Buffer.from(query.toString());
+    answer = await connections.exchange({ method: 'POST', url, reach, headers, body, signal });
   } else {
     for (const word of scopes) query.append('scope', word);
     if (credentials?.kind === 'password') {
@@ -63,7 +65,7 @@ export async function fetchToken(
       headers.authorization = basic(credentials.username, credentials.password);
     }
     for (const [name, value] of query) url.searchParams.append(name, value);
-    answer = await follow(connections, { method: 'GET', url, reach, headers });
+    answer = await follow(connections, { method: 'GET', url, reach, headers, signal });
   }
   if (answer.status === 401 || answer.status === 403) {
     throw new ImageError('unauthorized', `${url.host} refuses a token${await describeRefusal(answer)}`);

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { ImageError } from '../errors.js';
 import { gathered } from '../gathered.js';
 import { type Answer, discard } from './connections.js';
-import type { Endpoint, Lead } from './endpoint.js';
+import type { Endpoint, EndpointRequest, Lead } from './endpoint.js';
 import { parseContentLength, parseUploadRange } from './headers.js';
 import { refusalOf } from './refusal.js';
 import { ATTEMPTS, asFinal, backOff, retrying, TransientError } from './transient.js';
@@ -17,6 +17,11 @@ const CHUNK = 8 << 20;
 const MAX_CHUNK = 64 << 20;
 /** A registry may look at all of a blob before it answers the end of an upload. */
 const COMMIT_PATIENCE = 10;
+/**
+ * Milliseconds that a registry has, once a push ends, to answer the last change of an upload, and then
+ * to cancel it.
+ */
+const CANCEL_PATIENCE = 3000;
 
 export interface BlobUpload {
   /** `library/debian`. */
@@ -29,7 +34,8 @@ export interface BlobUpload {
   digest: string | null;
   /** Streams the blob from its start, with the same bytes each time. */
   stream(): AsyncIterable<Buffer>;
-  signal?: AbortSignal | undefined;
+  /** Once aborted, the upload is cancelled, and fails with the reason. */
+  signal: AbortSignal;
 }
 
 /** A blob that a registry has. */
@@ -58,22 +64,64 @@ export async function hasBlob(
   scope: string,
   digest: string,
   delay: number,
+  signal: AbortSignal,
 ): Promise<boolean> {
-  return retrying(delay, async () => {
-    const answer = await endpoint.send({ method: 'HEAD', target: `v2/${repository}/blobs/${digest}`, scope });
+  const target = `v2/${repository}/blobs/${digest}`;
+  const ask = async () => {
+    const answer = await endpoint.send({ method: 'HEAD', target, scope, signal });
     discard(answer);
     if (answer.status === 200) return true;
     if (answer.status === 404) return false;
     throw await refusalOf(answer, 'does not say whether it has a blob');
-  });
+  };
+  return retrying(delay, ask, signal);
 }
 
 /**
- * Uploads a blob.
+ * Asks for an upload.
+ *
+ * @param target the request's, see `Endpoint`
+ * @throws as `Endpoint.send`
+ */
+export function openUpload(endpoint: Endpoint, target: string, scope: string, signal: AbortSignal): Promise<Answer> {
+  return change(endpoint, { method: 'POST', target, scope, body: new Uint8Array() }, signal);
+}
+
+/** Cancels an upload. A registry that does not is left to its own clean-up: nothing refers to it. */
+export async function cancelUpload(endpoint: Endpoint, target: Lead, scope: string): Promise<void> {
+  try {
+    discard(await endpoint.send({ method: 'DELETE', target, scope, signal: AbortSignal.timeout(CANCEL_PATIENCE) }));
+  } catch {
+    // The push has another end to tell.
+  }
+}
+
+/**
+ * Sends a request that changes an upload. An answer that comes soon after the signal is still taken:
+ * only with it is the place of the upload known, which must be right for it to be cancelled.
+ */
+async function change(endpoint: Endpoint, request: EndpointRequest, signal: AbortSignal): Promise<Answer> {
+  signal.throwIfAborted();
+  const late = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const abort = () => {
+    timer = setTimeout(() => late.abort(signal.reason), CANCEL_PATIENCE);
+  };
+  signal.addEventListener('abort', abort);
+  try {
+    return await endpoint.send({ ...request, signal: late.signal });
+  } finally {
+    signal.removeEventListener('abort', abort);
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Uploads a blob. An upload that fails is cancelled.
  *
  * @param delay milliseconds of the first wait after a failure
  * @throws ImageError `network`, `unauthorized`, `corrupt` if the bytes do not have the digest; the
- *   stream's errors
+ *   stream's errors; the reason of the signal
  */
 export async function uploadBlob(endpoint: Endpoint, blob: BlobUpload, delay: number): Promise<UploadedBlob> {
   for (let failures = 1; ; failures++) {
@@ -82,27 +130,31 @@ export async function uploadBlob(endpoint: Endpoint, blob: BlobUpload, delay: nu
     } catch (error) {
       if (!(error instanceof LostUploadError)) throw error;
       if (failures === ATTEMPTS) throw new ImageError('network', error.message, { cause: error });
-      await backOff(new TransientError(error.message), failures, delay);
+      await backOff(new TransientError(error.message), failures, delay, blob.signal);
     }
   }
 }
 
 async function uploadOnce(endpoint: Endpoint, blob: BlobUpload, delay: number): Promise<UploadedBlob> {
   const upload = await Upload.begin(endpoint, blob, delay);
-  const hash = createHash('sha256');
-  let size = 0;
-  for await (const chunk of chunksOf(blob.stream(), upload.chunkSize)) {
-    blob.signal?.throwIfAborted();
-    hash.update(chunk);
-    size += chunk.length;
-    await upload.append(chunk);
+  try {
+    const hash = createHash('sha256');
+    let size = 0;
+    for await (const chunk of chunksOf(blob.stream(), upload.chunkSize)) {
+      hash.update(chunk);
+      size += chunk.length;
+      await upload.append(chunk);
+    }
+    const digest = `sha256:${hash.digest('hex')}`;
+    if (blob.digest !== null && digest !== blob.digest) {
+      throw new ImageError('corrupt', `${blob.what} is damaged: its digest is ${digest} instead of ${blob.digest}`);
+    }
+    await upload.finish(digest);
+    return { digest, size };
+  } catch (error) {
+    await upload.cancel();
+    throw error;
   }
-  const digest = `sha256:${hash.digest('hex')}`;
-  if (blob.digest !== null && digest !== blob.digest) {
-    throw new ImageError('corrupt', `${blob.what} is damaged: its digest is ${digest} instead of ${blob.digest}`);
-  }
-  await upload.finish(digest);
-  return { digest, size };
 }
 
 /** One upload in progress. */
@@ -123,10 +175,9 @@ class Upload {
   }
 
   static begin(endpoint: Endpoint, blob: BlobUpload, delay: number): Promise<Upload> {
-    const { repository, scope } = blob;
-    return retrying(delay, async () => {
-      const target = `v2/${repository}/blobs/uploads/`;
-      const answer = await endpoint.send({ method: 'POST', target, scope, body: new Uint8Array() });
+    const { repository, scope, signal } = blob;
+    const begin = async () => {
+      const answer = await openUpload(endpoint, `v2/${repository}/blobs/uploads/`, scope, signal);
       if (answer.status !== 202) throw await refusalOf(answer, 'takes no upload');
       const lead = endpoint.lead(answer);
       const least = answer.headers['oci-chunk-min-length'];
@@ -138,7 +189,8 @@ class Upload {
         lead,
         chunkSize(typeof least === 'string' ? least : undefined, endpoint),
       );
-    });
+    };
+    return retrying(delay, begin, signal);
   }
 
   async append(chunk: Buffer): Promise<void> {
@@ -150,8 +202,7 @@ class Upload {
       } catch (error) {
         if (!(error instanceof TransientError)) throw error;
         if (failures === ATTEMPTS) throw asFinal(error);
-        await backOff(error, failures, this.delay);
-        this.blob.signal?.throwIfAborted();
+        await backOff(error, failures, this.delay, this.blob.signal);
         sent = (await this.#taken()) - this.#at;
         if (sent < 0 || sent > chunk.length) throw this.#lost('has another part of it');
       }
@@ -160,13 +211,13 @@ class Upload {
   }
 
   async finish(digest: string): Promise<void> {
-    const { repository, scope, what } = this.blob;
+    const { repository, scope, what, signal } = this.blob;
     const { url, ...lead } = this.#lead;
     const target = { ...lead, url: withQuery(url, `digest=${encodeURIComponent(digest)}`) };
     for (let failures = 1; ; failures++) {
       try {
-        const body = new Uint8Array();
-        const answer = await this.endpoint.send({ method: 'PUT', target, scope, body, patience: COMMIT_PATIENCE });
+        const request = { method: 'PUT', target, scope, body: new Uint8Array(), patience: COMMIT_PATIENCE } as const;
+        const answer = await change(this.endpoint, request, signal);
         if (OUT_OF_STEP.includes(answer.status)) throw this.#lost((await refusalOf(answer, 'refuses it')).message);
         if (answer.status !== 201) throw await refusalOf(answer, `does not take ${what}`);
         discard(answer);
@@ -175,23 +226,25 @@ class Upload {
       } catch (error) {
         if (!(error instanceof TransientError)) throw error;
         if (failures === ATTEMPTS) throw asFinal(error);
-        await backOff(error, failures, this.delay);
+        await backOff(error, failures, this.delay, signal);
         // The answer may have been lost, not the request.
-        if (await hasBlob(this.endpoint, repository, scope, digest, this.delay)) return;
+        if (await hasBlob(this.endpoint, repository, scope, digest, this.delay, signal)) return;
       }
     }
+  }
+
+  /** Called when nothing of it is on the way. */
+  cancel(): Promise<void> {
+    return cancelUpload(this.endpoint, this.#lead, this.blob.scope);
   }
 
   /** Sends the chunk's bytes from `sent` on. */
   async #patch(chunk: Buffer, sent: number): Promise<void> {
     const end = this.#at + chunk.length;
-    const answer = await this.endpoint.send({
-      method: 'PATCH',
-      target: this.#lead,
-      scope: this.blob.scope,
-      headers: { 'content-type': 'application/octet-stream', 'content-range': `${this.#at + sent}-${end - 1}` },
-      body: chunk.subarray(sent),
-    });
+    const { scope, signal } = this.blob;
+    const headers = { 'content-type': 'application/octet-stream', 'content-range': `${this.#at + sent}-${end - 1}` };
+    const request = { method: 'PATCH', target: this.#lead, scope, headers, body: chunk.subarray(sent) } as const;
+    const answer = await change(this.endpoint, request, signal);
     if (OUT_OF_STEP.includes(answer.status)) {
       throw new TransientError((await refusalOf(answer, `does not take a part of ${this.blob.what}`)).message);
     }
@@ -205,8 +258,9 @@ class Upload {
 
   /** Asks the registry how many bytes it has taken. */
   #taken(): Promise<number> {
-    return retrying(this.delay, async () => {
-      const answer = await this.endpoint.send({ method: 'GET', target: this.#lead, scope: this.blob.scope });
+    const { scope, signal } = this.blob;
+    const ask = async () => {
+      const answer = await this.endpoint.send({ method: 'GET', target: this.#lead, scope, signal });
       if (OUT_OF_STEP.includes(answer.status)) {
         discard(answer);
         throw this.#lost('no longer has it');
@@ -218,7 +272,8 @@ class Upload {
       // `0-0` may mean one byte, or none.
       if (taken === null || taken === 1) throw this.#lost('does not say what it has of it');
       return taken;
-    });
+    };
+    return retrying(this.delay, ask, signal);
   }
 
   #lost(how: string): LostUploadError {

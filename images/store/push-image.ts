@@ -23,12 +23,12 @@ const PARALLEL_LAYERS = 3;
  * Pushes an image.
  *
  * @param text a name in the store, with a tag or without (`latest`)
- * @throws ImageError
+ * @throws ImageError; the reason of the signal
  */
 export async function pushImage(
   home: string,
   text: string,
-  { compression = 'gzip', onProgress }: PushOptions,
+  { compression = 'gzip', onProgress, signal }: PushOptions,
   registryOptions?: RegistryOptions,
 ): Promise<Pushed> {
   const name = parseName(text);
@@ -38,14 +38,18 @@ export async function pushImage(
   if (digest === null) {
     throw new ImageError('unknown-image', `An image does not exist locally with the tag: ${shown}`);
   }
+  const stop = new AbortController();
+  const abort = () => stop.abort(signal?.reason);
   try {
+    signal?.throwIfAborted();
+    signal?.addEventListener('abort', abort);
     const config = readConfig(home, digest);
     const { diffIds } = parseConfig(config);
     for (const diffId of diffIds) if (!isWhole(home, diffId)) throw damaged(digest);
     using registry = new Registry(registryOptions);
-    const destination = registry.destination(name);
+    const destination = registry.destination(name, stop.signal);
     const repository = `${name.domain}/${name.path}`;
-    const options = { home, image: digest, registry, destination, name, compression, onProgress };
+    const options = { home, image: digest, registry, destination, name, compression, onProgress, stop };
     const layers = await pushLayers(diffIds, options);
     if (!(await destination.has(digest))) {
       const stream = async function* () {
@@ -69,7 +73,10 @@ export async function pushImage(
     const recompressed = diffIds.filter((diffId) => layers.get(diffId)?.isRecompressed);
     return { name: fullReference(name), digest: sha256(bytes), size: bytes.length, recompressed };
   } catch (error) {
+    signal?.throwIfAborted();
     throw pushError(error, shown);
+  } finally {
+    signal?.removeEventListener('abort', abort);
   }
 }
 
@@ -81,13 +88,14 @@ interface LayersOptions {
   name: NameReference;
   compression: PushCompression;
   onProgress: PushOptions['onProgress'];
+  /** Ends what is done at the destination. */
+  stop: AbortController;
 }
 
 /** Pushes each layer once. The first failure stops the others. */
-async function pushLayers(diffIds: string[], options: LayersOptions): Promise<Map<string, LayerPush>> {
+async function pushLayers(diffIds: string[], { stop, ...options }: LayersOptions): Promise<Map<string, LayerPush>> {
   const pushed = new Map<string, LayerPush>();
   const queue = [...new Set(diffIds)];
-  const stop = new AbortController();
   async function work(): Promise<void> {
     for (let diffId = queue.shift(); diffId !== undefined && !stop.signal.aborted; diffId = queue.shift()) {
       try {

@@ -20,6 +20,7 @@ export interface LayerPushOptions {
   name: NameReference;
   compression: PushCompression;
   onProgress: ((progress: PushProgress) => void) | undefined;
+  /** That of the destination. */
   signal: AbortSignal;
 }
 
@@ -51,7 +52,6 @@ export async function pushLayer(diffId: string, options: LayerPushOptions): Prom
     what: 'a layer',
     digest: null,
     stream: () => compress(counted(layerTar(home, diffId), diffId, total, onProgress), compression),
-    signal: options.signal,
   });
   const isRecompressed = known.some(
     ({ repositories, isOurs, digest }) => repositories.length > 0 && !isOurs && digest !== uploaded.digest,
@@ -66,7 +66,7 @@ async function copyBlob(diffId: string, blob: KnownBlob, options: LayerPushOptio
     let failure: unknown = null;
     async function* watched(): AsyncGenerator<Buffer> {
       try {
-        yield* registry.blob(repository, blob);
+        yield* registry.blob(repository, blob, signal);
       } catch (error) {
         failure = error;
         throw error;
@@ -74,9 +74,10 @@ async function copyBlob(diffId: string, blob: KnownBlob, options: LayerPushOptio
     }
     const stream = () => counted(watched(), diffId, blob.size, onProgress);
     try {
-      await destination.upload({ what: 'a layer', digest: blob.digest, stream, signal });
+      await destination.upload({ what: 'a layer', digest: blob.digest, stream });
       return true;
     } catch (error) {
+      signal.throwIfAborted();
       const isWrong = error instanceof ImageError && error.code === 'corrupt';
       if (failure === null && !isWrong) throw error;
     }

@@ -1,10 +1,11 @@
 // tsvm push: uploads an image to the registry of its name.
 import { type Command, Option } from 'commander';
-import { PUSH_COMPRESSIONS } from '../../../images/index.js';
+import { PUSH_COMPRESSIONS, type PushOptions } from '../../../images/index.js';
 import { Home } from '../../../sandbox/internal.js';
+import { abortOnSignal } from '../../foreground/signals.js';
 import { UsageError } from '../../output/errors.js';
 import { openPushProgress } from '../../output/push-progress.js';
-import { type Context, createCommand, openLog } from '../command.js';
+import { type Context, createCommand, defined, openLog } from '../command.js';
 
 interface Options {
   allTags?: boolean;
@@ -25,7 +26,9 @@ export function command(context: Context): Command {
     .action(async (name: string, { allTags = false, compression }: Options) => {
       const { images } = new Home();
       const names = allTags ? await allNames(images, name) : [name];
-      for (const each of names) await push(images, each, compression, context);
+      using ending = abortOnSignal();
+      const options = { signal: ending.signal, ...defined({ compression }) };
+      for (const each of names) await push(images, each, options, context);
     });
 }
 
@@ -42,11 +45,11 @@ async function allNames(images: Images, name: string): Promise<string[]> {
   return names;
 }
 
-async function push(images: Images, name: string, compression: Options['compression'], context: Context) {
+async function push(images: Images, name: string, options: PushOptions, context: Context) {
   const { quiet } = context.options;
   using bars = openPushProgress(quiet);
   const onProgress = bars.update.bind(bars);
-  const pushed = await images.push(name, { onProgress, ...(compression !== undefined && { compression }) });
+  const pushed = await images.push(name, { ...options, onProgress });
   bars[Symbol.dispose]();
   if (pushed.recompressed.length > 0) {
     const log = await openLog(context);

@@ -12,6 +12,7 @@ import { type WrittenLayout, writeLayout } from '../../fixtures/oci-layout.js';
 import { Random } from '../../fixtures/random.js';
 import { type RunningRegistry, startRegistry } from '../../fixtures/registry.js';
 import { tar } from '../../fixtures/tar-writer.js';
+import { uploadsOf } from '../images/registry/push-scene.js';
 
 const TSVM = fileURLToPath(new URL('../../../bin/tsvm', import.meta.url));
 const KILLS = Number(process.env.TSVM_PUSH_KILLS ?? 8);
@@ -170,11 +171,20 @@ test('inspect and images know the digest that the repository has', () => {
 });
 
 describe('a push that ends early', () => {
-  /** Starts a push through a registry that is slow enough to be interrupted. */
-  async function interrupted(signal: NodeJS.Signals, after: number) {
+  /**
+   * Starts a push through a registry that is slow enough to be interrupted.
+   *
+   * @param after milliseconds; null waits for the first bytes of a layer
+   */
+  async function interrupted(signal: NodeJS.Signals, after: number | null) {
+    const begun = new AbortController();
     await using proxy = await startFaultyProxy(registry.host, {
-      hold: ({ method }) => sleep(method === 'PATCH' ? 300 : 20),
+      hold: ({ method }) => {
+        if (method === 'PATCH') begun.abort();
+        return sleep(method === 'PATCH' ? 300 : 20);
+      },
     });
+    const isBegun = once(begun.signal, 'abort');
     // Not by `tsvm login`, which would wait for the proxy while this process waits for it.
     const docker = mkdtempSync(join(folder, 'docker-'));
     const auth = Buffer.from('me:secret').toString('base64');
@@ -187,7 +197,7 @@ describe('a push that ends early', () => {
       stderr += bytes;
     });
     const closed = once(child, 'close');
-    await sleep(after);
+    await (after === null ? isBegun : sleep(after));
     child.kill(signal);
     const [code, ending] = await closed;
     return { name, repository: name.slice(proxy.host.length + 1).replace(/:1$/, ''), code, ending, stderr };
@@ -218,11 +228,14 @@ describe('a push that ends early', () => {
     expect(killed).toBeGreaterThan(0);
   });
 
-  test('by ^C leaves no tag', async () => {
-    const { repository, code, ending } = await interrupted('SIGINT', 900);
-    expect([null, 130]).toContain(code);
-    if (code === null) expect(ending).toBe('SIGINT');
+  test.each<[NodeJS.Signals, number]>([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ])('by %s leaves no tag and no upload', async (signal, expected) => {
+    const { repository, code, stderr } = await interrupted(signal, null);
+    expect({ code, stderr }).toEqual({ code: expected, stderr: `tsvm: ended by ${signal}\n` });
     expect(() => remote(`${registry.host}/${repository}:1`)).toThrow();
+    expect(uploadsOf(registry).filter((path) => path.startsWith(`${repository}/`))).toEqual([]);
   });
 });
 

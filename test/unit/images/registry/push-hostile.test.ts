@@ -41,7 +41,8 @@ async function upload(host: string, bytes: Buffer, settings: object = {}) {
   const stream = async function* () {
     for (let at = 0; at < bytes.length; at += 100_000) yield bytes.subarray(at, at + 100_000);
   };
-  const blob = { repository: 'app', scope: 'repository:app:pull,push', what: 'a layer', digest: null, stream };
+  const { signal } = new AbortController();
+  const blob = { repository: 'app', scope: 'repository:app:pull,push', what: 'a layer', digest: null, stream, signal };
   return await uploadBlob(endpoint, blob, 1);
 }
 

@@ -57,3 +57,12 @@ export function tagsOf({ storage }: RunningRegistry, repository: string): string
     return [];
   }
 }
+
+/**
+ * What a registry keeps of uploads that it has begun and not ended. Of one that was cancelled Docker's
+ * registry (2.8) keeps the state of the hash, which it writes as it closes what it has removed.
+ */
+export function uploadsOf({ storage }: RunningRegistry): string[] {
+  const paths = readdirSync(join(storage, 'repositories'), { recursive: true, encoding: 'utf8' });
+  return paths.filter((path) => /_uploads\/[^/]+\/(data|startedat)$/.test(path));
+}
