@@ -13,6 +13,7 @@ import {
 import { resolveSysctls } from '../../sandbox/spec/limits.js';
 import { checkSeccompProfile } from '../../sandbox/spec/seccomp/profile.js';
 import type { SeccompProfile } from '../../seccomp/profile.js';
+import { readBytes } from './bytes.js';
 import type { OciConfig, OciMount, OciProcess } from './config.js';
 import { checkBindOptions, mountWord } from './mount-options.js';
 import { NO_HOST_NETWORK, OciError } from './oci-error.js';
@@ -138,12 +139,9 @@ function number(value: string, base: 8 | 10, max: number, where: string): number
   return found;
 }
 
-const UNITS: Partial<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
-
 function bytes(value: string, path: string): number {
-  const [, digits, unit = ''] = /^([0-9]{1,15})([kmg]?)$/i.exec(value) ?? [];
-  const size = Number(digits) * (UNITS[unit.toLowerCase()] ?? 1);
-  if (!Number.isSafeInteger(size)) throw new OciError(`mount ${path}: size ${value} is not understood`);
+  const size = readBytes(value);
+  if (Number.isNaN(size)) throw new OciError(`mount ${path}: size ${value} is not understood`);
   return size;
 }
 

@@ -1,6 +1,7 @@
 // What `update` changes of a running container: the limits of its cgroup in the machine, whose size stays.
 import { z } from 'zod';
 import type { Limits } from '../../sandbox/agent/protocol.js';
+import { readBytes } from './bytes.js';
 import { type OciResources, resourcesSchema } from './config.js';
 import { OciError } from './oci-error.js';
 import { refuseResources } from './refused.js';
@@ -25,8 +26,6 @@ export interface MachineSize {
   memory: number;
   cpus: number;
 }
-
-const UNITS: Partial<Record<string, number>> = { '': 1, b: 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
 
 /** The kernel's, in microseconds (cgroup-v2.rst, `cpu.max`). */
 const DEFAULT_PERIOD = 100_000;
@@ -78,11 +77,9 @@ function numbers<Field extends string>(
     const name = fields[field];
     const text = given[name];
     if (text === undefined) continue;
-    const [, digits, unit = ''] = /^(-1|[0-9]{1,15})([bkmg]?)$/i.exec(text) ?? [];
-    const value = Number(digits) * (UNITS[unit.toLowerCase()] ?? Number.NaN);
-    if (!Number.isSafeInteger(value) || (unit !== '' && name !== 'memory')) {
-      throw new OciError(`update: --${name} ${text} is not understood`);
-    }
+    const isNumber = /^(?:-1|[0-9]{1,15})$/.test(text);
+    const value = isNumber ? Number(text) : name === 'memory' ? readBytes(text.replace(/b$/i, '')) : Number.NaN;
+    if (Number.isNaN(value)) throw new OciError(`update: --${name} ${text} is not understood`);
     found[field] = value;
   }
   return found;
@@ -113,7 +110,7 @@ export function updatedLimits(
   }
   if (after.memory > size.memory) {
     throw new OciError(
-      `update: a memory limit of ${after.memory} bytes is above what the machine of the container has: ${size.memory}`,
+      `update: a memory limit of ${after.memory} bytes is above what the machine of the container has: ${size.memory}; the annotation dev.tsvm.memory sizes it`,
     );
   }
   if (after.cpuPeriod < PERIODS.least || after.cpuPeriod > PERIODS.most) {

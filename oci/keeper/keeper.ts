@@ -24,6 +24,7 @@ import { seccompFilter } from '../../sandbox/spec/limits.js';
 import { type OciConfig, type OciProcess, readConfig } from '../config/config.js';
 import { readEvents } from '../config/events.js';
 import { readExec } from '../config/exec.js';
+import { type OciMachine, readMachine } from '../config/machine.js';
 import { engineText, OciError } from '../config/oci-error.js';
 import { NO_PROCESS, type SharedPath, type Translation, translate, translateProcess } from '../config/translate.js';
 import { limitWords, readUpdate, updatedLimits } from '../config/update.js';
@@ -41,9 +42,6 @@ const CONTAINER = 1;
 const FIRST_PROCESS = 1;
 /** A process's streams come to this vsock port and its id, where its stub listens. */
 const STREAMS_PORT = 1024;
-/** Bytes of memory of a machine whose container has no limit, and for the kernel beside a limit. */
-const MEMORY = 2 * 2 ** 30;
-const KERNEL_MEMORY = 64 * 2 ** 20;
 const CPUS = 1;
 /** What engines look for. */
 const NOT_RUNNING = 'container not running';
@@ -56,8 +54,8 @@ export class Keeper {
   readonly #config: OciConfig;
   readonly #translation: Translation;
   #limits: Limits;
-  /** Bytes of the machine. */
-  readonly #memory: number;
+  /** What the configuration asks of the machine. */
+  readonly #asked: OciMachine;
   #folder: SocketFolder | undefined;
   #first: StubbedProcess | undefined;
   /** Once the first process runs, until it ends. */
@@ -83,8 +81,7 @@ export class Keeper {
     this.#config = readConfig(bundle);
     this.#translation = translate(this.#config, bundle);
     this.#limits = this.#translation.container.limits ?? {};
-    const { memory = 0 } = this.#limits;
-    this.#memory = wholePages(memory > 0 ? memory + KERNEL_MEMORY : MEMORY);
+    this.#asked = readMachine(this.#config, this.#limits.memory ?? 0);
   }
 
   get isCreated(): boolean {
@@ -138,12 +135,11 @@ export class Keeper {
       for (const fd of opened) closeSync(fd);
       throw error;
     }
-    const { annotations } = this.#config;
     const jail = defaultJailMode();
     const systemCalls = systemCallFilter(jail);
     const choice = await this.#machine.whileAlive(
       machineFor({
-        spec: { accel: accelerator(annotations?.['dev.tsvm.accel']) },
+        spec: { accel: this.#asked.accel },
         isSaved: false,
         jailMode: jail,
         jail: async () => {
@@ -165,7 +161,7 @@ export class Keeper {
         ...(kernel.modules !== undefined && { modules: kernel.modules }),
         commandLine: '',
         cpus: CPUS,
-        memory: this.#memory,
+        memory: wholePages(this.#asked.memory),
         disks: [],
         shares: shares.map(({ path, readOnly }) => ({ path, readOnly, keepSetId: true })),
         vsock: { guestCid: GUEST_CID, path: folder.vsock },
@@ -327,7 +323,7 @@ export class Keeper {
 
   /** Changes the limits. @param text JSON of the request. @throws SandboxError, OciError */
   async #update(text: string): Promise<void> {
-    const limits = updatedLimits(this.#limits, readUpdate(text), { memory: this.#memory - KERNEL_MEMORY, cpus: CPUS });
+    const limits = updatedLimits(this.#limits, readUpdate(text), { memory: this.#asked.largestLimit, cpus: CPUS });
     if (this.#isStarted) await this.#ask('update', ['limit', ...limitWords(limits)]);
     this.#limits = limits;
   }
@@ -390,10 +386,4 @@ function checkConsole({ terminal }: OciProcess, hasConsole: boolean): void {
       ? 'cannot allocate tty if runc will detach without setting console socket'
       : 'cannot use console socket if runc will not detach or allocate tty',
   );
-}
-
-function accelerator(word = 'auto'): 'auto' | 'kvm' | 'tcg' | 'uml' {
-  const found = (['auto', 'kvm', 'tcg', 'uml'] as const).find((each) => each === word);
-  if (found === undefined) throw new OciError(`annotation dev.tsvm.accel: ${word}: use auto, kvm, tcg or uml`);
-  return found;
 }

@@ -208,6 +208,23 @@ test('updates at the same time, and beside the start, are made one after the oth
   }
 });
 
+test('a container grows as far as its machine was made for', () => {
+  const namespaces = ['pid', 'network', 'ipc', 'uts', 'mount'].map((type) => ({ type }));
+  const resources = { memory: { limit: 64 * 2 ** 20 } };
+  const annotations = { 'dev.tsvm.memory': '256m' };
+  make('grows', bundle('grows', 'sleep 1000', { annotations, linux: { namespaces, resources } }));
+  expect(call('start', 'grows')).toEqual(DONE);
+  // The last line is all of it.
+  const hold = () => call('exec', 'grows', 'sh', '-c', 'head -c 150000000 /dev/zero | tail -n 1 | wc -c').stdout;
+  expect(hold()).toBe('0\n');
+  expect(call('update', '--memory', '256m', 'grows')).toEqual(DONE);
+  expect(hold()).toBe('150000000\n');
+  const above = 'a memory limit of 269484032 bytes is above what the machine of the container has: 268435456';
+  expect(call('update', '--memory', '257m', 'grows')).toEqual(
+    failure(`update: ${above}; the annotation dev.tsvm.memory sizes it`),
+  );
+});
+
 /** Resolves to the answer of a call that nothing keeps the streams of. */
 async function ended(child: ChildProcess): Promise<Answer> {
   const read = async (stream: Readable | null) => (stream ? await text(stream) : '');

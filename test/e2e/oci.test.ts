@@ -215,7 +215,7 @@ describe('in a running container', () => {
     expect(podman(['update', '--memory', '200m', 'busy'])).toMatchObject({ status: 0 });
     expect(limits()).toEqual(['209715200', '77', '50000 100000']);
     expect(runtime(['update', '--memory', '3g', id])).toMatchObject({
-      stderr: 'update: a memory limit of 3221225472 bytes is above what the machine of the container has: 2080374784\n',
+      stderr: expect.stringContaining('is above what the machine of the container has: 2080374784; '),
       status: 1,
     });
     expect(runtime(['update', '--pids-limit', '-1', '--cpu-quota=-1', '--cpu-share', '5', id]).stderr).toBe('');

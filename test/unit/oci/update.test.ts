@@ -64,6 +64,7 @@ describe('refused in one line', () => {
     [{ words: { 'pids-limit': '4194305' } }, 'update: a limit of processes is at most 4194304'],
     [{ words: { 'pids-limit': '1g' } }, 'update: --pids-limit 1g is not understood'],
     [{ words: { memory: 'much' } }, 'update: --memory much is not understood'],
+    [{ words: { memory: '1bb' } }, 'update: --memory 1bb is not understood'],
     [{ words: { memory: '' } }, 'update: --memory  is not understood'],
     [{ words: { 'cpuset-cpus': '0' } }, 'resources.cpu.cpus is not supported'],
     [{ words: { 'cpu-rt-runtime': '5' } }, 'resources.cpu.realtimeRuntime is not supported'],
