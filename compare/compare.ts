@@ -8,18 +8,19 @@ import { addGauge } from './gauge-image.js';
 import { describeHost, warnOfLoad } from './host.js';
 import { makeFolder, removeLeftovers } from './leftovers.js';
 import type { Bundle } from './level.js';
+import { Limit } from './limit.js';
 import type { CompareOptions } from './options.js';
 import { pinLevel, startPinned } from './pinning.js';
 import { programsIn } from './programs.js';
 import type { Report } from './report.js';
-import { type Done, measureAll, probeAll, surfaceAll } from './rounds.js';
+import { type Done, measureAll, nameLeftOut, probeAll, surfaceAll } from './rounds.js';
 import { FEWEST, FEWEST_PAIRS } from './statistics.js';
 
 /** Directories of the rootfs that levels mount on. systemd-nspawn takes no root without the last. */
 const MOUNT_POINTS = ['proc', 'dev', 'sys', 'tmp', 'run', 'usr'];
 
 /**
- * Compares levels. If `signal` ends it, the report has what is done.
+ * Compares levels. If `signal` or the limit ends it, the report has what is done.
  * @throws ImageError, CompareError if there is nothing to report
  */
 export async function compare(options: CompareOptions): Promise<Report> {
@@ -35,19 +36,22 @@ export async function compare(options: CompareOptions): Promise<Report> {
   });
   options.onImage?.();
   // A download is no part of the time that the comparison may take.
-  const began = performance.now();
+  using limit = new Limit(options.limit, signal, options.now ?? (() => performance.now()));
   await removeLeftovers(home);
   const folder = makeFolder();
   try {
     for (const each of compared) await look(each);
-    if (compared.some(isHere)) await measure(compared, image, { folder, home, done, began }, options);
+    if (compared.some(isHere)) await measure(compared, image, { folder, home, done, limit }, options);
     done.complete = true;
   } catch (error) {
-    if (!signal.aborted) throw error;
+    if (!limit.signal.aborted) throw error;
+    // An end by the limit is as the caller has asked for it.
+    done.complete = !signal.aborted;
   } finally {
     for (const { prepared } of compared) await prepared?.[Symbol.asyncDispose]();
     rmSync(folder, { recursive: true, force: true });
   }
+  if (done.complete) nameLeftOut(compared, done, limit, options);
   return {
     format: 'tsvm-compare-2',
     started,
@@ -72,9 +76,10 @@ const isHere = ({ report }: Compared): boolean => report.state === 'measured';
 async function measure(
   compared: readonly Compared[],
   image: Awaited<ReturnType<Home['images']['resolve']>>,
-  { folder, home, done, began }: { folder: string; home: Home; done: Done; began: number },
-  options: CompareOptions,
+  { folder, home, done, limit }: { folder: string; home: Home; done: Done; limit: Limit },
+  given: CompareOptions,
 ): Promise<void> {
+  const options = { ...given, signal: limit.signal };
   options.onStep?.("copying the image's files", 0);
   const rootfs = join(folder, 'rootfs');
   mkdirSync(rootfs);
@@ -90,10 +95,10 @@ async function measure(
     await prepare(each, { ...bundle, memory: options.memory }, options);
   }
   // Rounds come last: they have what is left of the time.
-  if (options.probes) await probeAll(compared, options);
-  if (options.surface) await surfaceAll(compared, done, options);
+  if (options.probes) await probeAll(compared, limit, options);
+  if (options.surface) await surfaceAll(compared, done, limit, options);
   if (options.costs ?? true) {
-    await measureAll(compared, image.config.WorkingDir || '/', done, began, { ...options, programs });
+    await measureAll(compared, image.config.WorkingDir || '/', done, limit, { ...options, programs });
   }
 }
 

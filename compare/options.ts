@@ -8,8 +8,10 @@ export interface CompareOptions {
   image: string;
   levels: readonly Level[];
   rounds: number;
-  /** Milliseconds from the begin after which no further round ends. The first one is always done. */
+  /** Milliseconds that all may take, from when the image is there. What is left then is not measured. */
   limit: number;
+  /** The clock by which the limit passes, in milliseconds. Default: the host's. */
+  now?: () => number;
   /** Sandboxes of a level that are started at once. 0 leaves this out. */
   atOnce: number;
   /** Bytes that each sandbox may use. */

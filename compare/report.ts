@@ -123,7 +123,9 @@ export const ReportSchema = z
     format: z.literal('tsvm-compare-2'),
     started: z.string().describe('RFC 3339'),
     ended: z.string().describe('RFC 3339'),
-    complete: z.boolean().describe('false if the comparison was ended before its last round'),
+    complete: z
+      .boolean()
+      .describe('false if a signal ended the comparison; what its limit left out is in notMeasured and warnings'),
     host: Host,
     image: z.strictObject({ name: z.string(), digest: z.string() }),
     rounds: z.number(),

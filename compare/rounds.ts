@@ -6,7 +6,8 @@ import { CompareError } from './errors.js';
 import { watchLoad } from './host.js';
 import { ownName, ownPrefix } from './leftovers.js';
 import type { PreparedLevel } from './level.js';
-import { OPERATIONS, PINNING } from './measures.js';
+import { type Limit, SHARES } from './limit.js';
+import { crowdMeasures, OPERATIONS, PINNING, START } from './measures.js';
 import type { CompareOptions } from './options.js';
 import { openProbedHost, readProbes } from './probes.js';
 import { measureRound } from './round.js';
@@ -30,10 +31,14 @@ export interface Done {
 
 type Working = Compared & { prepared: PreparedLevel };
 
-/** The levels that have not failed, the next one first in each round. */
-function* working(compared: readonly Compared[], round: number, { signal }: CompareOptions): Iterable<Working> {
+/**
+ * The levels that have not failed, the next one first in each round.
+ * @param share of the limit, after which no further level comes
+ */
+function* working(compared: readonly Compared[], round: number, limit: Limit, share = 1): Iterable<Working> {
   for (const each of orderOf(compared, round)) {
-    signal.throwIfAborted();
+    limit.signal.throwIfAborted();
+    if (limit.isOver(share)) return;
     const { report, prepared } = each;
     if (report.state === 'measured' && prepared !== undefined) yield Object.assign(each, { prepared });
   }
@@ -42,33 +47,27 @@ function* working(compared: readonly Compared[], round: number, { signal }: Comp
 /**
  * Measures in rounds, until all are done or the next one would end after the limit.
  * @param folder where the caller's command runs
- * @param began when the comparison began (performance.now())
  * @throws the reason of the signal
  */
 export async function measureAll(
   compared: readonly Compared[],
   folder: string,
   done: Done,
-  began: number,
+  limit: Limit,
   options: CompareOptions,
 ): Promise<void> {
-  const { rounds, signal, limit, atOnce } = options;
+  const { rounds, signal, atOnce } = options;
   const ends = (round: number) => (round + (atOnce > 0 ? CROWDS : 0)) / (rounds + CROWDS);
   let longest = 0;
   for (let round = 0; round <= rounds; round++) {
     if (round === 1 && atOnce > 0) {
-      for (let crowd = 0; crowd < CROWDS; crowd++) {
-        if (crowd === 0 || performance.now() - began < limit) await crowdAll(compared, crowd, options);
-      }
+      for (let crowd = 0; crowd < CROWDS; crowd++) await crowdAll(compared, crowd, limit, options);
     }
-    const start = performance.now();
-    if (round > 1 && start - began + longest > limit) {
-      done.warnings.push(`${round - 1} of ${rounds} rounds were done within ${Math.round(limit / 1000)} s`);
-      break;
-    }
+    if (limit.isOver(1, longest)) return;
+    const start = limit.now();
     const load = await watchLoad(signal);
     const step = round === 0 ? 'warm-up' : `round ${round} of ${rounds}`;
-    for (const each of working(compared, round, options)) {
+    for (const each of working(compared, round, limit, round === 0 ? SHARES.warmUp : 1)) {
       options.onStep?.(`${step}: ${each.level.name}`, round === 0 ? 0 : ends(round - 1));
       await measureOnce(each, folder, round === 0 ? 'warm-up' : round, options);
       if (options.tcp === false || each.report.state !== 'measured') continue;
@@ -80,15 +79,58 @@ export async function measureAll(
       });
     }
     if (round === 0) continue;
+    if (!isWhole(compared, round)) return;
     done.busy.push(load);
     done.rounds = round;
-    longest = Math.max(longest, performance.now() - start);
+    longest = Math.max(longest, limit.now() - start);
   }
 }
 
-async function crowdAll(compared: readonly Compared[], crowd: number, options: CompareOptions): Promise<void> {
+/** True if all levels that have not failed have samples of a round. */
+function isWhole(compared: readonly Compared[], round: number): boolean {
+  return compared.every(({ report, samples }) => {
+    return report.state !== 'measured' || samples.get(START.name)?.rounds.includes(round) === true;
+  });
+}
+
+/** Says what the limit has left out, of a comparison that no one has ended before. */
+export function nameLeftOut(
+  compared: readonly Compared[],
+  { rounds, warnings }: Done,
+  limit: Limit,
+  options: CompareOptions,
+): void {
+  const { atOnce, costs = true, probes, surface } = options;
+  const here = compared.filter(({ report }) => report.state === 'measured');
+  if (costs && here.length > 0 && rounds < options.rounds) {
+    warnings.push(`${rounds} of ${options.rounds} rounds were done within ${limit}`);
+  }
+  const late: string[] = [];
+  for (const { report, samples } of here) {
+    const isNamed = (name: string) => report.notMeasured.some((each) => each.name === name);
+    const leftOut = (name: string) => {
+      if (!isNamed(name)) report.notMeasured.push({ name, reason: `the limit of ${limit} was over` });
+    };
+    const starts = samples.get(START.name);
+    if (probes && report.probes.length === 0) leftOut('probes');
+    if (surface && report.surface === undefined) leftOut('surface');
+    if (!costs) continue;
+    for (const { name } of atOnce > 0 ? Object.values(crowdMeasures(atOnce)) : [])
+      if (!samples.has(name)) leftOut(name);
+    if (starts === undefined || starts.samples.length === 0) leftOut('rounds');
+    else if (starts.warmUp.length === 0) late.push(report.name);
+  }
+  if (late.length > 0) warnings.push(`not warmed up, because of the limit: ${late.join(', ')}`);
+}
+
+async function crowdAll(
+  compared: readonly Compared[],
+  crowd: number,
+  limit: Limit,
+  options: CompareOptions,
+): Promise<void> {
   const { atOnce, signal, rounds } = options;
-  for (const each of working(compared, crowd, options)) {
+  for (const each of working(compared, crowd, limit, SHARES.crowd)) {
     options.onStep?.(`${atOnce} at once: ${each.level.name}`, crowd / (rounds + CROWDS));
     await measureCrowd(each.prepared, {
       ids: Array.from({ length: atOnce }, () => `compare-${ownName()}`),
@@ -100,21 +142,26 @@ async function crowdAll(compared: readonly Compared[], crowd: number, options: C
 }
 
 /** Looks once from inside of each level. @throws the reason of the signal */
-export async function probeAll(compared: readonly Compared[], options: CompareOptions): Promise<void> {
+export async function probeAll(compared: readonly Compared[], limit: Limit, options: CompareOptions): Promise<void> {
   await using host = await openProbedHost(ownPrefix());
-  for (const each of working(compared, 0, options)) {
+  for (const each of working(compared, 0, limit, options.costs === false ? 1 : SHARES.probes)) {
     options.onStep?.(`probes: ${each.level.name}`, compared.indexOf(each) / compared.length);
     await measureOnce(each, '/', 'warm-up', options, host.words);
   }
 }
 
 /** Looks once at what each level leaves of the host. @throws the reason of the signal */
-export async function surfaceAll(compared: readonly Compared[], done: Done, options: CompareOptions): Promise<void> {
+export async function surfaceAll(
+  compared: readonly Compared[],
+  done: Done,
+  limit: Limit,
+  options: CompareOptions,
+): Promise<void> {
   const { signal } = options;
   const why = await whyUntraceable(`compare-${ownName()}`);
   if (why !== undefined)
     done.warnings.push(`the functions that levels reach in the host's kernel are not measured: ${why}`);
-  for (const each of working(compared, 0, options)) {
+  for (const each of working(compared, 0, limit, options.costs === false ? 1 : SHARES.surface)) {
     const { report, prepared, bundle, level } = each;
     if (bundle === undefined) continue;
     options.onStep?.(`surface: ${level.name}`, compared.indexOf(each) / compared.length);

@@ -68,7 +68,7 @@ const OPTIONS: readonly Declaration<Options>[] = [
   },
   {
     flags: '--limit <DURATION>',
-    help: 'start no further round that would end after this time (default: 14m)',
+    help: 'time that all may take; what is left then is not measured (default: 14m)',
     field: 'limit',
     parse: parseDuration,
   },

@@ -171,11 +171,68 @@ test('several sandboxes at once give a start of each, a mean weight, and what on
   expect(await left()).toEqual([]);
 });
 
+/** A clock that goes on by the steps of a comparison alone: a minute each, or what `take` says. */
+function clock(take: (step: string) => number = () => 1) {
+  let minutes = 0;
+  const onStep = (step: string) => {
+    minutes += take(step);
+  };
+  return { now: () => minutes * 60_000, onStep };
+}
+
+/** What is not measured, by level, because the limit was over. */
+function leftOut({ levels }: Report, limit: string): Record<string, string[]> {
+  const names = (level: Report['levels'][number]) =>
+    level.notMeasured.filter(({ reason }) => reason === `the limit of ${limit} was over`).map(({ name }) => name);
+  return Object.fromEntries(levels.map((level) => [level.name, names(level)]));
+}
+
 test('no round starts that would end after the limit, and the report says how many were done', async () => {
-  const report = await measure(['process'], { operations: [], rounds: 1000, limit: 1 });
-  expect(report).toMatchObject({ rounds: 1, complete: true });
-  expect(report.warnings[0]).toBe('1 of 1000 rounds were done within 0 s');
-  expect(report.levels[0]?.measures[0]?.samples.length).toBe(1);
+  // The copy of the files, the warm-up, and rounds of a minute: the fourth would end after six.
+  const report = await measure(['process'], { operations: [], rounds: 1000, limit: 5.5 * 60_000, ...clock() });
+  expect(report).toMatchObject({ rounds: 3, complete: true });
+  expect(report.warnings[0]).toBe('3 of 1000 rounds were done within 330 s');
+  expect(report.levels[0]?.measures[0]?.samples.length).toBe(3);
+  expect(report.levels[0]?.notMeasured).toEqual([]);
+});
+
+test('each phase begins no step after its share of the limit, and the report names what was left out', async () => {
+  // Of 100 minutes, the looks of runc end after 21 and 42, the warm-up of the first level after 62.
+  const minutes: Record<string, number> = { 'probes: process': 21, 'surface: process': 21, 'warm-up: process': 20 };
+  const report = await measure(['process', 'runc'], {
+    ...{ operations: [], rounds: 2, atOnce: 2, probes: true, surface: true, limit: 100 * 60_000 },
+    ...clock((step) => minutes[step] ?? 0),
+  });
+  expect(report).toMatchObject({ complete: true, rounds: 2 });
+  expect(leftOut(report, '6000 s')).toEqual({ process: [], runc: ['probes', 'surface'] });
+  expect(report.warnings).toContain('not warmed up, because of the limit: runc');
+  expect(report.levels.map(({ measures }) => measures.find(({ name }) => name === 'start')?.samples.length)).toEqual([
+    2, 2,
+  ]);
+});
+
+test('a limit that is over among several sandboxes, or in the first round, leaves out the rest', async () => {
+  const among = await measure(['process', 'runc'], {
+    ...{ operations: [], rounds: 1, atOnce: 2, limit: 100 * 60_000 },
+    ...clock((step) => (step === '2 at once: process' ? 66 : 0)),
+  });
+  expect(leftOut(among, '6000 s')).toEqual({ process: [], runc: ['start-2', 'memory-2', 'cache-2', 'disk'] });
+  const first = await measure(['process', 'runc'], {
+    ...{ operations: [], rounds: 1, limit: 100 * 60_000 },
+    ...clock((step) => (step.startsWith('round 1 of 1') ? 101 : 0)),
+  });
+  expect(first).toMatchObject({ complete: true, rounds: 0 });
+  expect(first.warnings).toContain('0 of 1 rounds were done within 6000 s');
+  // The order has turned since the warm-up.
+  expect(leftOut(first, '6000 s')).toEqual({ process: ['rounds'], runc: [] });
+});
+
+test('a step that runs when the limit is over is ended, and leaves nothing', async () => {
+  // It idles for ever.
+  const report = await measure(['process'], { operations: [], command: ['/.tsvm-gauge', 'idle'], limit: 5000 });
+  expect(report).toMatchObject({ complete: true, rounds: 0, levels: [{ state: 'measured', measures: [] }] });
+  expect(leftOut(report, '5 s')).toEqual({ process: ['rounds'] });
+  expect(await left()).toEqual([]);
 });
 
 test('an operation that fails is not measured, with the reason, and the others are', async () => {

@@ -31,7 +31,7 @@ async function surfaceOf(levels: readonly Level[]) {
       memory: 2 ** 28,
       time: 10,
       version: '1.0.0',
-      limit: 0,
+      limit: Infinity,
       atOnce: 0,
     },
     ...{ costs: false, surface: true, signal: new AbortController().signal },
