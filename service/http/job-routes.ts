@@ -30,6 +30,9 @@ const jobSchema = z.object({
   left: z.int().optional().describe('Bytes of what it has left, as an archive. Absent: there is none.'),
   leftError: z.string().optional().describe('Why its outputs are not kept: one line'),
 });
+/** The most jobs of a batch. */
+const MAX_BATCH = 100;
+const batchSchema = z.strictObject({ jobs: z.array(jobRequestSchema).min(1).max(MAX_BATCH) });
 const uploadSchema = z.object({ upload: z.string().describe('Its name for jobs'), size: z.int().describe('Bytes') });
 const pageSchema = z.object({
   jobs: z.array(jobSchema),
@@ -104,6 +107,20 @@ export const JOB_ROUTES: readonly Route[] = [
     answer: jobSchema,
     problems: ['conflict', 'quota'],
     handle: async ({ jobs, tenant, key }, { body }) => described(jobs.submit(tenant, body, key)),
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/jobs/batch',
+    operation: 'createJobs',
+    summary: 'Queues all of the jobs, or none of them.',
+    isIdempotent: true,
+    body: batchSchema,
+    status: 201,
+    answer: z.object({ jobs: z.array(jobSchema) }),
+    problems: ['conflict', 'quota'],
+    handle: async ({ jobs, tenant, key }, { body }) => ({
+      jobs: jobs.submitAll(tenant, body.jobs, key).map(described),
+    }),
   }),
   route({
     method: 'GET',

@@ -2,7 +2,7 @@
 import { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
-import { createAdaptorServer } from '@hono/node-server';
+import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { z } from 'zod';
@@ -33,6 +33,8 @@ const MAX_CONNECTIONS = 1000;
 const HEADERS_TIMEOUT = 10_000;
 const REQUEST_TIMEOUT = 120_000;
 const CHECK_INTERVAL = 1000;
+/** Milliseconds of silence until TCP asks whether the other side is there. */
+const KEEP_ALIVE_DELAY = 15_000;
 /** Milliseconds that requests under way get to end. */
 const DRAIN_TIMEOUT = 20_000;
 
@@ -65,6 +67,9 @@ export async function startServer(address: Address, parts: ServerParts): Promise
       headersTimeout: HEADERS_TIMEOUT,
       requestTimeout: REQUEST_TIMEOUT,
       connectionsCheckingInterval: CHECK_INTERVAL,
+      // A reader that vanished is noticed while there is nothing to send.
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_DELAY,
     },
   });
   if (!(server instanceof Server)) throw new TypeError('not a server of HTTP/1');
@@ -176,14 +181,20 @@ async function answer(context: Context<Shared>, route: Route, parts: ServerParts
   const call = { tenant, sandboxes, jobs, places, id, key: keyOf(context), lastEvent, beat, signal, archive };
   const result = await route.handle(call, { query, body });
   if (result instanceof Readable) {
-    // Node.js ends a connection whose socket is idle for so long, until its answer has ended.
-    if (route.events !== undefined) context.env.incoming.socket.setTimeout(stall);
+    endStalled(context.env, stall);
     const headers = { 'Content-Type': typeOf(route), 'Cache-Control': 'no-store' };
     return new Response(Readable.toWeb(result) as ReadableStream, { status: route.status, headers });
   }
   return result === undefined
     ? new Response(null, { status: route.status })
     : Response.json(result, { status: route.status });
+}
+
+/** Ends the connection of a reader that takes nothing of what is there for so long. */
+function endStalled({ incoming: { socket }, outgoing }: HttpBindings, stall: number): void {
+  outgoing.setTimeout(stall, () => {
+    if (socket.writableLength > 0) socket.destroy();
+  });
 }
 
 function typeOf({ lines, events }: Route): string {

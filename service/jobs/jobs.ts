@@ -21,7 +21,7 @@ import {
 import type { Resources, Tenant } from '../records.js';
 import { imageName } from '../sandboxes/container.js';
 import type { FileStore } from '../store/file-store.js';
-import type { JobPage, JobStore } from '../store/job-store.js';
+import type { JobPage, JobStore, NewJob } from '../store/job-store.js';
 import type { Machines } from './machines.js';
 
 /** Milliseconds between looks at a job whose output is followed. */
@@ -79,21 +79,42 @@ export class Jobs {
    * @throws ServiceError `bad-request`, also if there is no such upload; `quota`, `conflict`
    */
   submit(tenant: Tenant, request: JobRequest, key?: string): JobRecord {
+    const job = this.#prepare(tenant, request);
+    return this.#queue(tenant, [job], () => this.#store.add(tenant, this.#options.host, { ...job, key }));
+  }
+
+  /**
+   * Queues all of the jobs, or none.
+   * @param key a second call with the same one returns what became of the first
+   * @throws ServiceError as `submit`
+   */
+  submitAll(tenant: Tenant, requests: readonly JobRequest[], key?: string): JobRecord[] {
+    const jobs = requests.map((request) => this.#prepare(tenant, request));
+    return this.#queue(tenant, jobs, () => this.#store.addAll(tenant, this.#options.host, jobs, key));
+  }
+
+  /** What a request asks for, as a job. @throws ServiceError `bad-request` */
+  #prepare(tenant: Tenant, request: JobRequest): NewJob {
     const { spec, inputs } = readRequest(request);
     imageName(spec.image);
     const id = `job-${randomBytes(8).toString('hex')}`;
-    this.#files.expire(tenant.name, Date.now());
     const keep = (left: number) => {
       const bytes = this.#files.keep(tenant.name, id, inputs);
       if (bytes > 0 && bytes + this.#files.uploaded(tenant.name) > left) throw usedUp(tenant);
       return bytes;
     };
+    return { id, spec, keep };
+  }
+
+  /** If `add` fails, the files of the jobs are gone. */
+  #queue<T>(tenant: Tenant, jobs: readonly NewJob[], add: () => T): T {
+    this.#files.expire(tenant.name, Date.now());
     try {
-      const record = this.#store.add(tenant, this.#options.host, { id, spec, key, keep });
+      const result = add();
       this.tick();
-      return record;
+      return result;
     } catch (error) {
-      this.#files.remove(tenant.name, id);
+      for (const { id } of jobs) this.#files.remove(tenant.name, id);
       throw error;
     }
   }

@@ -112,29 +112,70 @@ export class JobStore {
    * @throws ServiceError `quota` if the tenant's queue is full, or its share or the host never holds
    *   the job; `conflict` if the key belongs to another spec; the error of `keep`
    */
-  add(tenant: Tenant, host: Resources, { id, spec, key, keep = () => 0 }: NewJob): JobRecord {
-    const described = JSON.stringify(spec);
+  add(tenant: Tenant, host: Resources, { key, ...job }: NewJob): JobRecord {
     return transaction(this.#database, () => {
       const [known] = key === undefined ? [] : this.#all('tenant = ? AND idempotencyKey = ?', tenant.name, key);
-      if (known !== undefined) {
-        if (JSON.stringify(known.spec) === described) return known;
-        throw new ServiceError('conflict', 'the idempotency key belongs to a job with another spec');
+      if (known === undefined) return this.#insert(tenant, host, { ...job, key });
+      if (JSON.stringify(known.spec) === JSON.stringify(job.spec)) return known;
+      throw new ServiceError('conflict', 'the idempotency key belongs to a job with another spec');
+    });
+  }
+
+  /**
+   * Queues all of the jobs or none, unless the tenant's idempotency key has them already: then these
+   * are returned, without those that have been removed. Batches have keys of their own.
+   * @throws ServiceError as `add`
+   */
+  addAll(tenant: Tenant, host: Resources, jobs: readonly Omit<NewJob, 'key'>[], key?: string): JobRecord[] {
+    // No header has a line feed, so no key of a single job is one of these.
+    const keyOf = (index: number) => `${key}\n${jobs.length}\n${index}`;
+    return transaction(this.#database, () => {
+      const range = 'tenant = ? AND idempotencyKey > ? AND idempotencyKey < ? ORDER BY number';
+      const known = key === undefined ? [] : this.#all(range, tenant.name, `${key}\n`, `${key}\v`);
+      if (known.length === 0) {
+        return jobs.map((job, index) =>
+          told(`jobs.${index}`, () =>
+            this.#insert(tenant, host, { ...job, key: key === undefined ? undefined : keyOf(index) }),
+          ),
+        );
       }
-      checkFits(tenant, host, spec);
-      const count = this.#count("tenant = ? AND status <> 'ended'", tenant.name);
-      if (count >= tenant.jobs) throw new ServiceError('quota', `the tenant's share is ${tenant.jobs} jobs`);
-      if (count === 0) this.#join(tenant.name);
-      const statement = `INSERT INTO jobs
+      const specs = new Map(jobs.map(({ spec }, index) => [keyOf(index), JSON.stringify(spec)]));
+      const statement = this.#database.prepare('SELECT idempotencyKey AS key FROM jobs WHERE id = ?');
+      for (const { id, spec } of known) {
+        if (specs.get(KEY.parse(statement.get(id)).key) === JSON.stringify(spec)) continue;
+        throw new ServiceError('conflict', 'the idempotency key belongs to a batch of other jobs');
+      }
+      return known;
+    });
+  }
+
+  #insert(tenant: Tenant, host: Resources, { id, spec, key, keep = () => 0 }: NewJob): JobRecord {
+    checkFits(tenant, host, spec);
+    const count = this.#count("tenant = ? AND status <> 'ended'", tenant.name);
+    if (count >= tenant.jobs) throw new ServiceError('quota', `the tenant's share is ${tenant.jobs} jobs`);
+    if (count === 0) this.#join(tenant.name);
+    const statement = `INSERT INTO jobs
         (id, tenant, spec, status, priority, cpus, memory, disk, created, deadline, idempotencyKey, stored)
         VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?)`;
-      const deadline = spec.deadline === undefined ? null : this.#time(spec.deadline);
-      const { priority, cpus, memory, disk } = spec;
-      const stored = keep(tenant.files - this.stored(tenant.name));
-      this.#database
-        .prepare(statement)
-        .run(id, tenant.name, described, priority, cpus, memory, disk, this.#time(), deadline, key ?? null, stored);
-      return this.find(tenant.name, id);
-    });
+    const deadline = spec.deadline === undefined ? null : this.#time(spec.deadline);
+    const { priority, cpus, memory, disk } = spec;
+    const stored = keep(tenant.files - this.stored(tenant.name));
+    this.#database
+      .prepare(statement)
+      .run(
+        id,
+        tenant.name,
+        JSON.stringify(spec),
+        priority,
+        cpus,
+        memory,
+        disk,
+        this.#time(),
+        deadline,
+        key ?? null,
+        stored,
+      );
+    return this.find(tenant.name, id);
   }
 
   /** The tenant's job. That of another does not exist. @throws ServiceError `not-found` */
@@ -163,7 +204,7 @@ export class JobStore {
     return row === undefined ? '' : OUTPUT.parse(row).lines;
   }
 
-  /** As `output`, a line at a time, with a part of them in memory. Ends early if the job is removed. */
+  /** As `output`, a line at a time, with a part of them in memory. @throws ServiceError `not-found` if the job is removed */
   *outputLines(id: string): Generator<OutputLine> {
     const statement = this.#database.prepare(`SELECT substr(CAST(lines AS BLOB), ?, ?) AS part, "offset"
       FROM outputs JOIN jobs ON job = number WHERE id = ?`);
@@ -172,7 +213,8 @@ export class JobStore {
     let start: number | undefined;
     for (let read = 0; ; ) {
       const row = statement.get(read + 1, PART, id);
-      const { part, offset } = row === undefined ? { part: Buffer.alloc(0), offset: 0 } : OUTPUT_PART.parse(row);
+      if (row === undefined) throw new ServiceError('not-found', 'no such job');
+      const { part, offset } = OUTPUT_PART.parse(row);
       if (part.length === 0) return;
       read += part.length;
       const lines = (rest + decoder.write(Buffer.from(part))).split('\n');
@@ -398,8 +440,19 @@ export class JobStore {
 
 const CHARGED = z.object({ charged: z.number() });
 const COUNT = z.object({ count: z.number() });
+const KEY = z.object({ key: z.string() });
 const ID = z.object({ id: z.string() });
 const FILES = z.object({ files: z.number() });
+
+/** What fails says where. */
+function told<T>(where: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (!(error instanceof ServiceError)) throw error;
+    throw new ServiceError(error.code, `${where}: ${error.message}`, { cause: error });
+  }
+}
 
 const fits = (wanted: Resources, most: Resources, taken: Resources): boolean =>
   lacking(wanted, most, taken) === undefined;

@@ -362,47 +362,63 @@ describe('readers', () => {
     programs.end(`${id}-1`, 0);
   });
 
-  test('that take nothing delay no program, cost little memory, and are cut off', async () => {
+  test('of lines that are waited for stay, however long', async () => {
     const id = await submit();
-    const { hostname, port } = new URL(server.url);
-    programs.write(`${id}-1`, 'begun\n');
-    for (let n = 0; n < 8; n++) {
-      const socket = connect(Number(port), hostname).pause();
-      socket.write(`GET /v1/jobs/${id}/events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${key}\r\n\r\n`);
-      socket.on('error', () => {});
-      socket.once('end', () => socket.end());
-    }
-    while (openLogs().length < 9) await sleep(5);
-    const before = process.memoryUsage().rss;
-    const line = `${'x'.repeat(1000)}\n`;
-    let most = 0;
-    // The program goes on, and one that reads gets its lines.
-    let isFlooding = true;
-    const flood = (async () => {
-      for (; isFlooding; await sleep(1)) {
-        for (let n = 0; n < 20; n++) programs.write(`${id}-1`, line);
-        most = Math.max(most, process.memoryUsage().rss);
-      }
-    })();
-    expect(textOf(await read(id, { most: 1000 })).length).toBeGreaterThan(900_000);
-    // All others hold no more than their sockets' buffers, and are gone in the end.
-    while (openLogs().length > 1) await sleep(20);
-    isFlooding = false;
-    await flood;
+    const headers = { Authorization: `Bearer ${key}` };
+    const answer = await fetch(`${server.url}/v1/jobs/${id}/output?follow=true`, { headers });
+    await sleep(3 * READERS.stall);
+    programs.write(`${id}-1`, 'late\n');
     programs.end(`${id}-1`, 0);
-    expect(most - before).toBeLessThan(200 * 2 ** 20);
+    expect(JSON.parse(await answer.text())).toMatchObject({ log: 'late\n' });
   });
+
+  test.each(['events', 'output?follow=true'])(
+    'of %s that take nothing delay no program, cost little memory, and are cut off',
+    async (what) => {
+      const id = await submit();
+      const { hostname, port } = new URL(server.url);
+      programs.write(`${id}-1`, 'begun\n');
+      for (let n = 0; n < 8; n++) {
+        const socket = connect(Number(port), hostname).pause();
+        socket.write(`GET /v1/jobs/${id}/${what} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${key}\r\n\r\n`);
+        socket.on('error', () => {});
+        socket.once('end', () => socket.end());
+      }
+      while (openLogs().length < 9) await sleep(5);
+      const before = process.memoryUsage().rss;
+      const line = `${'x'.repeat(1000)}\n`;
+      let most = 0;
+      // The program goes on, and one that reads gets its lines.
+      let isFlooding = true;
+      const flood = (async () => {
+        for (; isFlooding; await sleep(1)) {
+          for (let n = 0; n < 20; n++) programs.write(`${id}-1`, line);
+          most = Math.max(most, process.memoryUsage().rss);
+        }
+      })();
+      expect(textOf(await read(id, { most: 1000 })).length).toBeGreaterThan(900_000);
+      // All others hold no more than their sockets' buffers, and are gone in the end.
+      while (openLogs().length > 1) await sleep(20);
+      isFlooding = false;
+      await flood;
+      programs.end(`${id}-1`, 0);
+      expect(most - before).toBeLessThan(200 * 2 ** 20);
+    },
+  );
 });
 
-test('an unread request of a stream that is asked for with HEAD leaves nothing', async () => {
-  const id = await submit();
-  for (let n = 0; n < 40; n++) {
-    const answer = await new Promise<IncomingMessage>((resolve) => {
-      const headers = { Authorization: `Bearer ${key}` };
-      request(`${server.url}/v1/jobs/${id}/events`, { method: 'HEAD', headers }, resolve).end();
-    });
-    answer.resume();
-    expect(answer.statusCode).toBe(200);
-  }
-  programs.end(`${id}-1`, 0);
-});
+test.each(['events', 'output?follow=true'])(
+  'an unread request of %s that is asked for with HEAD leaves nothing',
+  async (what) => {
+    const id = await submit();
+    for (let n = 0; n < 40; n++) {
+      const answer = await new Promise<IncomingMessage>((resolve) => {
+        const headers = { Authorization: `Bearer ${key}` };
+        request(`${server.url}/v1/jobs/${id}/${what}`, { method: 'HEAD', headers }, resolve).end();
+      });
+      answer.resume();
+      expect(answer.statusCode).toBe(200);
+    }
+    programs.end(`${id}-1`, 0);
+  },
+);

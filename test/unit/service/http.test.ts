@@ -1,7 +1,7 @@
 // The API over HTTP, of a real server: who calls, what is asked, and the one shape of errors. No
 // sandbox starts here: a tenant has no share, or asks for what is refused.
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -51,6 +51,7 @@ describe('keys', () => {
     ['PUT', '/v1/sandboxes/sb-0/files?path=/'],
     ['GET', '/v1/jobs'],
     ['POST', '/v1/jobs'],
+    ['POST', '/v1/jobs/batch'],
     ['GET', '/v1/jobs/job-0'],
     ['POST', '/v1/jobs/job-0/cancel'],
     ['GET', '/v1/jobs/job-0/output'],
@@ -326,6 +327,52 @@ describe('requests', () => {
     expect(left.equals(Buffer.from(await answer.arrayBuffer()))).toBe(true);
   });
 
+  test('a batch is queued whole or not at all, and once', async () => {
+    const own = service.tenant('batches', { jobs: 5, cpus: 2 });
+    const batch = (jobs: unknown, key?: string) => {
+      const headers = key === undefined ? {} : { 'Idempotency-Key': key };
+      return send(`${url}/v1/jobs/batch`, { method: 'POST', key: own, headers, body: { jobs } });
+    };
+    const ids = (answer: Answer) => (answer.body as { jobs: { id: string }[] }).jobs.map(({ id }) => id);
+    const all = async () => ids(await send(`${url}/v1/jobs`, { key: own }));
+    const read = { image: 'nothing', stdin: 'input' };
+    for (const wrong of [
+      [],
+      {},
+      Array(101).fill(read),
+      [read, { image: 'a', cpus: '1' }],
+      [read, { image: 'oci:/' }],
+    ]) {
+      expectProblem(await batch(wrong), 'bad-request');
+    }
+    const large = await batch([read, { ...read, cpus: 3 }]);
+    expectProblem(large, 'quota');
+    expect(large.body).toMatchObject({ detail: "jobs.1: the tenant's share is 2 CPUs" });
+    expectProblem(await batch(Array(6).fill(read)), 'quota');
+    expectProblem(await batch([read, { ...read, stdin: { upload: `sha256:${'0'.repeat(64)}` } }]), 'bad-request');
+    expect(await all()).toEqual([]);
+    expect(
+      existsSync(join(service.folder, 'files/batches')) ? readdirSync(join(service.folder, 'files/batches')) : [],
+    ).toEqual([]);
+
+    const jobs = [read, { ...read, priority: 1 }, read];
+    const first = await batch(jobs, 'k');
+    expect(first).toMatchObject({ status: 201, body: { jobs: [{ stdin: expect.any(String) }, { priority: 1 }, {}] } });
+    expect(ids(await batch(jobs, 'k'))).toEqual(ids(first));
+    for (const other of [jobs.slice(1), [...jobs, read], [read, read, read]]) {
+      expectProblem(await batch(other, 'k'), 'conflict');
+    }
+    expect((await all()).sort()).toEqual(ids(first).sort());
+    const [gone = ''] = ids(first);
+    const look = async () => (await send(`${url}/v1/jobs/${gone}`, { key: own })).body as { status: string };
+    while ((await look()).status !== 'ended') await sleep(20);
+    expect((await send(`${url}/v1/jobs/${gone}`, { method: 'DELETE', key: own })).status).toBe(204);
+    expect(ids(await batch(jobs, 'k'))).toEqual(ids(first).slice(1));
+    // A job of its own with the same key is another.
+    const single = { method: 'POST', key: own, headers: { 'Idempotency-Key': 'k' }, body: read };
+    expect((await send(`${url}/v1/jobs`, single)).status).toBe(201);
+  });
+
   test('a key of idempotency has a length', async () => {
     for (const long of ['', 'k'.repeat(256)]) {
       expectProblem(await create({ image: 'a' }, { 'Idempotency-Key': long }), 'bad-request');
@@ -440,7 +487,7 @@ describe('the document', () => {
 
   // Each takes milliseconds, or a tenth of a second on a host that other tests keep busy.
   test('each request gets an answer that its operation names', { timeout: 600_000 }, async () => {
-    expect(operations.length).toBe(16);
+    expect(operations.length).toBe(17);
     await fc.assert(
       fc.asyncProperty(asked, async ({ method, path, responses, id, query, body }) => {
         const where = path.replace('{id}', encodeURIComponent(id) || 'x');

@@ -94,6 +94,17 @@ describe('the queue', () => {
     expect(add(few, 'c')).toMatchObject({ status: 'queued', attempts: 0 });
   });
 
+  test('the output of a job that is removed while it is read breaks off', () => {
+    add(ACME, 'a');
+    const line = `${'x'.repeat(1000)}\n`;
+    jobs.end(place()!, DONE, { lines: line.repeat(100), truncated: false, offset: 0 });
+    expect([...jobs.outputLines('a')]).toHaveLength(100);
+    const reading = jobs.outputLines('a');
+    expect(reading.next().value).toMatchObject({ line });
+    jobs.remove('acme', 'a');
+    expect(() => [...reading]).toThrow(codeOf('not-found'));
+  });
+
   test('a job that is submitted twice with one key is one job', () => {
     add(ACME, 'a', {}, 'key');
     expect(add(ACME, 'b', {}, 'key').id).toBe('a');
