@@ -182,6 +182,10 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'make an API key of a tenant',
     load: async () => ({ command: (await import('./commands/service/tenant.js')).key }),
   },
+  'tenant secret': {
+    summary: 'print what signs callbacks of a tenant',
+    load: async () => ({ command: (await import('./commands/service/tenant.js')).secret }),
+  },
   'tenant rm': {
     summary: 'remove a tenant of a service',
     load: async () => ({ command: (await import('./commands/service/tenant.js')).rm }),
@@ -275,7 +279,7 @@ const GROUPS: Record<string, CommandGroup> = {
   },
   tenant: {
     summary: 'manage the tenants of a service',
-    commands: inGroup('tenant', 'add', 'set', 'ls', 'key', 'rm'),
+    commands: inGroup('tenant', 'add', 'set', 'ls', 'key', 'secret', 'rm'),
   },
   kernel: {
     summary: 'build, fetch, find and remove kernels',

@@ -6,6 +6,7 @@ import type { Address } from './http/listen.js';
 import { Metrics, serveMetrics } from './http/metrics.js';
 import { RequestRates } from './http/rate-limiter.js';
 import { startServer } from './http/server.js';
+import { type CallbackOptions, Callbacks } from './jobs/callbacks.js';
 import { Jobs } from './jobs/jobs.js';
 import { ContainerMachines, runName } from './jobs/machines.js';
 import type { Rate, Resources, Tenant } from './records.js';
@@ -32,6 +33,7 @@ export interface ServiceOptions extends Omit<MachineOptions, 'onFallback'> {
   readers?: ReaderTimes;
   /** What those without a key may ask, for each address. Default: 50 a second */
   strangers?: Rate | undefined;
+  callbacks?: CallbackOptions | undefined;
   /** Where metrics are read, by whoever reaches it. Default: nowhere */
   metrics?: Address | undefined;
 }
@@ -72,6 +74,7 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
     const sandboxStore = new SandboxStore(database);
     const sandboxes = new Sandboxes(sandboxStore, places, machines);
     const jobStore = new JobStore(database, { onEnd: (tenant, reason) => metrics?.jobEnded(tenant, reason) });
+    const callbacks = new Callbacks(jobStore, tenants, onFault, options.callbacks);
     const runs = new ContainerMachines(readFileSync(BOOT_ID, 'latin1').trim(), files, machines);
     const jobs = new Jobs(jobStore, files, runs, { host, onFault });
     const known = new Set([...sandboxStore.alive().map(({ id }) => id), ...jobStore.placed().map(runName)]);
@@ -95,7 +98,9 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
       options.metrics === undefined || metrics === undefined
         ? undefined
         : await serveMetrics(options.metrics, metrics, onFault);
+    callbacks.start();
     const close = async () => {
+      callbacks.close();
       jobs.close();
       await server.close();
       metricsServer?.close();
@@ -145,6 +150,15 @@ export class Tenants implements Disposable {
   /** All tenants, with what their sandboxes and jobs hold. */
   list(): (Tenant & { held: Resources })[] {
     return this.#store.list().map((tenant) => ({ ...tenant, held: held(this.#database, tenant.name) }));
+  }
+
+  /**
+   * What signs callbacks to a tenant.
+   * @param isNew true: another one takes its place
+   * @throws ServiceError `not-found`
+   */
+  secret(name: string, { isNew = false } = {}): string {
+    return this.#store.secret(name, isNew);
   }
 
   /** Makes another API key. `revoke` ends all others. @throws ServiceError `not-found` */

@@ -51,6 +51,12 @@ export const jobSpecSchema = z.strictObject({
     .describe('A file or directory that is kept as a tar archive once its program has ended. Default: none'),
   stdin: digestSchema.optional().describe('The input of its program. Default: none'),
   files: digestSchema.optional().describe('A tar archive'),
+  callback: z
+    .url({ protocol: /^https?$/, error: 'an http or https URL is needed' })
+    .max(2048)
+    .refine((text) => !/^[^/]*\/\/[^/]*@/.test(text), { error: 'a URL without a user is needed' })
+    .optional()
+    .describe('Its record is sent there by POST when it has ended, at least once. Default: nowhere'),
   priority: z.int().min(-100).max(100).default(0).describe("The highest of a tenant's jobs is first"),
 });
 export type JobSpec = z.output<typeof jobSpecSchema>;
@@ -157,6 +163,12 @@ export interface JobRecord {
   outputsError?: string | undefined;
   /** The boot of the host in which its run began. */
   boot?: string | undefined;
+}
+
+/** What a tenant is told of a job. */
+export function describeJob({ tenant: _, placed: _p, boot: _b, order: _o, spec, ...rest }: JobRecord): object {
+  const { outputs: left, outputsError: leftError, ...more } = rest;
+  return { ...spec, ...more, left, leftError };
 }
 
 /** A run that ended so may be followed by another. */

@@ -3,10 +3,10 @@ import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { ServiceError } from '../errors.js';
 import {
+  describeJob,
   JOB_REASONS,
   JOB_STATUSES,
   type JobEvent,
-  type JobRecord,
   jobRequestSchema,
   jobSpecSchema,
   type OutputPlace,
@@ -77,7 +77,7 @@ async function* formatted(events: AsyncIterable<JobEvent>): AsyncGenerator<strin
         yield formatEvent(event.place, JSON.stringify({ bytes: event.bytes }), 'gap');
         break;
       case 'end':
-        yield formatEvent(event.place, JSON.stringify(described(event.job)), 'end');
+        yield formatEvent(event.place, JSON.stringify(describeJob(event.job)), 'end');
         break;
     }
   }
@@ -88,11 +88,6 @@ function placeOf(lastEvent: string | undefined, from: string): OutputPlace {
   if (lastEvent === undefined || lastEvent === '') return parsePlace(from);
   if (!PLACE.test(lastEvent)) throw new ServiceError('bad-request', 'Last-Event-ID: the ID of an event is needed');
   return parsePlace(lastEvent);
-}
-
-function described({ tenant: _, placed: _placed, boot: _boot, order: _order, spec, ...rest }: JobRecord): object {
-  const { outputs: left, outputsError: leftError, ...more } = rest;
-  return { ...spec, ...more, left, leftError };
 }
 
 export const JOB_ROUTES: readonly Route[] = [
@@ -106,7 +101,7 @@ export const JOB_ROUTES: readonly Route[] = [
     status: 201,
     answer: jobSchema,
     problems: ['conflict', 'quota'],
-    handle: async ({ jobs, tenant, key }, { body }) => described(jobs.submit(tenant, body, key)),
+    handle: async ({ jobs, tenant, key }, { body }) => describeJob(jobs.submit(tenant, body, key)),
   }),
   route({
     method: 'POST',
@@ -119,7 +114,7 @@ export const JOB_ROUTES: readonly Route[] = [
     answer: z.object({ jobs: z.array(jobSchema) }),
     problems: ['conflict', 'quota'],
     handle: async ({ jobs, tenant, key }, { body }) => ({
-      jobs: jobs.submitAll(tenant, body.jobs, key).map(described),
+      jobs: jobs.submitAll(tenant, body.jobs, key).map(describeJob),
     }),
   }),
   route({
@@ -135,7 +130,7 @@ export const JOB_ROUTES: readonly Route[] = [
       const found = jobs.list(tenant, { ...query, limit: query.limit + 1 });
       const page = found.slice(0, query.limit);
       const next = found.length > page.length ? page.at(-1)?.id : undefined;
-      return { jobs: page.map(described), next };
+      return { jobs: page.map(describeJob), next };
     },
   }),
   route({
@@ -146,7 +141,7 @@ export const JOB_ROUTES: readonly Route[] = [
     status: 200,
     answer: jobSchema,
     problems: ['not-found'],
-    handle: async ({ jobs, tenant, id }) => described(jobs.find(tenant, id)),
+    handle: async ({ jobs, tenant, id }) => describeJob(jobs.find(tenant, id)),
   }),
   route({
     method: 'POST',
@@ -156,7 +151,7 @@ export const JOB_ROUTES: readonly Route[] = [
     status: 200,
     answer: jobSchema,
     problems: ['not-found'],
-    handle: async ({ jobs, tenant, id }) => described(jobs.cancel(tenant, id)),
+    handle: async ({ jobs, tenant, id }) => describeJob(jobs.cancel(tenant, id)),
   }),
   route({
     method: 'DELETE',

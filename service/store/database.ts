@@ -72,6 +72,11 @@ const MIGRATIONS = [
   CREATE VIEW held (kind, tenant, cpus, memory, disk) AS
     SELECT 'sandboxes', tenant, cpus, memory, disk FROM sandboxes WHERE status <> 'ended' UNION ALL
     SELECT 'jobs', tenant, cpus, memory, disk FROM jobs WHERE status IN ('starting', 'running');`,
+  `
+  ALTER TABLE tenants ADD COLUMN secret TEXT;
+  ALTER TABLE jobs ADD COLUMN callbackDue INTEGER;
+  ALTER TABLE jobs ADD COLUMN callbackTries INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX jobs_callbacks ON jobs (callbackDue) WHERE callbackDue IS NOT NULL;`,
 ];
 
 /** Milliseconds to wait for another process's transaction. */

@@ -55,6 +55,9 @@ const OUTPUT_PART = z.object({ part: z.instanceof(Uint8Array), offset: z.number(
 const PART = 65_536;
 
 const MAX_ENDED = 1000;
+/** Tries of a callback, over 15 hours, and milliseconds between two. */
+const MAX_CALLBACK_TRIES = 24;
+const MAX_CALLBACK_PAUSE = 3_600_000;
 /** Milliseconds that a run counts at least: starting a machine is work too. */
 const LEAST = 1000;
 /** The output of a job that never began. */
@@ -320,14 +323,15 @@ export class JobStore {
     else this.#change(`"order" = ? WHERE id = ? AND status <> 'ended' AND "order" IS NULL`, order, job.id);
   }
 
-  #finish({ id, tenant }: JobRecord, end: JobEnd, output: JobOutput, outputs: Outputs = {}): boolean {
+  #finish({ id, tenant, spec }: JobRecord, end: JobEnd, output: JobOutput, outputs: Outputs = {}): boolean {
     const { lines, truncated, offset } = output;
     const { reason, exitCode = null, oomKilled, error = null } = end;
     const set = `status = 'ended', ended = ?, reason = ?, exitCode = ?, oomKilled = ?, error = ?, truncated = ?,
-      stored = coalesce(?, 0), outputs = ?, outputsError = ? WHERE id = ?`;
+      stored = coalesce(?, 0), outputs = ?, outputsError = ?, callbackDue = ? WHERE id = ?`;
+    const callback = spec.callback === undefined ? null : this.#clock();
     const { size = null, error: why = null } = outputs;
     const flags = [oomKilled ? 1 : null, error, truncated ? 1 : null];
-    this.#change(set, this.#time(), reason, exitCode, ...flags, size, size, why, id);
+    this.#change(set, this.#time(), reason, exitCode, ...flags, size, size, why, callback, id);
     const statement = 'INSERT INTO outputs (job, lines, "offset") SELECT number, ?, ? FROM jobs WHERE id = ?';
     this.#database.prepare(statement).run(lines, offset, id);
     const old = "SELECT number FROM jobs WHERE tenant = ? AND status = 'ended' ORDER BY number DESC LIMIT -1 OFFSET ?";
@@ -335,6 +339,25 @@ export class JobStore {
     for (const row of [{ id }, ...gone.all(tenant, this.#kept)]) this.#touched.set(ID.parse(row).id, tenant);
     this.#onEnd?.(tenant, reason);
     return true;
+  }
+
+  /** Jobs whose callbacks are due, and so many of one tenant at most. Who waits longest is first. */
+  callbacksDue(most: number): JobRecord[] {
+    const due = `SELECT number, row_number() OVER (PARTITION BY tenant ORDER BY callbackDue) AS turn
+      FROM jobs WHERE callbackDue <= ?`;
+    const where = `number IN (SELECT number FROM (${due}) WHERE turn <= ?) ORDER BY callbackDue`;
+    return this.#all(where, this.#clock(), most);
+  }
+
+  callbackTaken(id: string): void {
+    this.#change('callbackDue = NULL WHERE id = ?', id);
+  }
+
+  /** It is due again later, after twice the time of the last try, and in the end never. */
+  callbackFailed(id: string, pause: number): void {
+    const due = 'CASE WHEN callbackTries >= ? THEN NULL ELSE ? + min(?, ? << callbackTries) END';
+    const set = `callbackDue = ${due}, callbackTries = callbackTries + 1 WHERE id = ?`;
+    this.#change(set, MAX_CALLBACK_TRIES - 1, this.#clock(), MAX_CALLBACK_PAUSE, pause, id);
   }
 
   /**

@@ -20,6 +20,7 @@ export const TENANT = z.object({
 });
 const COLUMNS = Object.keys(TENANT.shape);
 const KEYED = TENANT.extend({ hash: z.instanceof(Uint8Array) });
+const SECRET = z.object({ secret: z.string().nullable() });
 const FORM = /^tsvm_([0-9a-f]{16})_([\w-]{43})$/;
 /** Names are folders. */
 const NAME = /^[a-z0-9][a-z0-9-]{0,31}$/;
@@ -104,6 +105,21 @@ export class TenantStore {
     const statement = 'INSERT INTO keys (id, tenant, hash, created) VALUES (?, ?, ?, ?)';
     this.#database.prepare(statement).run(id, tenant, hashOf(secret), new Date().toISOString());
     return `tsvm_${id}_${secret}`;
+  }
+
+  /**
+   * What signs callbacks to the tenant. It is made when it is first asked for.
+   * @param isNew true: another one takes its place
+   * @throws ServiceError `not-found`
+   */
+  secret(tenant: string, isNew = false): string {
+    this.#check(tenant);
+    const find = this.#database.prepare('SELECT secret FROM tenants WHERE name = ?');
+    const known = SECRET.parse(find.get(tenant)).secret;
+    if (known !== null && !isNew) return known;
+    const made = `whsec_${randomBytes(32).toString('base64')}`;
+    this.#database.prepare('UPDATE tenants SET secret = ? WHERE name = ?').run(made, tenant);
+    return made;
   }
 
   /** Ends all keys of a tenant. @throws ServiceError `not-found` */

@@ -2,6 +2,7 @@
 import { mkdirSync, statfsSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import { type Command, Option } from 'commander';
+import { parseRange } from '../../../addresses/ip.js';
 import { parseCpus } from '../../options/number.js';
 import { parseSize } from '../../options/size.js';
 import { UsageError } from '../../output/errors.js';
@@ -18,6 +19,7 @@ interface Options {
   data: string;
   listen: string;
   metrics?: string;
+  callbackAllow: string[];
   cpus?: string;
   memory?: string;
   disk?: string;
@@ -32,6 +34,12 @@ export function command(context: Context): Command {
     .requiredOption(...DATA)
     .option('--listen <ADDRESS:PORT>', 'where to listen', LISTEN)
     .option('--metrics <ADDRESS:PORT>', 'where Prometheus reads metrics, without a key (default: nowhere)')
+    .option(
+      '--callback-allow <RANGE>',
+      'addresses outside the public Internet that callbacks may reach, such as 10.1.0.0/16',
+      (range: string, before: string[]) => [...before, checkRange(range)],
+      [],
+    )
     .option('--cpus <N>', 'CPUs of all sandboxes and jobs together (default: those of the host)')
     .option('-m, --memory <SIZE>', 'memory of all sandboxes and jobs together (default: three quarters of the host)')
     .option('--disk <SIZE>', 'disks of all sandboxes and jobs together (default: the file system of FOLDER)')
@@ -40,13 +48,14 @@ export function command(context: Context): Command {
     )
     .addOption(new Option('--jail <MODE>', "the machines' jail").choices(JAILS).default('require'))
     .addHelpText('after', '\nExamples:\n  tsvm tenant add --data /srv/tsvm acme\n  tsvm serve --data /srv/tsvm')
-    .action(async ({ listen, metrics, cpus, memory, disk, accel, jail, ...options }: Options) => {
+    .action(async ({ listen, metrics, callbackAllow, cpus, memory, disk, accel, jail, ...options }: Options) => {
       const log = await openLog(context);
       const { startService } = await loadService();
       const folder = dataFolder(options);
       const service = await startService({
         folder,
         listen: parseAddress(listen, '--listen'),
+        callbacks: { allow: callbackAllow },
         ...(metrics === undefined ? {} : { metrics: parseAddress(metrics, '--metrics') }),
         host: {
           cpus: cpus === undefined ? availableParallelism() : parseCpus(cpus, '--cpus'),
@@ -69,6 +78,16 @@ function sizeOf(folder: string): number {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const { blocks, bsize } = statfsSync(folder);
   return blocks * bsize;
+}
+
+/** `10.1.0.0/16`, or an address. @throws UsageError */
+function checkRange(text: string): string {
+  try {
+    parseRange(text);
+    return text;
+  } catch {
+    throw new UsageError(`invalid argument '${text}' for --callback-allow: expected ADDRESS or ADDRESS/PREFIX`);
+  }
 }
 
 /** `127.0.0.1:7070` or `[::1]:7070`. @throws UsageError */

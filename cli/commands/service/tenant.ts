@@ -137,6 +137,19 @@ export function key(context: Context): Command {
     });
 }
 
+export function secret(context: Context): Command {
+  return createCommand('tsvm tenant secret', context)
+    .description("Prints what signs the callbacks of a tenant's jobs: the receiver checks them with it.")
+    .usage('[options] --data FOLDER NAME')
+    .argument('<NAME>', 'of a tenant')
+    .requiredOption(...DATA)
+    .option('--new', 'another one takes its place')
+    .action(async (name: string, options: { data: string; new?: boolean }) => {
+      using tenants = await openTenants(options);
+      process.stdout.write(`${tenants.secret(name, { isNew: options.new === true })}\n`);
+    });
+}
+
 export function rm(context: Context): Command {
   return createCommand('tsvm tenant rm', context)
     .description('Removes a tenant whose sandboxes and jobs have ended, with its keys, records and images.')

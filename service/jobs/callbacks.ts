@@ -1,0 +1,191 @@
+// Callbacks of jobs: what has become of a job is sent to the URL that it names, at least once. The
+// database says which are due, so a server that starts goes on where another was killed. The URL is a
+// tenant's: it is asked from the host, so it leads to the public Internet alone.
+import { createHmac } from 'node:crypto';
+import { Resolver } from 'node:dns/promises';
+import * as http from 'node:http';
+import * as https from 'node:https';
+import { isIP } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { closedRanges } from '../../addresses/closed-ranges.js';
+import { type AddressRange, isInRange, isWithin, parseAddress, parseRange } from '../../addresses/ip.js';
+import { messageOf } from '../../errors/index.js';
+import { describeJob, type JobRecord } from '../job.js';
+import type { JobStore } from '../store/job-store.js';
+import type { TenantStore } from '../store/tenant-store.js';
+
+/** Milliseconds between looks for what is due. */
+const TICK = 1000;
+/** Milliseconds of a name's resolution, and of a request with its answer's first line. */
+const DNS_TIMEOUT = 3000;
+const TIMEOUT = 10_000;
+/** Requests under way: of all, and of one tenant. */
+const MAX_SENDING = 64;
+const MAX_OF_TENANT = 4;
+
+export interface CallbackOptions {
+  /** Ranges outside the public Internet that callbacks may reach: `10.1.0.0/16`. */
+  allow?: readonly string[];
+  /** Servers of names, with ports. Default: the host's */
+  dns?: readonly string[];
+  /** Milliseconds until the second try. Each further one comes after twice the time. Default: 5000 */
+  pause?: number;
+}
+
+export class Callbacks {
+  readonly #jobs: JobStore;
+  readonly #tenants: TenantStore;
+  readonly #onFault: (message: string) => void;
+  readonly #guard: AddressGuard;
+  readonly #pause: number;
+  readonly #closed = new AbortController();
+  /** The tenants of jobs that are being told of, by ID. */
+  readonly #sending = new Map<string, string>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    jobs: JobStore,
+    tenants: TenantStore,
+    onFault: (message: string) => void,
+    { pause = 5000, ...guard }: CallbackOptions = {},
+  ) {
+    this.#jobs = jobs;
+    this.#tenants = tenants;
+    this.#onFault = onFault;
+    this.#guard = new AddressGuard(guard);
+    this.#pause = pause;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.#tick(), TICK);
+    this.#tick();
+  }
+
+  /** Ends requests under way. The next server sends them again. */
+  close(): void {
+    this.#closed.abort();
+    clearInterval(this.#timer);
+  }
+
+  #tick(): void {
+    try {
+      for (const job of this.#jobs.callbacksDue(2 * MAX_OF_TENANT)) {
+        const ofTenant = [...this.#sending.values()].filter((tenant) => tenant === job.tenant).length;
+        if (this.#sending.has(job.id) || ofTenant >= MAX_OF_TENANT) continue;
+        if (this.#sending.size >= MAX_SENDING) break;
+        this.#sending.set(job.id, job.tenant);
+        this.#send(job).finally(() => this.#sending.delete(job.id));
+      }
+    } catch (error) {
+      this.#onFault(`callbacks: ${messageOf(error)}`);
+    }
+  }
+
+  async #send(job: JobRecord): Promise<void> {
+    let isTaken = false;
+    try {
+      const status = await this.#post(job, AbortSignal.any([this.#closed.signal, AbortSignal.timeout(TIMEOUT)]));
+      isTaken = status >= 200 && status < 300;
+    } catch {
+      // Its tenant's server, or none: it is tried again.
+    }
+    if (this.#closed.signal.aborted) return;
+    try {
+      if (isTaken) this.#jobs.callbackTaken(job.id);
+      else this.#jobs.callbackFailed(job.id, this.#pause);
+    } catch (error) {
+      this.#onFault(`the callback of ${job.id}: ${messageOf(error)}`);
+    }
+  }
+
+  /** Resolves to the status of the answer, whose rest is not read. Redirects are answers. */
+  async #post(job: JobRecord, signal: AbortSignal): Promise<number> {
+    const url = new URL(job.spec.callback ?? '');
+    const body = JSON.stringify(describeJob(job));
+    const host = url.hostname.replace(/^\[|\]$/g, '');
+    // The address that was looked at is the one that is connected to.
+    const address = await this.#guard.resolve(host);
+    signal.throwIfAborted();
+    const { request } = url.protocol === 'https:' ? https : http;
+    return await new Promise((resolve, reject) => {
+      const outgoing = request({
+        ...{
+          host: address,
+          port: url.port,
+          path: `${url.pathname}${url.search}`,
+          method: 'POST',
+          agent: false,
+          signal,
+        },
+        servername: isIP(host) === 0 ? host : '',
+        headers: { Host: url.host, ...signed(job.id, body, this.#tenants.secret(job.tenant)) },
+      });
+      outgoing.once('response', (answer) => {
+        answer.destroy();
+        resolve(answer.statusCode ?? 0);
+      });
+      outgoing.once('error', reject);
+      outgoing.end(body);
+    });
+  }
+}
+
+/** Headers as https://www.standardwebhooks.com has them. The ID is that of the job: it is told of once. */
+function signed(id: string, body: string, secret: string): Record<string, string> {
+  const time = String(Math.floor(Date.now() / 1000));
+  const key = Buffer.from(secret.slice(SECRET_PREFIX.length), 'base64');
+  const signature = createHmac('sha256', key).update(`${id}.${time}.${body}`).digest('base64');
+  return {
+    ...{ 'Content-Type': 'application/json', 'Content-Length': String(Buffer.byteLength(body)), 'User-Agent': 'tsvm' },
+    ...{ 'webhook-id': id, 'webhook-timestamp': time, 'webhook-signature': `v1,${signature}` },
+  };
+}
+
+const SECRET_PREFIX = 'whsec_';
+
+/** Which addresses callbacks may reach. */
+export class AddressGuard {
+  readonly #allowed: readonly AddressRange[];
+  readonly #resolver = new Resolver({ timeout: DNS_TIMEOUT, tries: 1 });
+
+  /** @throws RangeError for what is no range */
+  constructor({ allow = [], dns }: Pick<CallbackOptions, 'allow' | 'dns'> = {}) {
+    this.#allowed = allow.map(parseRange);
+    if (dns !== undefined) this.#resolver.setServers(dns);
+  }
+
+  /**
+   * Resolves to an address of a host. No other thread waits for names: those of hostile servers
+   * take long.
+   * @throws an error if the host has no address, or one that callbacks may not reach
+   */
+  async resolve(host: string): Promise<string> {
+    const addresses = isIP(host) === 0 ? await this.#lookUp(host) : [host];
+    for (const address of addresses) {
+      if (!this.isAllowed(address)) throw new Error(`${host} is outside the public Internet`);
+    }
+    const [address] = addresses;
+    if (address === undefined) throw new Error(`${host} has no address`);
+    return address;
+  }
+
+  async #lookUp(host: string): Promise<string[]> {
+    const found = await Promise.allSettled([this.#resolver.resolve4(host), this.#resolver.resolve6(host)]);
+    return found.flatMap((each) => (each.status === 'fulfilled' ? each.value : []));
+  }
+
+  /** False outside the public Internet and in the host's own networks, unless a range allows it. */
+  isAllowed(address: string): boolean {
+    const words = parseAddress(address);
+    return closedRanges(words, ownNetworks()).every((closed) =>
+      this.#allowed.some((allowed) => isInRange(allowed, words) && isWithin(allowed, closed)),
+    );
+  }
+}
+
+/** The networks that the host's interfaces are in. */
+function ownNetworks(): AddressRange[] {
+  return Object.values(networkInterfaces())
+    .flat()
+    .flatMap((each) => (typeof each?.cidr === 'string' ? [parseRange(each.cidr)] : []));
+}
