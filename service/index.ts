@@ -10,6 +10,7 @@ import { type CallbackOptions, Callbacks } from './jobs/callbacks.js';
 import { Jobs } from './jobs/jobs.js';
 import { ContainerMachines, runName } from './jobs/machines.js';
 import type { Rate, Resources, Tenant } from './records.js';
+import { Commands } from './sandboxes/commands.js';
 import { homePath, type MachineOptions, removeLeft } from './sandboxes/container.js';
 import { Places } from './sandboxes/places.js';
 import { Sandboxes } from './sandboxes/sandboxes.js';
@@ -36,6 +37,8 @@ export interface ServiceOptions extends Omit<MachineOptions, 'onFallback'> {
   callbacks?: CallbackOptions | undefined;
   /** Where metrics are read, by whoever reaches it. Default: nowhere */
   metrics?: Address | undefined;
+  /** Images by the names of E2B's templates. */
+  templates?: ReadonlyMap<string, string>;
 }
 
 export interface Service {
@@ -73,6 +76,7 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
     const files = new FileStore(folder);
     const sandboxStore = new SandboxStore(database);
     const sandboxes = new Sandboxes(sandboxStore, places, machines);
+    const commands = new Commands(sandboxes, places);
     const jobStore = new JobStore(database, { onEnd: (tenant, reason) => metrics?.jobEnded(tenant, reason) });
     const callbacks = new Callbacks(jobStore, tenants, onFault, options.callbacks);
     const runs = new ContainerMachines(readFileSync(BOOT_ID, 'latin1').trim(), files, machines);
@@ -89,6 +93,8 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
       sandboxes,
       jobs,
       places,
+      commands,
+      templates: options.templates ?? new Map(),
       onFault,
       readers: options.readers,
       rates: new RequestRates(options.strangers),
@@ -104,6 +110,7 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
       jobs.close();
       await server.close();
       metricsServer?.close();
+      commands.close();
       sandboxes.close();
       database?.close();
       lock[Symbol.dispose]();

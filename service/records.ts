@@ -112,6 +112,8 @@ export interface SandboxRecord {
   created: string;
   /** Since it runs. */
   started?: string | undefined;
+  /** When its lifetime is over. Absent: `lifetime` after `started`. */
+  expires?: string | undefined;
   ended?: string | undefined;
   reason?: End['reason'] | undefined;
   error?: string | undefined;

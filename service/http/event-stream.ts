@@ -28,11 +28,14 @@ export function formatEvent({ run, offset }: Required<OutputPlace>, data: string
   return `id: ${run}:${offset}\n${name === undefined ? '' : `event: ${name}\n`}data: ${data}\n\n`;
 }
 
-/** The events, and a comment whenever there is none for `beat` milliseconds. */
-export async function* withBeats(events: AsyncIterable<string>, beat: number): AsyncGenerator<string> {
+/** A comment, which clients drop. */
+export const COMMENT = ': \n\n';
+
+/** The events, and `sign` whenever there is none for `beat` milliseconds. */
+export async function* withBeats<T>(events: AsyncIterable<T>, beat: number, sign: T): AsyncGenerator<T> {
   const iterator = events[Symbol.asyncIterator]();
   let isAsking = false;
-  let arrived: { result: IteratorResult<string> } | { error: unknown } | undefined;
+  let arrived: { result: IteratorResult<T> } | { error: unknown } | undefined;
   let isSilent = false;
   let wake = () => {};
   const ask = async () => {
@@ -56,7 +59,7 @@ export async function* withBeats(events: AsyncIterable<string>, beat: number): A
           wake = resolve;
         });
       }
-      if (arrived === undefined) yield ': \n\n';
+      if (arrived === undefined) yield sign;
       else if ('error' in arrived) throw arrived.error;
       else {
         const { result } = arrived;

@@ -11,7 +11,7 @@ import {
   jobSpecSchema,
   type OutputPlace,
 } from '../job.js';
-import { formatEvent, PLACE, parsePlace, withBeats } from './event-stream.js';
+import { COMMENT, formatEvent, PLACE, parsePlace, withBeats } from './event-stream.js';
 import { type Route, route } from './route.js';
 
 const jobSchema = z.object({
@@ -231,7 +231,7 @@ export const JOB_ROUTES: readonly Route[] = [
       const place = places.take(tenant);
       const gone = new AbortController();
       const events = jobs.events(tenant, id, from, AbortSignal.any([signal, gone.signal]));
-      return Readable.from(withBeats(formatted(events), beat), { objectMode: false }).once('close', () => {
+      return Readable.from(withBeats(formatted(events), beat, COMMENT), { objectMode: false }).once('close', () => {
         gone.abort();
         place[Symbol.dispose]();
       });

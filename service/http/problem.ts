@@ -33,11 +33,16 @@ export const problemSchema = z.object({
   code: z.enum(Object.keys(PROBLEMS)).describe('The kind of the error, for programs'),
 });
 
+/** When a request that failed may be repeated. */
+export function retryHeaders({ code, retryAfter = RETRY_AFTER[code] }: ServiceError): Record<string, string> {
+  return retryAfter === undefined ? {} : { 'Retry-After': String(retryAfter) };
+}
+
 /** The answer to a request that failed. */
-export function problemOf({ code, message: detail, retryAfter = RETRY_AFTER[code] }: ServiceError): Response {
+export function problemOf(error: ServiceError): Response {
+  const { code, message: detail } = error;
   const [status, title] = PROBLEMS[code];
-  const headers: Record<string, string> = { 'Content-Type': 'application/problem+json' };
-  if (retryAfter !== undefined) headers['Retry-After'] = String(retryAfter);
+  const headers: Record<string, string> = { 'Content-Type': 'application/problem+json', ...retryHeaders(error) };
   if (code === 'unauthorized') headers['WWW-Authenticate'] = 'Bearer';
   return new Response(JSON.stringify({ type: 'about:blank', title, status, detail, code }), { status, headers });
 }

@@ -10,6 +10,7 @@ const sandboxSchema = z.object({
   status: z.enum(STATUSES),
   created: z.iso.datetime(),
   started: z.iso.datetime().optional(),
+  expires: z.iso.datetime().optional().describe('When its lifetime is over'),
   ended: z.iso.datetime().optional(),
   reason: z.enum(REASONS).optional().describe('Why it ended'),
   error: z.string().optional().describe('With the reason failed: one line'),

@@ -5,21 +5,24 @@ import { Readable } from 'node:stream';
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
-import type { z } from 'zod';
 import { hasCode } from '../../errors/index.js';
 import { ServiceError } from '../errors.js';
 import type { Jobs } from '../jobs/jobs.js';
 import type { Tenant } from '../records.js';
+import type { Commands } from '../sandboxes/commands.js';
 import type { Places } from '../sandboxes/places.js';
 import type { Sandboxes } from '../sandboxes/sandboxes.js';
 import type { TenantStore } from '../store/tenant-store.js';
 import { audited, type Shared } from './audit.js';
+import { controlApi } from './e2b/control.js';
+import { envdApi } from './e2b/envd.js';
 import { READER_TIMES, type ReaderTimes } from './event-stream.js';
 import { type Address, listen } from './listen.js';
 import type { Metrics } from './metrics.js';
 import { ARCHIVE_TYPE, EVENTS_TYPE, LINES_TYPE, openApiDocument } from './openapi.js';
 import { asServiceError, problemOf } from './problem.js';
 import type { RequestRates } from './rate-limiter.js';
+import { parse, readJson } from './request.js';
 import type { Route } from './route.js';
 import { ROUTES } from './routes.js';
 
@@ -45,6 +48,9 @@ export interface ServerParts {
   sandboxes: Sandboxes;
   jobs: Jobs;
   places: Places;
+  commands: Commands;
+  /** Images by the names of E2B's templates. */
+  templates: ReadonlyMap<string, string>;
   /** Called with a failure whose caller is told no more than that. */
   onFault: (message: string) => void;
   readers?: ReaderTimes | undefined;
@@ -149,18 +155,25 @@ function createApp(parts: ServerParts): Hono<Shared> {
       (context) => answer(context, route, parts),
     );
   }
+  const onFault = (error: unknown) => tellFault(error, parts.onFault);
+  const e2b = { ...parts, limit, onFault, takeStranger };
+  app.route('/', controlApi(e2b));
+  app.route('/', envdApi(e2b));
   app.notFound((context) => {
     takeStranger(context);
     throw new ServiceError('not-found', 'no such path');
   });
-  app.onError((error) => {
-    // Its caller is gone.
-    if (hasCode(error, 'ECONNRESET')) return problemOf(new ServiceError('bad-request', 'the request broke off'));
-    const told = asServiceError(error);
-    if (told !== error) parts.onFault(`internal error: ${error.stack ?? error.message}`);
-    return problemOf(told);
-  });
+  app.onError((error) => problemOf(onFault(error)));
   return app;
+}
+
+/** What a caller is told of an error. The administrator gets what no code expects. */
+function tellFault(error: unknown, onFault: ServerParts['onFault']): ServiceError {
+  // Its caller is gone.
+  if (hasCode(error, 'ECONNRESET')) return new ServiceError('bad-request', 'the request broke off');
+  const told = asServiceError(error);
+  if (told !== error) onFault(`internal error: ${error instanceof Error ? error.stack : error}`);
+  return told;
 }
 
 function authenticate(context: Context<Shared>, tenants: TenantStore): Tenant | undefined {
@@ -234,25 +247,4 @@ function keyOf(context: Context<Shared>): string | undefined {
     throw new ServiceError('bad-request', `Idempotency-Key: 1 to ${MAX_KEY} characters are needed`);
   }
   return key;
-}
-
-async function readJson(context: Context<Shared>): Promise<unknown> {
-  const type = context.req.header('Content-Type') ?? '';
-  if (!/^application\/json\s*(;|$)/i.test(type)) {
-    throw new ServiceError('not-json', 'the Content-Type application/json is needed');
-  }
-  const text = await context.req.text();
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new ServiceError('bad-request', 'body: not JSON', { cause });
-  }
-}
-
-function parse(schema: z.ZodType, value: unknown, what: string): unknown {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const path = [what, ...(issue?.path ?? []).map(String)].join('.').slice(0, 200);
-  throw new ServiceError('bad-request', `${path}: ${issue?.message.slice(0, 500)}`);
 }

@@ -18,6 +18,11 @@ const FILES_TIMEOUT = 600_000;
 /** Milliseconds until the end of a sandbox is tried again. */
 const AGAIN = 10_000;
 
+/** When the lifetime of a sandbox is over, in milliseconds of the epoch. */
+function expiry({ expires, started, created, spec }: SandboxRecord): number {
+  return expires === undefined ? Date.parse(started ?? created) + spec.lifetime : Date.parse(expires);
+}
+
 export class Sandboxes {
   readonly #store: SandboxStore;
   readonly #options: MachineOptions;
@@ -83,7 +88,7 @@ export class Sandboxes {
       this.#watch(running, container);
       return running;
     } catch (error) {
-      const told = this.#tell(error, 'the sandbox did not start');
+      const told = this.tell(error, 'the sandbox did not start');
       await this.#endOrTryAgain(record, { reason: 'failed', error: told.message });
       throw told;
     }
@@ -105,12 +110,12 @@ export class Sandboxes {
    * @throws ServiceError
    */
   async exec(tenant: Tenant, id: string, spec: CommandSpec, signal: AbortSignal): Promise<CommandResult> {
-    const container = this.#running(tenant, id);
+    const container = this.running(tenant, id);
     using _place = this.#places.take(tenant);
     try {
       return await runCommand(container, spec, signal);
     } catch (error) {
-      throw this.#tell(error, 'the command failed');
+      throw this.tell(error, 'the command failed');
     }
   }
 
@@ -121,21 +126,21 @@ export class Sandboxes {
    * @throws ServiceError
    */
   async readFiles(tenant: Tenant, id: string, path: string, signal: AbortSignal): Promise<Readable> {
-    const { files } = this.#running(tenant, id);
+    const { files } = this.running(tenant, id);
     const place = this.#places.take(tenant);
     const limits = { signal, timeout: FILES_TIMEOUT };
     try {
       await files.stat(path, limits);
     } catch (error) {
       place[Symbol.dispose]();
-      throw this.#tell(error, 'the files cannot be read');
+      throw this.tell(error, 'the files cannot be read');
     }
     const output = new PassThrough();
     files
       .archive(path, basename(path) || '.', output, limits)
       .then(
         () => output.end(),
-        (error) => output.destroy(this.#tell(error, 'the files cannot be read')),
+        (error) => output.destroy(this.tell(error, 'the files cannot be read')),
       )
       .finally(() => place[Symbol.dispose]());
     return output;
@@ -146,7 +151,7 @@ export class Sandboxes {
    * @throws ServiceError; the error of `archive`
    */
   async writeFiles(tenant: Tenant, id: string, path: string, archive: Readable, signal: AbortSignal): Promise<void> {
-    const { files } = this.#running(tenant, id);
+    const { files } = this.running(tenant, id);
     using _place = this.#places.take(tenant);
     let failure: Error | undefined;
     archive.on('error', (error) => {
@@ -155,7 +160,7 @@ export class Sandboxes {
     try {
       await files.extract(path, archive, { signal, timeout: FILES_TIMEOUT });
     } catch (error) {
-      throw failure ?? this.#tell(error, 'the files cannot be written');
+      throw failure ?? this.tell(error, 'the files cannot be written');
     }
     // The end of a broken archive is an end to the guest.
     if (failure !== undefined) throw failure;
@@ -172,8 +177,38 @@ export class Sandboxes {
     try {
       await this.#end(record, { reason: 'stopped' });
     } catch (error) {
-      throw this.#tell(error, 'the sandbox did not end');
+      throw this.tell(error, 'the sandbox did not end');
     }
+  }
+
+  /**
+   * Gives a sandbox that runs another end: so many milliseconds from now.
+   * @param atLeast true: an end that is later already stays
+   * @throws ServiceError `not-found`, `not-running`
+   */
+  setLifetime(tenant: Tenant, id: string, milliseconds: number, { atLeast = false } = {}): SandboxRecord {
+    const known = this.#store.find(tenant.name, id);
+    const expires = Date.now() + milliseconds;
+    if (known.status === 'running' && atLeast && expires <= expiry(known)) return known;
+    if (!this.#store.expire(id, new Date(expires).toISOString())) {
+      throw new ServiceError('not-running', 'the sandbox is not running');
+    }
+    const record = this.#store.find(tenant.name, id);
+    if (!this.#ends.has(id)) this.#expire(record);
+    return record;
+  }
+
+  /** The token of a sandbox that runs: it opens that one alone. @throws ServiceError `not-found`, `not-running` */
+  token(tenant: Tenant, id: string): string {
+    this.#store.find(tenant.name, id);
+    const token = this.#store.token(id);
+    if (token === undefined) throw new ServiceError('not-running', 'the sandbox is not running');
+    return token;
+  }
+
+  /** The tenant of the sandbox that a token opens. */
+  authenticate(id: string, token: string): string | undefined {
+    return this.#store.authenticate(id, token);
   }
 
   /** Stops watching. The sandboxes run on. */
@@ -187,8 +222,8 @@ export class Sandboxes {
     return homeOf(this.#options.folder, tenant);
   }
 
-  /** @throws ServiceError `not-found`, `not-running` */
-  #running(tenant: Tenant, id: string): Container {
+  /** The container of a sandbox that runs. @throws ServiceError `not-found`, `not-running` */
+  running(tenant: Tenant, id: string): Container {
     const { status } = this.#store.find(tenant.name, id);
     const container = status === 'running' ? findContainer(this.#home(tenant.name), id) : undefined;
     if (container === undefined) throw new ServiceError('not-running', 'the sandbox is not running');
@@ -197,11 +232,14 @@ export class Sandboxes {
 
   /** Ends the sandbox with its lifetime, and notes it if its machine ends by itself. */
   #watch(record: SandboxRecord, container: Container): void {
-    const { started, spec } = record;
-    const left = Date.parse(started ?? record.created) + spec.lifetime - Date.now();
-    this.#endAfter(left, record, { reason: 'expired' });
+    this.#expire(record);
     const ended = () => this.#endAfter(0, record, { reason: 'failed', error: 'its machine ended' });
     container.wait().then(ended, ended);
+  }
+
+  /** Ends the sandbox with its lifetime. */
+  #expire(record: SandboxRecord): void {
+    this.#endAfter(expiry(record) - Date.now(), record, { reason: 'expired' });
   }
 
   /** Ends the sandbox after so many milliseconds. */
@@ -238,7 +276,8 @@ export class Sandboxes {
     return ending;
   }
 
-  #tell(error: unknown, what: string): ServiceError {
+  /** What a tenant is told of an error. @param what what failed */
+  tell(error: unknown, what: string): ServiceError {
     return tell(error, what, this.#options.onFault);
   }
 }

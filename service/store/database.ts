@@ -77,6 +77,9 @@ const MIGRATIONS = [
   ALTER TABLE jobs ADD COLUMN callbackDue INTEGER;
   ALTER TABLE jobs ADD COLUMN callbackTries INTEGER NOT NULL DEFAULT 0;
   CREATE INDEX jobs_callbacks ON jobs (callbackDue) WHERE callbackDue IS NOT NULL;`,
+  `
+  ALTER TABLE sandboxes ADD COLUMN expires TEXT;
+  ALTER TABLE sandboxes ADD COLUMN token TEXT;`,
 ];
 
 /** Milliseconds to wait for another process's transaction. */

@@ -1,5 +1,6 @@
 // The sandboxes in the database. Each change says which state it comes from, so none is made twice.
 // A sandbox holds its resources from its record on: those that start count.
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
 import { ServiceError } from '../errors.js';
 import {
@@ -27,6 +28,7 @@ const ROW = z.object({
   status: z.enum(STATUSES),
   created: z.string(),
   started: text,
+  expires: text,
   ended: text,
   reason: z
     .enum(REASONS)
@@ -34,6 +36,7 @@ const ROW = z.object({
     .transform((value) => value ?? undefined),
   error: text,
 });
+const TOKEN = z.object({ tenant: z.string(), token: z.string() });
 const COUNT = z.object({ count: z.number() });
 
 const MAX_ENDED = 1000;
@@ -103,9 +106,38 @@ export class SandboxStore {
     return this.#all("status <> 'ended' ORDER BY number");
   }
 
-  /** It runs from now on. Returns false if it did not start. */
+  /** It runs from now on, for its lifetime. Returns false if it did not start. */
   run(id: string): boolean {
-    return this.#change("status = 'running', started = ? WHERE id = ? AND status = 'starting'", now(), id);
+    const [record] = this.#all('id = ?', id);
+    if (record === undefined) return false;
+    const expires = new Date(Date.now() + record.spec.lifetime).toISOString();
+    const set = "status = 'running', started = ?, expires = ? WHERE id = ? AND status = 'starting'";
+    return this.#change(set, now(), expires, id);
+  }
+
+  /** Its lifetime is over then. Returns false if it does not run. */
+  expire(id: string, expires: string): boolean {
+    return this.#change("expires = ? WHERE id = ? AND status = 'running'", expires, id);
+  }
+
+  /** The token that opens a sandbox, which is made when it is first asked for. Undefined unless it runs. */
+  token(id: string): string | undefined {
+    const made = randomBytes(32).toString('base64url');
+    this.#change("token = ? WHERE id = ? AND status = 'running' AND token IS NULL", made, id);
+    return this.#opened(id)?.token;
+  }
+
+  /** The tenant of the sandbox that a token opens. */
+  authenticate(id: string, token: string): string | undefined {
+    const known = this.#opened(id);
+    const isRight = timingSafeEqual(hashOf(token), hashOf(known?.token ?? ''));
+    return isRight ? known?.tenant : undefined;
+  }
+
+  #opened(id: string): z.output<typeof TOKEN> | undefined {
+    const statement = "SELECT tenant, token FROM sandboxes WHERE id = ? AND status = 'running' AND token IS NOT NULL";
+    const row = this.#database.prepare(statement).get(id);
+    return row === undefined ? undefined : TOKEN.parse(row);
   }
 
   /**
@@ -115,7 +147,7 @@ export class SandboxStore {
   end({ id, tenant }: SandboxRecord, { reason, error }: End): boolean {
     return transaction(this.#database, () => {
       const key = 'idempotencyKey = CASE WHEN started IS NULL THEN NULL ELSE idempotencyKey END';
-      const set = `status = 'ended', ended = ?, reason = ?, error = ?, ${key} WHERE id = ? AND status <> 'ended'`;
+      const set = `status = 'ended', token = NULL, ended = ?, reason = ?, error = ?, ${key} WHERE id = ? AND status <> 'ended'`;
       const isChanged = this.#change(set, now(), reason, error ?? null, id);
       const old = `SELECT number FROM sandboxes WHERE tenant = ? AND status = 'ended'
         ORDER BY number DESC LIMIT -1 OFFSET ?`;
@@ -150,6 +182,11 @@ export class SandboxStore {
 
 function quota(of: string): ServiceError {
   return new ServiceError('quota', `the tenant's share is ${of}`);
+}
+
+/** Of one length, whatever is compared. */
+function hashOf(token: string): Buffer {
+  return createHash('sha256').update(token).digest();
 }
 
 function now(): string {

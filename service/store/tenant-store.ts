@@ -48,12 +48,17 @@ export class TenantStore {
     if (Number(changes) === 0) throw new ServiceError('conflict', `the tenant ${name} exists already`);
   }
 
+  find(name: string): Tenant | undefined {
+    const row = this.#database.prepare('SELECT * FROM tenants WHERE name = ?').get(name);
+    return row === undefined ? undefined : TENANT.parse(row);
+  }
+
   /** Changes the tenant's share, from the next request on. @throws ServiceError `not-found`, `bad-request` */
   set(name: string, change: Partial<Omit<Tenant, 'name'>>): void {
     if (change.rate !== undefined) checkRate(change.rate);
     transaction(this.#database, () => {
       this.#check(name);
-      const [known] = this.list().filter((tenant) => tenant.name === name);
+      const known = this.find(name);
       const statement = `UPDATE tenants SET ${COLUMNS.map((column) => `${column} = ?`).join(', ')} WHERE name = ?`;
       this.#database.prepare(statement).run(...valuesOf(TENANT.parse({ ...known, ...change })), name);
     });

@@ -6,7 +6,7 @@ import { parseRange } from '../../../addresses/ip.js';
 import { parseCpus } from '../../options/number.js';
 import { parseSize } from '../../options/size.js';
 import { UsageError } from '../../output/errors.js';
-import { type Context, createCommand, openLog } from '../command.js';
+import { type Context, collect, createCommand, openLog } from '../command.js';
 import { DATA, dataFolder, loadService } from './load.js';
 
 const LISTEN = '127.0.0.1:7070';
@@ -25,6 +25,7 @@ interface Options {
   disk?: string;
   accel: (typeof ACCELERATORS)[number];
   jail: (typeof JAILS)[number];
+  template: string[];
 }
 
 export function command(context: Context): Command {
@@ -47,8 +48,14 @@ export function command(context: Context): Command {
       new Option('--accel <NAME>', 'what runs the machines').choices(ACCELERATORS).default('auto').env('TSVM_ACCEL'),
     )
     .addOption(new Option('--jail <MODE>', "the machines' jail").choices(JAILS).default('require'))
+    .option(
+      '--template <NAME=IMAGE>',
+      "an image by the name of an E2B template; 'base' is the client's default",
+      collect,
+      [],
+    )
     .addHelpText('after', '\nExamples:\n  tsvm tenant add --data /srv/tsvm acme\n  tsvm serve --data /srv/tsvm')
-    .action(async ({ listen, metrics, callbackAllow, cpus, memory, disk, accel, jail, ...options }: Options) => {
+    .action(async ({ listen, metrics, callbackAllow, cpus, memory, disk, accel, jail, template, ...options }: Options) => {
       const log = await openLog(context);
       const { startService } = await loadService();
       const folder = dataFolder(options);
@@ -62,6 +69,7 @@ export function command(context: Context): Command {
           memory: memory === undefined ? Math.floor(totalmem() * SHARE) : parseSize(memory, '--memory'),
           disk: disk === undefined ? sizeOf(folder) : parseSize(disk, '--disk'),
         },
+        templates: new Map(template.map(parseTemplate)),
         ...{ accel, jail, onFault: (message) => log.error(message), onWarning: (message) => log.warn(message) },
       });
       process.stdout.write(`listening on ${service.url}\n`);
@@ -88,6 +96,15 @@ function checkRange(text: string): string {
   } catch {
     throw new UsageError(`invalid argument '${text}' for --callback-allow: expected ADDRESS or ADDRESS/PREFIX`);
   }
+}
+
+/** `base=debian:12`. @throws UsageError */
+function parseTemplate(text: string): [name: string, image: string] {
+  const [, name, image] = /^([^=]{1,512})=(.{1,512})$/.exec(text) ?? [];
+  if (name === undefined || image === undefined) {
+    throw new UsageError(`invalid argument '${text}' for --template: expected NAME=IMAGE`);
+  }
+  return [name, image];
 }
 
 /** `127.0.0.1:7070` or `[::1]:7070`. @throws UsageError */

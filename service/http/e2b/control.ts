@@ -1,0 +1,168 @@
+// E2B's control API: sandboxes by their lives. Names and shapes of the wire are E2B's.
+import { Hono } from 'hono';
+import { z } from 'zod';
+import { ServiceError } from '../../errors.js';
+import { type SandboxRecord, specSchema, type Tenant, wordsSchema } from '../../records.js';
+import type { Shared } from '../audit.js';
+import { PROBLEMS, retryHeaders } from '../problem.js';
+import { parse, readJson } from '../request.js';
+import type { E2bParts } from './parts.js';
+
+/** What the client takes this server's sandboxes to be able to do, by the version of E2B's daemon in them. */
+export const ENVD_VERSION = '0.5.7';
+const SECOND = 1000;
+const MIB = 2 ** 20;
+/** Seconds. */
+const MAX_TIMEOUT = 24 * 3600;
+
+const timeoutSchema = z.int().min(0).max(MAX_TIMEOUT);
+/** What is asked for and cannot be given is refused: it may be a wall. */
+const createSchema = z.strictObject({
+  templateID: z.string().min(1).max(512),
+  timeout: timeoutSchema.min(1).default(300),
+  metadata: wordsSchema.default({}),
+  envVars: wordsSchema.default({}),
+  allow_internet_access: z.boolean().default(true),
+  secure: z.boolean().optional(),
+  autoPause: z.literal(false, { error: 'a sandbox cannot be paused here' }).optional(),
+  autoResume: z.strictObject({ enabled: z.literal(false, { error: 'a sandbox cannot be paused here' }) }).optional(),
+});
+const connectSchema = z.strictObject({ timeout: timeoutSchema.optional(), memory: z.boolean().optional() });
+const setTimeoutSchema = z.strictObject({ timeout: timeoutSchema });
+const listSchema = z.object({
+  metadata: z.string().max(65_536).optional(),
+  state: z.string().max(64).optional(),
+  startedAfter: z.iso.datetime().optional(),
+  template: z.string().max(512).optional(),
+  order: z.enum(['desc'], { error: 'newest first is all there is' }).optional(),
+  limit: z.coerce.number().int().min(1).max(100).default(100),
+  nextToken: z.string().max(64).optional(),
+});
+
+export interface ControlParts extends E2bParts {
+  /** Images by the names of templates. Another name is that of an image. */
+  templates: ReadonlyMap<string, string>;
+}
+
+export function controlApi({
+  sandboxes,
+  templates,
+  tenants,
+  rates,
+  limit,
+  onFault,
+  takeStranger,
+}: ControlParts): Hono<Shared> {
+  const api = new Hono<Shared>();
+  const imageOf = (template: string) => templates.get(template) ?? template;
+  api.onError((error) => {
+    const told = onFault(error);
+    const [status] = PROBLEMS[told.code];
+    return Response.json({ code: status, message: told.message }, { status, headers: retryHeaders(told) });
+  });
+  for (const path of ['/sandboxes', '/sandboxes/*', '/v2/sandboxes', '/v2/sandboxes/*']) {
+    api.use(path, (context, next) => {
+      const tenant = tenants.authenticate(context.req.header('X-API-Key') ?? '');
+      if (tenant === undefined) {
+        takeStranger(context);
+        throw new ServiceError('unauthorized', 'an API key is needed: X-API-Key');
+      }
+      context.set('tenant', tenant);
+      rates.takeTenant(tenant);
+      return next();
+    });
+    api.use(path, limit);
+  }
+
+  const opened = (tenant: Tenant, record: SandboxRecord) => ({
+    ...{ sandboxID: record.id, templateID: record.spec.image, clientID: 'tsvm', domain: null },
+    ...{ envdVersion: ENVD_VERSION, envdAccessToken: sandboxes.token(tenant, record.id) },
+  });
+  const running = (tenant: Tenant, id: string) => {
+    const record = sandboxes.find(tenant, id);
+    if (record.status !== 'running') throw new ServiceError('not-found', 'no such sandbox');
+    return record;
+  };
+
+  api.on('POST', ['/sandboxes', '/v2/sandboxes'], async (context) => {
+    const tenant = tenantOf(context.get('tenant'));
+    const asked = parse(createSchema, await readJson(context), 'body');
+    const spec = specSchema.parse({
+      image: imageOf(asked.templateID),
+      ...{ env: asked.envVars, metadata: asked.metadata, lifetime: asked.timeout * SECOND },
+      network: asked.allow_internet_access ? 'public' : 'none',
+    });
+    return context.json(opened(tenant, await sandboxes.create(tenant, spec)), 201);
+  });
+  api.on('GET', ['/sandboxes', '/v2/sandboxes'], (context) => {
+    const query = parse(listSchema, context.req.query(), 'query');
+    const { limit, nextToken: before, startedAfter = '', template, state = 'running' } = query;
+    const wanted = [...new URLSearchParams(query.metadata ?? '')].map(([name, word]) => [decode(name), decode(word)]);
+    const tenant = tenantOf(context.get('tenant'));
+    const found = state.split(',').includes('running')
+      ? sandboxes.list(tenant, { limit: limit + 1, before, status: 'running' })
+      : [];
+    const page = found.slice(0, limit);
+    if (found.length > limit) context.header('X-Next-Token', page.at(-1)?.id);
+    const matches = ({ spec, started = '' }: SandboxRecord) =>
+      wanted.every(([name = '', word]) => spec.metadata[name] === word) &&
+      started >= startedAfter &&
+      (template === undefined || spec.image === imageOf(template));
+    return context.json(page.filter(matches).map(described));
+  });
+  api.get('/sandboxes/:id', (context) =>
+    context.json(described(running(tenantOf(context.get('tenant')), context.req.param('id')))),
+  );
+  api.delete('/sandboxes/:id', async (context) => {
+    const tenant = tenantOf(context.get('tenant'));
+    const { id } = running(tenant, context.req.param('id'));
+    await sandboxes.stop(tenant, id);
+    return context.body(null, 204);
+  });
+  api.post('/sandboxes/:id/timeout', async (context) => {
+    const tenant = tenantOf(context.get('tenant'));
+    const { id } = running(tenant, context.req.param('id'));
+    const { timeout } = parse(setTimeoutSchema, await readJson(context), 'body');
+    sandboxes.setLifetime(tenant, id, timeout * SECOND);
+    return context.body(null, 204);
+  });
+  api.on('POST', ['/sandboxes/:id/connect', '/v2/sandboxes/:id/connect'], async (context) => {
+    const tenant = tenantOf(context.get('tenant'));
+    const record = running(tenant, context.req.param('id'));
+    const { timeout } = parse(connectSchema, await readJson(context), 'body');
+    if (timeout !== undefined) sandboxes.setLifetime(tenant, record.id, timeout * SECOND, { atLeast: true });
+    return context.json(opened(tenant, record));
+  });
+  // What there is of E2B's API beyond this is refused by name.
+  for (const action of ['pause', 'resume', 'fork', 'snapshots', 'metrics', 'network', 'refreshes', 'logs']) {
+    api.all(`/sandboxes/:id/${action}`, (context) => {
+      running(tenantOf(context.get('tenant')), context.req.param('id'));
+      throw new ServiceError('bad-request', `this server has no ${action} of sandboxes`);
+    });
+  }
+  return api;
+}
+
+function described({ id, spec, created, started = created, expires = started }: SandboxRecord): object {
+  return {
+    ...{ sandboxID: id, templateID: spec.image, clientID: 'tsvm', domain: null },
+    ...{ startedAt: started, endAt: expires, state: 'running', envdVersion: ENVD_VERSION },
+    ...{ cpuCount: Math.ceil(spec.cpus), memoryMB: Math.floor(spec.memory / MIB) },
+    ...{ diskSizeMB: Math.floor(spec.disk / MIB), metadata: spec.metadata, volumeMounts: [] },
+    ...{ allowInternetAccess: spec.network === 'public', lifecycle: { onTimeout: 'kill', autoResume: false } },
+  };
+}
+
+/** The client encodes words twice. @throws ServiceError `bad-request` */
+function decode(word: string): string {
+  try {
+    return decodeURIComponent(word);
+  } catch (cause) {
+    throw new ServiceError('bad-request', 'query.metadata: not encoded as an URL', { cause });
+  }
+}
+
+function tenantOf(tenant: Tenant | undefined): Tenant {
+  if (tenant === undefined) throw new ServiceError('unauthorized', 'no tenant is known');
+  return tenant;
+}

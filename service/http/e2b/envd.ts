@@ -1,0 +1,113 @@
+// The API of E2B's daemon in a sandbox. Here the server speaks it for all sandboxes: a request names its
+// sandbox by a header or by its host, and has the sandbox's token.
+import { Readable } from 'node:stream';
+import { type Context, Hono } from 'hono';
+import { ServiceError } from '../../errors.js';
+import type { Tenant } from '../../records.js';
+import type { Commands } from '../../sandboxes/commands.js';
+import type { Shared } from '../audit.js';
+import { READER_TIMES, type ReaderTimes, withBeats } from '../event-stream.js';
+import { parse, parseJson } from '../request.js';
+import { ConnectError, endEnvelope, envelope, errorAnswer, openEnvelope, timeoutOf } from './connect.js';
+import type { EnvdCall, Method } from './method.js';
+import type { E2bParts } from './parts.js';
+import { processMethods } from './process.js';
+
+/** The port that E2B's daemon listens on, in names of hosts. */
+const HOST = /^49983-(sb-[0-9a-f]{16})\./;
+const JSON_TYPE = 'application/json';
+const STREAM_TYPE = 'application/connect+json';
+const KEEP_ALIVE = envelope({ event: { keepalive: {} } });
+
+export interface EnvdParts extends E2bParts {
+  commands: Commands;
+  readers?: ReaderTimes | undefined;
+}
+
+export function envdApi({ readers = READER_TIMES, ...parts }: EnvdParts) {
+  const { sandboxes, commands, tenants, rates, limit, onFault, takeStranger } = parts;
+  const api = new Hono<Shared>();
+  const opened = (context: Context<Shared>): { tenant: Tenant; id: string } | undefined => {
+    const id = context.req.header('E2b-Sandbox-Id') ?? HOST.exec(context.req.header('Host') ?? '')?.[1] ?? '';
+    const name = sandboxes.authenticate(id, context.req.header('X-Access-Token') ?? '');
+    const tenant = name === undefined ? undefined : tenants.find(name);
+    if (tenant === undefined) {
+      takeStranger(context);
+      return undefined;
+    }
+    context.set('tenant', tenant);
+    rates.takeTenant(tenant);
+    return { tenant, id };
+  };
+  const callOf = (context: Context<Shared>, found: { tenant: Tenant; id: string }): EnvdCall => ({
+    ...found,
+    user: userOf(context.req.header('Authorization')),
+    timeout: timeoutOf(context.req.header('Connect-Timeout-Ms')),
+    signal: context.req.raw.signal,
+  });
+  const asError = (error: unknown) => (error instanceof ConnectError ? error : onFault(error));
+
+  const unaryAnswer = async (context: Context<Shared>, method: Method & { kind: 'unary' }, call: EnvdCall) => {
+    if (!context.req.header('Content-Type')?.startsWith(JSON_TYPE)) return notTaken(JSON_TYPE);
+    const request = parse(method.request, parseJson(await context.req.text()), 'body');
+    return context.json(await method.handle(call, request));
+  };
+  const streamAnswer = async (context: Context<Shared>, method: Method & { kind: 'streaming' }, call: EnvdCall) => {
+    if (!context.req.header('Content-Type')?.startsWith(STREAM_TYPE)) return notTaken(STREAM_TYPE);
+    const body = Buffer.from(await context.req.arrayBuffer());
+    const gone = new AbortController();
+    const signal = AbortSignal.any([call.signal, gone.signal]);
+    const envelopes = async function* () {
+      try {
+        const request = parse(method.request, parseJson(openEnvelope(body)), 'body');
+        for await (const message of method.handle({ ...call, signal }, request)) yield envelope(message);
+        yield endEnvelope();
+      } catch (error) {
+        if (!signal.aborted) yield endEnvelope(asError(error));
+      }
+    };
+    // Node.js ends a connection whose socket is idle for so long, until its answer has ended.
+    context.env.incoming.socket.setTimeout(readers.stall);
+    const answer = Readable.from(withBeats(envelopes(), readers.beat, KEEP_ALIVE), { objectMode: false });
+    answer.once('close', () => gone.abort());
+    return new Response(Readable.toWeb(answer) as ReadableStream, { headers: { 'Content-Type': STREAM_TYPE } });
+  };
+
+  // What one is told who asks too often, before a method is known.
+  api.onError((error) => errorAnswer(asError(error)));
+  api.get('/health', (context) => (opened(context) === undefined ? noSandbox() : context.body(null, 204)));
+  for (const [path, method] of Object.entries(processMethods(commands))) {
+    api.post(path, limit, async (context) => {
+      const found = opened(context);
+      if (found === undefined) return noSandbox();
+      const call = callOf(context, found);
+      return method.kind === 'unary'
+        ? await unaryAnswer(context, method, call)
+        : await streamAnswer(context, method, call);
+    });
+  }
+  // The services' methods that there are not.
+  api.post('/:service{(process|filesystem)\\..+}/:method', (context) => {
+    if (opened(context) === undefined) return noSandbox();
+    throw new ConnectError('unimplemented', 'this server has no such method');
+  });
+  return api;
+}
+
+/** A wrong token, another's sandbox, one that has ended, and none at all are the same. */
+function noSandbox(): Response {
+  return Response.json({ code: 502, message: 'the sandbox was not found' }, { status: 502 });
+}
+
+function notTaken(type: string): Response {
+  return new Response(`the Content-Type ${type} is needed`, { status: 415, headers: { 'Accept-Post': type } });
+}
+
+/** The name in `Basic NAME:`, without a password. @throws ServiceError `bad-request` */
+function userOf(header: string | undefined): string | undefined {
+  if (header === undefined) return undefined;
+  const [, encoded = ''] = /^Basic ([\w+/]{1,512}={0,2})$/i.exec(header) ?? [];
+  const [, user] = /^([^:\0]{1,256}):$/.exec(Buffer.from(encoded, 'base64').toString('utf8')) ?? [];
+  if (user === undefined) throw new ServiceError('bad-request', 'Authorization: Basic with a user alone is needed');
+  return user;
+}

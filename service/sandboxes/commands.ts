@@ -1,0 +1,203 @@
+// Commands that run in sandboxes while their callers come and go: each has a number, its output goes to
+// all who follow it, and its input may come bit by bit. This server knows those that it started.
+import { PassThrough, type Readable, Writable } from 'node:stream';
+import type { Exec } from '../../sandbox/index.js';
+import { ServiceError } from '../errors.js';
+import type { Tenant } from '../records.js';
+import { Broadcast, hand } from './broadcast.js';
+import type { Places } from './places.js';
+import type { Sandboxes } from './sandboxes.js';
+
+/** Bytes of input that wait for the program. */
+const MAX_INPUT = 2 ** 20;
+/** Milliseconds that a killed command has to exit. */
+const KILL_GRACE = 2_000;
+const SIGKILL = 9;
+/** Milliseconds that a command has to begin. */
+const START_TIMEOUT = 60_000;
+
+export interface RunningSpec {
+  command: string[];
+  env: Record<string, string>;
+  cwd?: string | undefined;
+  user?: string | undefined;
+  /** True if it has an input, which stays open until `closeInput`. */
+  stdin: boolean;
+  /** Milliseconds after which it is killed. Absent: it runs as long as the sandbox. */
+  timeout?: number | undefined;
+}
+
+export type CommandEvent =
+  | { name: 'stdout' | 'stderr'; data: Buffer }
+  /** `exitCode` is 128+n if signal n ended it. `timedOut`: it was killed for its timeout. */
+  | { name: 'end'; exitCode: number; timedOut: boolean };
+
+/** What follows a command. It breaks off with a ServiceError if the command was not seen to its end. */
+export type CommandEvents = Readable & AsyncIterable<CommandEvent>;
+
+/** A command that has begun. */
+export class RunningCommand {
+  readonly spec: RunningSpec;
+  readonly #exec: Exec;
+  readonly #input: PassThrough | undefined;
+  readonly #events: Broadcast<CommandEvent>;
+
+  constructor(spec: RunningSpec, exec: Exec, input: PassThrough | undefined, events: Broadcast<CommandEvent>) {
+    this.spec = spec;
+    this.#exec = exec;
+    this.#input = input;
+    this.#events = events;
+  }
+
+  /** Its number: that of its process in the machine. */
+  get pid(): number {
+    return this.#exec.pid;
+  }
+
+  /** Its output from now on, and its end. */
+  follow(): CommandEvents {
+    return this.#events.join();
+  }
+
+  /**
+   * Adds to its input. Resolves when the program or a buffer has room for more.
+   * @throws ServiceError `bad-request` if it has none, or it is closed; `quota` if too much waits
+   */
+  async write(data: Uint8Array): Promise<void> {
+    const input = this.#input;
+    if (input === undefined || input.writableEnded) throw new ServiceError('bad-request', 'the command has no input');
+    if (input.writableLength + data.length > MAX_INPUT) {
+      throw new ServiceError('quota', `${MAX_INPUT} bytes of input wait for the command`);
+    }
+    await hand(input, data);
+  }
+
+  closeInput(): void {
+    this.#input?.end();
+  }
+
+  signal(signal: number): void {
+    this.#exec.signal(signal);
+  }
+}
+
+export class Commands {
+  readonly #sandboxes: Sandboxes;
+  readonly #places: Places;
+  /** By the ID of their sandbox, and by number. */
+  readonly #running = new Map<string, Map<number, RunningCommand>>();
+  readonly #execs = new Set<Exec>();
+
+  constructor(sandboxes: Sandboxes, places: Places) {
+    this.#sandboxes = sandboxes;
+    this.#places = places;
+  }
+
+  /**
+   * Starts a command, which goes on without readers. It counts as one of the tenant's places until
+   * it has ended.
+   * @param signal ends the start
+   * @throws ServiceError
+   */
+  async start(
+    tenant: Tenant,
+    id: string,
+    spec: RunningSpec,
+    signal: AbortSignal,
+  ): Promise<{ command: RunningCommand; events: CommandEvents }> {
+    const container = this.#sandboxes.running(tenant, id);
+    const place = this.#places.take(tenant);
+    const broadcast = new Broadcast<CommandEvent>();
+    const events = broadcast.join();
+    const input = spec.stdin ? new PassThrough() : undefined;
+    const limit = AbortSignal.any([
+      signal,
+      AbortSignal.timeout(Math.min(spec.timeout ?? START_TIMEOUT, START_TIMEOUT)),
+    ]);
+    try {
+      const exec = await container.exec(
+        { command: spec.command, env: spec.env, cwd: spec.cwd, user: spec.user, stdin: spec.stdin },
+        { stdin: input, stdout: outputOf('stdout', broadcast), stderr: outputOf('stderr', broadcast) },
+        { signal: limit },
+      );
+      const command = new RunningCommand(spec, exec, input, broadcast);
+      const forget = this.#remember(id, command, exec);
+      this.#finish(exec, spec, broadcast).finally(() => {
+        forget();
+        input?.destroy();
+        place[Symbol.dispose]();
+      });
+      return { command, events };
+    } catch (error) {
+      events.destroy();
+      place[Symbol.dispose]();
+      throw this.#sandboxes.tell(error, 'the command failed');
+    }
+  }
+
+  /** Those that run in a sandbox. @throws ServiceError `not-found`, `not-running` */
+  list(tenant: Tenant, id: string): RunningCommand[] {
+    this.#sandboxes.running(tenant, id);
+    return [...(this.#running.get(id)?.values() ?? [])];
+  }
+
+  /** @throws ServiceError `not-found`, `not-running` */
+  find(tenant: Tenant, id: string, pid: number): RunningCommand {
+    this.#sandboxes.running(tenant, id);
+    const command = this.#running.get(id)?.get(pid);
+    if (command === undefined) throw new ServiceError('not-found', `no command ${pid} runs`);
+    return command;
+  }
+
+  /** Follows none any more. They go on without a reader of their output. */
+  close(): void {
+    for (const exec of this.#execs) exec.abandon();
+  }
+
+  #remember(id: string, command: RunningCommand, exec: Exec): () => void {
+    const own = this.#running.get(id) ?? new Map<number, RunningCommand>();
+    this.#running.set(id, own);
+    own.set(command.pid, command);
+    this.#execs.add(exec);
+    return () => {
+      this.#execs.delete(exec);
+      if (own.get(command.pid) === command) own.delete(command.pid);
+      if (own.size === 0 && this.#running.get(id) === own) this.#running.delete(id);
+    };
+  }
+
+  /** Sees a command to its end, and tells its readers. */
+  async #finish(exec: Exec, { timeout }: RunningSpec, events: Broadcast<CommandEvent>): Promise<void> {
+    let isLate = false;
+    let grace: NodeJS.Timeout | undefined;
+    const kill = () => {
+      isLate = true;
+      exec.signal(SIGKILL);
+      grace = setTimeout(() => exec.abandon(), KILL_GRACE);
+    };
+    const timer = timeout === undefined ? undefined : setTimeout(kill, Math.min(timeout, 2 ** 31 - 1));
+    try {
+      const exitCode = await exec.exit.catch((error: unknown) => {
+        if (isLate) return 128 + SIGKILL;
+        throw error;
+      });
+      clearTimeout(timer);
+      await events.send({ name: 'end', exitCode, timedOut: isLate });
+      events.end();
+    } catch (error) {
+      events.fail(this.#sandboxes.tell(error, 'the command failed'));
+    } finally {
+      clearTimeout(timer);
+      clearTimeout(grace);
+      exec.abandon();
+    }
+  }
+}
+
+function outputOf(name: 'stdout' | 'stderr', events: Broadcast<CommandEvent>): Writable {
+  return new Writable({
+    write: (data: Buffer, _encoding, done) => {
+      events.send({ name, data }).then(() => done(), done);
+    },
+  });
+}
