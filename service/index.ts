@@ -12,6 +12,7 @@ import { ContainerMachines, runName } from './jobs/machines.js';
 import type { Rate, Resources, Tenant } from './records.js';
 import { Commands } from './sandboxes/commands.js';
 import { homePath, type MachineOptions, removeLeft } from './sandboxes/container.js';
+import { Files } from './sandboxes/files.js';
 import { Places } from './sandboxes/places.js';
 import { Sandboxes } from './sandboxes/sandboxes.js';
 import { type Database, holdFolder, openDatabase } from './store/database.js';
@@ -77,6 +78,7 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
     const sandboxStore = new SandboxStore(database);
     const sandboxes = new Sandboxes(sandboxStore, places, machines);
     const commands = new Commands(sandboxes, places);
+    const contents = new Files(sandboxes, places);
     const jobStore = new JobStore(database, { onEnd: (tenant, reason) => metrics?.jobEnded(tenant, reason) });
     const callbacks = new Callbacks(jobStore, tenants, onFault, options.callbacks);
     const runs = new ContainerMachines(readFileSync(BOOT_ID, 'latin1').trim(), files, machines);
@@ -94,6 +96,7 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
       jobs,
       places,
       commands,
+      files: contents,
       templates: options.templates ?? new Map(),
       onFault,
       readers: options.readers,

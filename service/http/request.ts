@@ -33,3 +33,22 @@ export function parse<Schema extends z.ZodType>(schema: Schema, value: unknown, 
   const path = [what, ...(issue?.path ?? []).map(String)].join('.').slice(0, 200);
   throw new ServiceError('bad-request', `${path}: ${issue?.message.slice(0, 500)}`);
 }
+
+/**
+ * A body as it arrives.
+ * @param max bytes
+ * @throws ServiceError `too-large`, `bad-request` if it breaks off
+ */
+export async function* bounded(body: ReadableStream<Uint8Array> | null, max: number): AsyncGenerator<Uint8Array> {
+  let size = 0;
+  try {
+    for await (const chunk of body ?? []) {
+      size += chunk.length;
+      if (size > max) throw new ServiceError('too-large', `the body has more than ${max} bytes`);
+      yield chunk;
+    }
+  } catch (cause) {
+    if (cause instanceof ServiceError) throw cause;
+    throw new ServiceError('bad-request', 'the request broke off', { cause });
+  }
+}

@@ -10,6 +10,7 @@ import { ServiceError } from '../errors.js';
 import type { Jobs } from '../jobs/jobs.js';
 import type { Tenant } from '../records.js';
 import type { Commands } from '../sandboxes/commands.js';
+import type { Files } from '../sandboxes/files.js';
 import type { Places } from '../sandboxes/places.js';
 import type { Sandboxes } from '../sandboxes/sandboxes.js';
 import type { TenantStore } from '../store/tenant-store.js';
@@ -22,7 +23,7 @@ import type { Metrics } from './metrics.js';
 import { ARCHIVE_TYPE, EVENTS_TYPE, LINES_TYPE, openApiDocument } from './openapi.js';
 import { asServiceError, problemOf } from './problem.js';
 import type { RequestRates } from './rate-limiter.js';
-import { parse, readJson } from './request.js';
+import { bounded, parse, readJson } from './request.js';
 import type { Route } from './route.js';
 import { ROUTES } from './routes.js';
 
@@ -49,6 +50,7 @@ export interface ServerParts {
   jobs: Jobs;
   places: Places;
   commands: Commands;
+  files: Files;
   /** Images by the names of E2B's templates. */
   templates: ReadonlyMap<string, string>;
   /** Called with a failure whose caller is told no more than that. */
@@ -188,7 +190,7 @@ async function answer(context: Context<Shared>, route: Route, parts: ServerParts
   const body = route.body === undefined ? undefined : parse(route.body, await readJson(context), 'body');
   const { signal } = context.req.raw;
   const id = context.req.param('id') ?? '';
-  const archive = Readable.from(bounded(context.req.raw.body));
+  const archive = Readable.from(bounded(context.req.raw.body, MAX_ARCHIVE));
   const { sandboxes, jobs, places, readers: { beat, stall } = READER_TIMES } = parts;
   const lastEvent = context.req.header('Last-Event-ID');
   const call = { tenant, sandboxes, jobs, places, id, key: keyOf(context), lastEvent, beat, signal, archive };
@@ -213,21 +215,6 @@ function endStalled({ incoming: { socket }, outgoing }: HttpBindings, stall: num
 function typeOf({ lines, events }: Route): string {
   if (events !== undefined) return EVENTS_TYPE;
   return lines === undefined ? ARCHIVE_TYPE : LINES_TYPE;
-}
-
-/** An archive as it arrives. @throws ServiceError `too-large`, `bad-request` if it breaks off */
-async function* bounded(body: ReadableStream<Uint8Array> | null): AsyncGenerator<Uint8Array> {
-  let size = 0;
-  try {
-    for await (const chunk of body ?? []) {
-      size += chunk.length;
-      if (size > MAX_ARCHIVE) throw new ServiceError('too-large', `the archive has more than ${MAX_ARCHIVE} bytes`);
-      yield chunk;
-    }
-  } catch (cause) {
-    if (cause instanceof ServiceError) throw cause;
-    throw new ServiceError('bad-request', 'the request broke off', { cause });
-  }
 }
 
 /** @throws ServiceError `bad-request` for a word that is given twice */

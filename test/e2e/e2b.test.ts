@@ -4,10 +4,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   AuthenticationError,
   CommandExitError,
+  FileNotFoundError,
+  InvalidArgumentError,
   RateLimitError,
   Sandbox,
   SandboxNotFoundError,
   type SandboxOpts,
+  TimeoutError,
 } from 'e2b';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Container } from '../../sandbox/containers/container.js';
@@ -39,7 +42,9 @@ const here = (apiKey = key) => ({ apiKey, apiUrl: url, sandboxUrl: url, retries:
 /** A sandbox of the default template, which ends with its block. */
 async function own(options: SandboxOpts = {}): Promise<Sandbox & AsyncDisposable> {
   const sandbox = await Sandbox.create({ ...here(), ...options });
-  return Object.assign(sandbox, { [Symbol.asyncDispose]: async () => void (await sandbox.kill()) });
+  return Object.assign(sandbox, {
+    [Symbol.asyncDispose]: async () => void (await Sandbox.kill(sandbox.sandboxId, here())),
+  });
 }
 
 beforeAll(async () => {
@@ -125,4 +130,97 @@ test('a sandbox is found, listed by its metadata, and given another lifetime', a
   await sandbox.setTimeout(1000);
   while (await sandbox.isRunning()) await sleep(100);
   await expect(sandbox.getInfo()).rejects.toBeInstanceOf(SandboxNotFoundError);
+});
+
+test('a command in the background is followed, fed and ended by its number', async () => {
+  await using sandbox = await own();
+  const cat = await sandbox.commands.run('cat; echo done', { background: true, stdin: true });
+  await cat.sendStdin('one\n');
+  while (cat.stdout !== 'one\n') await sleep(20);
+  const [listed] = await sandbox.commands.list();
+  expect(listed).toMatchObject({ pid: cat.pid, cmd: '/bin/bash', args: ['-l', '-c', 'cat; echo done'] });
+  const second = await sandbox.commands.connect(cat.pid);
+  await sandbox.commands.sendStdin(cat.pid, 'two\n');
+  await sandbox.commands.closeStdin(cat.pid);
+  expect(await cat.wait()).toMatchObject({ exitCode: 0, stdout: 'one\ntwo\ndone\n' });
+  expect(await second.wait()).toMatchObject({ stdout: 'two\ndone\n' });
+  const long = await sandbox.commands.run('echo begun; exec sleep 1001', { background: true, timeoutMs: 0 });
+  while (long.stdout !== 'begun\n') await sleep(20);
+  // It goes on without its caller.
+  await long.disconnect();
+  expect((await sandbox.commands.list()).map(({ pid }) => pid)).toEqual([long.pid]);
+  expect(await sandbox.commands.kill(long.pid)).toBe(true);
+  while ((await sandbox.commands.list()).length > 0) await sleep(20);
+  expect(await sandbox.commands.kill(long.pid)).toBe(false);
+  const slow = sandbox.commands.run('echo begun; exec sleep 1002', { timeoutMs: 1000 });
+  await expect(slow).rejects.toBeInstanceOf(TimeoutError);
+  while ((await sandbox.commands.list()).length > 0) await sleep(20);
+});
+
+test('an output that is read late arrives whole', async () => {
+  await using sandbox = await own();
+  let size = 0;
+  const { exitCode } = await sandbox.commands.run('head -c 5000000 /dev/zero | tr "\\0" x', {
+    onStdout: async (text) => {
+      if (size === 0) await sleep(500);
+      size += text.length;
+    },
+  });
+  expect([exitCode, size]).toEqual([0, 5_000_000]);
+});
+
+test('a server that is killed finds its sandboxes and their tokens again', async () => {
+  await using sandbox = await own();
+  server.kill('SIGKILL');
+  await server.exit;
+  const before = url;
+  await start();
+  const again = await Sandbox.connect(sandbox.sandboxId, here());
+  expect(url).not.toBe(before);
+  expect((await again.commands.run('echo again')).stdout).toBe('again\n');
+  expect(await again.kill()).toBe(true);
+});
+
+test('files go in and out, are listed, moved and removed', async () => {
+  await using sandbox = await own();
+  const { files } = sandbox;
+  const bytes = Uint8Array.from({ length: 100_000 }, (_, n) => n % 256);
+  expect(await files.write('/srv/deep/text', 'wörd\n')).toMatchObject({ name: 'text', path: '/srv/deep/text' });
+  await files.write('/srv/bytes', new Blob([bytes]));
+  await files.write('/srv/streamed', new Blob([bytes]).stream());
+  await files.write('/srv/packed', new Blob([bytes]), { gzip: true });
+  await files.write([
+    { path: '/srv/many/1', data: 'one' },
+    { path: 'many/2', data: '' },
+  ]);
+  expect(await files.read('/srv/deep/text')).toBe('wörd\n');
+  for (const name of ['bytes', 'streamed', 'packed']) {
+    expect(Buffer.from(await files.read(`/srv/${name}`, { format: 'bytes' })).equals(bytes)).toBe(true);
+  }
+  expect(await files.read('/srv/many/1')).toBe('one');
+  // A relative path starts where commands do.
+  expect((await sandbox.commands.run('stat -c %s many/2')).stdout).toBe('0\n');
+  expect(await files.read('many/2')).toBe('');
+  await files.write('/tmp/of-user', 'x', { user: '1000' });
+  expect((await sandbox.commands.run('stat -c %u /tmp/of-user')).stdout).toBe('1000\n');
+  await expect(files.write('/root/of-user', 'x', { user: '1000' })).rejects.toBeInstanceOf(InvalidArgumentError);
+  await sandbox.commands.run('ln -s deep/text /srv/link && chmod 640 /srv/bytes');
+  const listed = await files.list('/srv', { depth: 2 });
+  expect(listed.map(({ path }) => path).sort()).toEqual(
+    ['bytes', 'deep', 'deep/text', 'link', 'many', 'many/1', 'packed', 'streamed'].map((name) => `/srv/${name}`),
+  );
+  expect(await files.getInfo('/srv/bytes')).toMatchObject({
+    ...{ name: 'bytes', type: 'file', size: 100_000, mode: 0o640, permissions: '-rw-r-----', owner: 'root' },
+  });
+  expect(await files.getInfo('/srv/link')).toMatchObject({ type: 'file', symlinkTarget: '/srv/deep/text', size: 6 });
+  expect([await files.makeDir('/srv/new/er'), await files.makeDir('/srv/new/er')]).toEqual([true, false]);
+  expect(await files.rename('/srv/bytes', '/srv/moved to/it')).toMatchObject({ path: '/srv/moved to/it' });
+  expect([await files.exists('/srv/bytes'), await files.exists('/srv/moved to/it')]).toEqual([false, true]);
+  await files.remove('/srv/new');
+  expect(await files.exists('/srv/new')).toBe(false);
+  await expect(files.read('/srv/new')).rejects.toBeInstanceOf(FileNotFoundError);
+  await expect(files.getInfo('/srv/new')).rejects.toBeInstanceOf(FileNotFoundError);
+  await expect(files.rename('/srv/new', '/srv/old')).rejects.toBeInstanceOf(FileNotFoundError);
+  await expect(files.read('/srv')).rejects.toBeInstanceOf(InvalidArgumentError);
+  await expect(files.list('/srv/packed')).rejects.toBeInstanceOf(InvalidArgumentError);
 });

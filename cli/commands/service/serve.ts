@@ -55,30 +55,32 @@ export function command(context: Context): Command {
       [],
     )
     .addHelpText('after', '\nExamples:\n  tsvm tenant add --data /srv/tsvm acme\n  tsvm serve --data /srv/tsvm')
-    .action(async ({ listen, metrics, callbackAllow, cpus, memory, disk, accel, jail, template, ...options }: Options) => {
-      const log = await openLog(context);
-      const { startService } = await loadService();
-      const folder = dataFolder(options);
-      const service = await startService({
-        folder,
-        listen: parseAddress(listen, '--listen'),
-        callbacks: { allow: callbackAllow },
-        ...(metrics === undefined ? {} : { metrics: parseAddress(metrics, '--metrics') }),
-        host: {
-          cpus: cpus === undefined ? availableParallelism() : parseCpus(cpus, '--cpus'),
-          memory: memory === undefined ? Math.floor(totalmem() * SHARE) : parseSize(memory, '--memory'),
-          disk: disk === undefined ? sizeOf(folder) : parseSize(disk, '--disk'),
-        },
-        templates: new Map(template.map(parseTemplate)),
-        ...{ accel, jail, onFault: (message) => log.error(message), onWarning: (message) => log.warn(message) },
-      });
-      process.stdout.write(`listening on ${service.url}\n`);
-      if (service.metricsUrl !== undefined) process.stdout.write(`metrics on ${service.metricsUrl}\n`);
-      await new Promise<void>((resolve) => {
-        for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
-      });
-      await service.close();
-    });
+    .action(
+      async ({ listen, metrics, callbackAllow, cpus, memory, disk, accel, jail, template, ...options }: Options) => {
+        const log = await openLog(context);
+        const { startService } = await loadService();
+        const folder = dataFolder(options);
+        const service = await startService({
+          folder,
+          listen: parseAddress(listen, '--listen'),
+          callbacks: { allow: callbackAllow },
+          ...(metrics === undefined ? {} : { metrics: parseAddress(metrics, '--metrics') }),
+          host: {
+            cpus: cpus === undefined ? availableParallelism() : parseCpus(cpus, '--cpus'),
+            memory: memory === undefined ? Math.floor(totalmem() * SHARE) : parseSize(memory, '--memory'),
+            disk: disk === undefined ? sizeOf(folder) : parseSize(disk, '--disk'),
+          },
+          templates: new Map(template.map(parseTemplate)),
+          ...{ accel, jail, onFault: (message) => log.error(message), onWarning: (message) => log.warn(message) },
+        });
+        process.stdout.write(`listening on ${service.url}\n`);
+        if (service.metricsUrl !== undefined) process.stdout.write(`metrics on ${service.metricsUrl}\n`);
+        await new Promise<void>((resolve) => {
+          for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+        });
+        await service.close();
+      },
+    );
 }
 
 /** Bytes of the file system of a folder, which is made. */

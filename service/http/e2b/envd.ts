@@ -5,13 +5,17 @@ import { type Context, Hono } from 'hono';
 import { ServiceError } from '../../errors.js';
 import type { Tenant } from '../../records.js';
 import type { Commands } from '../../sandboxes/commands.js';
+import type { Files } from '../../sandboxes/files.js';
+import type { Places } from '../../sandboxes/places.js';
 import type { Shared } from '../audit.js';
 import { READER_TIMES, type ReaderTimes, withBeats } from '../event-stream.js';
 import { parse, parseJson } from '../request.js';
 import { ConnectError, endEnvelope, envelope, errorAnswer, openEnvelope, timeoutOf } from './connect.js';
+import { filesystemMethods } from './filesystem.js';
 import type { EnvdCall, Method } from './method.js';
 import type { E2bParts } from './parts.js';
 import { processMethods } from './process.js';
+import { download, failed, upload } from './transfer.js';
 
 /** The port that E2B's daemon listens on, in names of hosts. */
 const HOST = /^49983-(sb-[0-9a-f]{16})\./;
@@ -21,11 +25,13 @@ const KEEP_ALIVE = envelope({ event: { keepalive: {} } });
 
 export interface EnvdParts extends E2bParts {
   commands: Commands;
+  files: Files;
+  places: Places;
   readers?: ReaderTimes | undefined;
 }
 
 export function envdApi({ readers = READER_TIMES, ...parts }: EnvdParts) {
-  const { sandboxes, commands, tenants, rates, limit, onFault, takeStranger } = parts;
+  const { sandboxes, commands, files, places, tenants, rates, limit, onFault, takeStranger } = parts;
   const api = new Hono<Shared>();
   const opened = (context: Context<Shared>): { tenant: Tenant; id: string } | undefined => {
     const id = context.req.header('E2b-Sandbox-Id') ?? HOST.exec(context.req.header('Host') ?? '')?.[1] ?? '';
@@ -73,10 +79,28 @@ export function envdApi({ readers = READER_TIMES, ...parts }: EnvdParts) {
     return new Response(Readable.toWeb(answer) as ReadableStream, { headers: { 'Content-Type': STREAM_TYPE } });
   };
 
+  const transfer =
+    (act: (context: Context<Shared>, call: EnvdCall) => Promise<Response>) => async (context: Context<Shared>) => {
+      const found = opened(context);
+      if (found === undefined) return noSandbox();
+      try {
+        return await act(context, callOf(context, found));
+      } catch (error) {
+        return failed(onFault(error));
+      }
+    };
+  api.get(
+    '/files',
+    transfer((context, call) => download(context, files, call)),
+  );
+  api.post(
+    '/files',
+    transfer((context, call) => upload(context, files, places, call)),
+  );
   // What one is told who asks too often, before a method is known.
   api.onError((error) => errorAnswer(asError(error)));
   api.get('/health', (context) => (opened(context) === undefined ? noSandbox() : context.body(null, 204)));
-  for (const [path, method] of Object.entries(processMethods(commands))) {
+  for (const [path, method] of Object.entries({ ...processMethods(commands), ...filesystemMethods(files) })) {
     api.post(path, limit, async (context) => {
       const found = opened(context);
       if (found === undefined) return noSandbox();

@@ -25,6 +25,7 @@ import { Jobs } from '../../../service/jobs/jobs.js';
 import { asLines, keepNewest, type Life, type Machines, runName } from '../../../service/jobs/machines.js';
 import type { Tenant } from '../../../service/records.js';
 import { Commands } from '../../../service/sandboxes/commands.js';
+import { Files } from '../../../service/sandboxes/files.js';
 import { Places } from '../../../service/sandboxes/places.js';
 import { Sandboxes } from '../../../service/sandboxes/sandboxes.js';
 import { type Database, openDatabase } from '../../../service/store/database.js';
@@ -144,7 +145,11 @@ beforeEach(async () => {
   const places = new Places();
   const machines = { folder, host: HOST, accel: 'auto', jail: 'require', onFault, onFallback: () => {} } as const;
   const sandboxes = new Sandboxes(new SandboxStore(database), places, machines);
-  const e2b = { commands: new Commands(sandboxes, places), templates: new Map<string, string>() };
+  const e2b = {
+    commands: new Commands(sandboxes, places),
+    files: new Files(sandboxes, places),
+    templates: new Map<string, string>(),
+  };
   const rates = new RequestRates();
   const parts = { folder, tenants, sandboxes, jobs, places, onFault, readers: READERS, rates, ...e2b };
   server = await startServer({ host: '127.0.0.1', port: 0 }, parts);
