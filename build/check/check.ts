@@ -24,6 +24,8 @@ export interface Checked {
   isViolated: boolean;
 }
 
+/** Characters of what a finding says: a word may have a million, and be found a thousand times. */
+const MAX_DETAIL = 1000;
 /** Characters of a word that a caret points at. */
 const MAX_POINTED = 256;
 /** Characters of a line in which it is looked for: each finding looks. */
@@ -81,7 +83,8 @@ class Findings {
       const place = fault.place ?? of?.place ?? where?.place;
       if (place === undefined || (of !== undefined && !this.#isOn(rule, of.comments))) continue;
       const { name, description } = rule;
-      this.#all.push({ rule: name, description, url: urlOf(rule), detail: fault.text, place: this.#at(place, fault) });
+      const detail = shortened(fault.text);
+      this.#all.push({ rule: name, description, url: urlOf(rule), detail, place: this.#at(place, fault) });
       if (this.#all.length >= MAX_FINDINGS) return;
     }
   }
@@ -112,4 +115,8 @@ class Findings {
     if (whole === null) return place;
     return { ...place, column: whole.index + 1 + (word.length - word.trimStart().length) };
   }
+}
+
+function shortened(text: string): string {
+  return text.length > MAX_DETAIL ? `${text.slice(0, MAX_DETAIL)}...` : text;
 }

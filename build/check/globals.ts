@@ -43,9 +43,10 @@ export function readGlobals(
       const given = Object.hasOwn(buildArgs, name) ? buildArgs[name] : undefined;
       const own =
         given !== undefined || value === undefined ? undefined : expander.word(value, (key) => values.get(key), place);
-      const needs = new Set(own?.matched);
-      // An argument that extends itself needs what it needed before.
-      if (needs.delete(name)) for (const need of args.get(name)?.needs ?? []) needs.add(need);
+      // An argument that extends itself needs what it needed before. It may do so a million times: the set
+      // is the one of before, not a copy.
+      const needs = own?.matched.has(name) ? (args.get(name)?.needs ?? new Set()) : new Set<string>();
+      for (const need of own?.matched ?? []) if (need !== name) needs.add(need);
       const result = given ?? own?.text;
       if (result !== undefined) values.set(name, result);
       args.set(name, { name, value: result, description: descriptionOf(one, name), place, needs });

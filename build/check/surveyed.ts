@@ -35,7 +35,7 @@ export interface DeclaredArg {
   description: string;
   place: Place;
   /** Arguments that its default names. */
-  needs: ReadonlySet<string>;
+  needs: Set<string>;
 }
 
 /** A secret or an SSH agent of `RUN --mount`. */

@@ -9,25 +9,18 @@ const DEFAULT_SHELL: readonly string[] = ['/bin/sh', '-c'];
 
 /** The config of a container, as image configs spell it. */
 export class ImageSettings {
+  /** A field that has a map below keeps its place here. */
   readonly #config: Json;
+  // A Dockerfile may set a million names. Fields that it adds to are maps: a copy of the field for
+  // each name would take time in the square of their number.
+  readonly #env: Map<string, string>;
+  #isEnvChanged = false;
+  /** Fields that are objects, once something was added. */
+  readonly #changed = new Map<string, Map<string, unknown>>();
 
   constructor(config: unknown) {
     this.#config = isObject(config) ? structuredClone(config) : {};
-  }
-
-  /** For the image config. Empty fields are left out. */
-  toJson(): Json {
-    const kept = Object.entries(this.#config).filter(([, value]) => !isEmpty(value));
-    return Object.fromEntries(kept);
-  }
-
-  clone(): ImageSettings {
-    return new ImageSettings(this.#config);
-  }
-
-  /** Variables, by name, in their order. */
-  get env(): Map<string, string> {
-    return new Map(
+    this.#env = new Map(
       strings(this.#config.Env).map((text): Pair => {
         const equals = text.indexOf('=');
         return equals < 0 ? [text, ''] : [text.slice(0, equals), text.slice(equals + 1)];
@@ -35,14 +28,29 @@ export class ImageSettings {
     );
   }
 
+  /** For the image config. Empty fields are left out. */
+  toJson(): Json {
+    const kept = Object.entries(this.#whole()).filter(([, value]) => !isEmpty(value));
+    return Object.fromEntries(kept);
+  }
+
+  clone(): ImageSettings {
+    return new ImageSettings(this.#whole());
+  }
+
+  /** Variables, by name, in their order. */
+  get env(): ReadonlyMap<string, string> {
+    return this.#env;
+  }
+
   setEnv(name: string, value: string): void {
-    const env = this.env.set(name, value);
-    this.#config.Env = [...env].map(([key, text]) => `${key}=${text}`);
+    this.#env.set(name, value);
+    this.#isEnvChanged = true;
+    this.#config.Env ??= [];
   }
 
   setLabel(name: string, value: string): void {
-    const labels = isObject(this.#config.Labels) ? this.#config.Labels : {};
-    this.#config.Labels = { ...labels, [name]: value };
+    this.#add('Labels', name, value);
   }
 
   get user(): string {
@@ -86,13 +94,11 @@ export class ImageSettings {
   }
 
   expose(ports: Iterable<string>): void {
-    const keys = isObject(this.#config.ExposedPorts) ? this.#config.ExposedPorts : {};
-    for (const port of ports) keys[port] = {};
-    this.#config.ExposedPorts = keys;
+    for (const port of ports) this.#add('ExposedPorts', port, {});
   }
 
   addVolume(path: string): void {
-    this.#addKey('Volumes', path);
+    this.#add('Volumes', path, {});
   }
 
   setHealth({ command, interval, timeout, startPeriod, startInterval, retries }: Health): void {
@@ -117,7 +123,8 @@ export class ImageSettings {
   }
 
   addTrigger(text: string): void {
-    this.#config.OnBuild = [...this.triggers, text];
+    if (Array.isArray(this.#config.OnBuild)) this.#config.OnBuild.push(text);
+    else this.#config.OnBuild = [text];
   }
 
   /** They have run. */
@@ -125,9 +132,22 @@ export class ImageSettings {
     this.#config.OnBuild = undefined;
   }
 
-  #addKey(field: string, key: string): void {
-    const keys = isObject(this.#config[field]) ? this.#config[field] : {};
-    this.#config[field] = { ...keys, [key]: {} };
+  #add(field: string, key: string, value: unknown): void {
+    let entries = this.#changed.get(field);
+    if (entries === undefined) {
+      const { [field]: before } = this.#config;
+      entries = new Map(isObject(before) ? Object.entries(before) : []);
+      this.#changed.set(field, entries);
+      this.#config[field] ??= {};
+    }
+    entries.set(key, value);
+  }
+
+  #whole(): Json {
+    const whole = { ...this.#config };
+    if (this.#isEnvChanged) whole.Env = [...this.#env].map(([name, value]) => `${name}=${value}`);
+    for (const [field, entries] of this.#changed) whole[field] = Object.fromEntries(entries);
+    return whole;
   }
 }
 

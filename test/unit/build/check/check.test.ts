@@ -10,6 +10,7 @@ import { commentOptions } from '../../../../build/check/options.js';
 import { urlOf } from '../../../../build/check/rules.js';
 import type { ParsedLine } from '../../../../build/check/subjects.js';
 import { didYouMean } from '../../../../build/check/suggest.js';
+import { surveyDockerfile } from '../../../../build/check/survey.js';
 import type { SurveyOptions } from '../../../../build/check/surveyed.js';
 import { parseIgnore } from '../../../../build/context/ignore.js';
 
@@ -340,6 +341,19 @@ describe('hostile Dockerfiles', () => {
     const variables = Array.from({ length: 20_000 }, (_, index) => `v${index}=$w${index}`).join(' ');
     const { findings, error } = await checkDockerfile(`FROM b\nENV ${variables}`, options({}));
     expect([findings.length, error]).toEqual([1000, undefined]);
+  });
+
+  test('what a finding says is bounded', async () => {
+    const { findings } = await checkDockerfile(`FROM b AS ${'A'.repeat(100_000)}`, options({}));
+    const [{ detail = '' } = {}] = findings.filter(({ rule }) => rule === 'StageNameCasing');
+    expect(detail).toBe(`Stage name '${'A'.repeat(988)}...`);
+  });
+
+  test('an argument that extends itself takes time in the number of arguments', async () => {
+    const all = Array.from({ length: 100_000 }, (_, index) => index);
+    const args = `ARG ${all.map((index) => `a${index}=`).join(' ')}\nARG x= ${all.map((index) => `x=$x$a${index}`).join(' ')}`;
+    const { globals } = await surveyDockerfile(`${args}\nFROM b$x`, options({}), {});
+    expect(globals.get('x')).toMatchObject({ value: '', needs: { size: all.length } });
   });
 
   test('stages that begin from each other share their variables', async () => {
