@@ -31,6 +31,7 @@ export type { Outline } from './check/outline.js';
 export { type Target, targetsOf } from './check/targets.js';
 export { ArchiveContext } from './context/archive-context.js';
 export { parseIgnore } from './context/ignore.js';
+export { isRemote, readUrl } from './context/remote.js';
 export { readStream } from './context/standard-input.js';
 export type { Output } from './export.js';
 export { MAX_DOCKERFILE_BYTES, MAX_IGNORE_BYTES } from './limits.js';

@@ -3,9 +3,9 @@
 import { posix } from 'node:path';
 import { parseName, parsePlatform } from '../../images/build.js';
 import type { Place } from '../build-error.js';
+import { isRemote } from '../context/remote.js';
 import type { Lines } from '../dockerfile/lines.js';
 import { splitWords } from '../dockerfile/words.js';
-import { isRemote } from '../solve/remote.js';
 import type { FileSubject, FromSubject, ParsedLine, StepSubject } from './subjects.js';
 import { didYouMean } from './suggest.js';
 

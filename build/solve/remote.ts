@@ -2,9 +2,9 @@
 // Internet alone, unless the user's settings say otherwise.
 import { createReadStream } from 'node:fs';
 import { posix } from 'node:path';
-import { type BuildSteps, download, ImageError, type SpooledFile } from '../../images/build.js';
+import type { BuildSteps, SpooledFile } from '../../images/build.js';
 import { BuildError } from '../build-error.js';
-import { DOWNLOAD_DEADLINE, MAX_DOWNLOAD_BYTES } from '../limits.js';
+import { fetchFile, fileUrl, shownUrl } from '../context/remote.js';
 import type { LooseFile } from './copy.js';
 
 /** Docker's mode of files that were downloaded. */
@@ -15,11 +15,6 @@ export interface RemoteOptions {
   /** `none`, `default` or `host`: the build's. */
   network: string;
   signal: AbortSignal;
-}
-
-/** True for a source of ADD that is no file of the context. */
-export function isRemote(source: string): boolean {
-  return /^(?:[a-z][a-z0-9+.-]*:\/\/|git@)/i.test(source);
 }
 
 /** A file at a URL, downloaded when it is asked for, once. */
@@ -64,43 +59,28 @@ export class RemoteFile {
 
   async #download() {
     const { cache, signal } = this.#options;
-    const limits = { maxBytes: MAX_DOWNLOAD_BYTES, deadline: DOWNLOAD_DEADLINE };
-    try {
-      const found = await download(this.#url, { reach: 'public', ...limits, signal }, async (file) => ({
-        spooled: await cache.spool(file.bytes),
-        lastModified: file.lastModified,
-      }));
-      const { sha256 } = found.spooled;
-      if (this.#checksum === undefined || this.#checksum === sha256) return found;
-      throw new BuildError(
-        'bad-context',
-        `${shownUrl(this.#url)}: the checksum is sha256:${sha256}, not as --checksum says`,
-      );
-    } catch (cause) {
-      if (!(cause instanceof ImageError)) throw cause;
-      if (cause.code !== 'network' && cause.code !== 'too-large') throw cause;
-      throw new BuildError('bad-context', `cannot download ${shownUrl(this.#url)}: ${cause.message}`, { cause });
-    }
+    const found = await fetchFile(this.#url, { reach: 'public', signal }, async (file) => ({
+      spooled: await cache.spool(file.bytes),
+      lastModified: file.lastModified,
+    }));
+    const { sha256 } = found.spooled;
+    if (this.#checksum === undefined || this.#checksum === sha256) return found;
+    throw new BuildError(
+      'bad-context',
+      `${shownUrl(this.#url)}: the checksum is sha256:${sha256}, not as --checksum says`,
+    );
   }
 }
 
 function urlOf(source: string): URL {
-  const url = URL.canParse(source) ? new URL(source) : undefined;
-  if (url === undefined || !/^https?:$/.test(url.protocol) || url.pathname.endsWith('.git') || url.hash !== '') {
+  const url = fileUrl(source);
+  if (url === undefined) {
     throw new BuildError(
       'bad-dockerfile',
       `ADD takes files from the context or from a URL of http or https, not from ${source}: clone a repository by RUN`,
     );
   }
   return url;
-}
-
-/** Without a password. */
-function shownUrl(url: URL): string {
-  const shown = new URL(url);
-  shown.username = '';
-  shown.password = '';
-  return shown.href;
 }
 
 /** The last name of the path, which becomes the file's. */

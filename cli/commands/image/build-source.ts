@@ -1,4 +1,4 @@
-// Where `tsvm build` has its Dockerfile and its context from: a folder, and what stdin has.
+// Where `tsvm build` has its Dockerfile and its context from: a folder, a URL, and what stdin has.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { addAbortSignal } from 'node:stream';
@@ -17,7 +17,7 @@ export interface BuildSource extends AsyncDisposable, Pick<BuildOptions, 'docker
 /**
  * Reads the Dockerfile and the rules of `.dockerignore`.
  *
- * @param context path of a folder; `-` for stdin
+ * @param context path of a folder; a URL; `-` for stdin
  * @param file as `--file` has it
  * @throws UsageError, BuildError, ImageError; the reason of `signal`
  */
@@ -26,6 +26,8 @@ export async function openSource(
   { context, file }: { context: string; file: string | undefined },
   signal: AbortSignal,
 ): Promise<BuildSource> {
+  const { isRemote, readStream, readUrl } = await import('../../../build/index.js');
+  if (isRemote(context)) return await streamed(await readUrl(home, context, signal), file, 'the URL');
   if (context !== '-') {
     const path = file ?? join(context, 'Dockerfile');
     const dockerfile = readDockerfile(path);
@@ -33,24 +35,27 @@ export async function openSource(
     return { name: nameOf(path), dockerfile, context, ignore, async [Symbol.asyncDispose]() {} };
   }
   if (file === '-') throw new UsageError("invalid argument: can't use stdin for both build context and dockerfile");
-  const { readStream } = await import('../../../build/index.js');
-  const input = await readStream(home, standardInput(signal));
+  return await streamed(await readStream(home, standardInput(signal)), file, 'stdin');
+}
+
+/** What a stream has: an archive, or the text of a Dockerfile. */
+async function streamed(input: ArchiveContext | string, file: string | undefined, from: string): Promise<BuildSource> {
   if (typeof input !== 'string') return await sourceOf(input, file ?? 'Dockerfile');
   if (file !== undefined) {
-    throw new UsageError('ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles');
+    throw new UsageError(`ambiguous Dockerfile source: both ${from} and flag correspond to Dockerfiles`);
   }
   return { name: nameOf('-'), dockerfile: input, context: undefined, async [Symbol.asyncDispose]() {} };
 }
 
-/** What an archive has. */
+/** What an archive has. @param path of the Dockerfile in it; `-` for stdin */
 async function sourceOf(context: ArchiveContext, path: string): Promise<BuildSource> {
   const { MAX_DOCKERFILE_BYTES, MAX_IGNORE_BYTES } = await import('../../../build/index.js');
   try {
-    const dockerfile = await context.file(path, MAX_DOCKERFILE_BYTES);
+    const dockerfile = path === '-' ? readDockerfile(path) : await context.file(path, MAX_DOCKERFILE_BYTES);
     if (dockerfile === undefined) throw missing(path);
     const ignore = await readIgnore(ignoreNames(path, ''), (name) => context.file(name, MAX_IGNORE_BYTES));
     return {
-      ...{ name: path, dockerfile: dockerfile.toString(), context, ignore },
+      ...{ name: nameOf(path), dockerfile: dockerfile.toString(), context, ignore },
       [Symbol.asyncDispose]: () => context[Symbol.asyncDispose](),
     };
   } catch (error) {

@@ -46,13 +46,14 @@ Examples:
   tsvm build -t web:test --target test --build-arg VERSION=2 -f docker/Dockerfile .
   tsvm build --check .
   tsvm build -t empty - < Dockerfile
-  tar c . | tsvm build -t web -`;
+  tar c . | tsvm build -t web -
+  tsvm build -t web https://example.com/web.tar.gz`;
 
 export function command(context: Context): Command {
   return createCommand('tsvm build', context)
     .description('Builds an image from a Dockerfile and the files of a folder. Prints the ID of the image.')
-    .usage('[options] CONTEXT|-')
-    .argument('<CONTEXT>', 'folder that COPY takes files from; - reads a tar, or the Dockerfile alone, from stdin')
+    .usage('[options] CONTEXT|URL|-')
+    .argument('<CONTEXT>', 'folder that COPY takes files from; a URL or - (stdin) gives a tar, or the Dockerfile alone')
     .option('-t, --tag <NAME[:TAG]>', 'name of the image (repeatable)', collect)
     .option('-f, --file <FILE>', 'the Dockerfile, or - for stdin (default: CONTEXT/Dockerfile)')
     .option(
