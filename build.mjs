@@ -28,6 +28,9 @@ const product = {
   external: ['koffi'],
   define: { KOFFI: '"./koffi/index.cjs"' },
   minifySyntax: true,
+  // V8 keeps the source of a program in memory. Lines stay short for stack traces.
+  minifyWhitespace: true,
+  lineLimit: 160,
   legalComments: 'none',
   metafile: true,
 };
@@ -86,10 +89,6 @@ const command = await build({
   entryPoints: ['cli/main.ts'],
   format: 'cjs',
   write: false,
-  // V8 keeps the source of a program in memory, with two bytes for each character if one of them is
-  // not of Latin-1. Lines stay short for stack traces.
-  minifyWhitespace: true,
-  lineLimit: 160,
   define: { ...product.define, 'import.meta.url': '__url' },
   banner: {
     js: "(function (exports, require, module, __filename, __dirname) { const __url = require('node:url').pathToFileURL(__filename).href;",

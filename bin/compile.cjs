@@ -18,7 +18,7 @@ async function compile(path) {
   process.stdout.write = process.stderr.write = (_text, done) => done?.() ?? true;
   process.setMaxListeners(0);
   for (const words of WORDS) await exports.main(words, '');
-  const file = compiledPath(path, readFileSync(path, 'utf8'));
+  const file = compiledPath(path, readFileSync(path, 'latin1'));
   writeFileSync(`${file}.new`, script.createCachedData());
   renameSync(`${file}.new`, file);
   process.exitCode = 0;

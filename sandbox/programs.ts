@@ -9,3 +9,12 @@ export const SUPERVISOR_PROGRAM = builtFile('supervisor.js');
 export const TEMPLATE_PROGRAM = builtFile('template.js');
 /** The guest's initial RAM file system: the agent. */
 export const INITRAMFS = builtFile('initramfs.cpio');
+
+/**
+ * Returns the environment of a program that runs in the background. Node.js 20 parses the certificates of
+ * NODE_EXTRA_CA_CERTS at each start, which takes four times as long as the rest, and keeps 3 MB of
+ * them. None of these programs speaks TLS.
+ */
+export function programEnvironment(): NodeJS.ProcessEnv {
+  return { ...process.env, NODE_EXTRA_CA_CERTS: undefined };
+}

@@ -1,12 +1,18 @@
 // Files of gigabytes that are mostly holes: memory and disks of machines.
 import { type FileHandle, open } from 'node:fs/promises';
-import * as libc from '../../vmm/host/libc.js';
+import { getSystemErrorName } from 'node:util';
+import { errno, libcFunction } from '../../libc/index.js';
 
 /** Bytes. What is all zero in units of this is taken for a hole. */
 const BLOCK = 64 * 1024;
 /** Bytes that are read at once: whole blocks. */
 const READ = 16 * BLOCK;
 const ZEROES = Buffer.alloc(BLOCK);
+
+const SEEK_DATA = 3;
+const ENXIO = 6;
+
+const lseek = libcFunction<[fd: number, offset: number, whence: number]>('long lseek(int, long, int)');
 
 /**
  * Calls back with each block of a file that is not all zero, and its offset. Holes are not read.
@@ -40,7 +46,11 @@ export async function eachBlock(
 /** The start of the first block, from `at` on, that may hold other than zeroes; else the end. */
 function dataFrom({ fd }: FileHandle, at: number, size: number): number {
   if (at >= size) return size;
-  const data = libc.lseek(fd, at, libc.SEEK_DATA);
-  if (data < 0 && libc.errno() === libc.ENXIO) return size;
-  return Math.max(at, Math.floor(libc.check(data, 'lseek') / BLOCK) * BLOCK);
+  const data = lseek(fd, at, SEEK_DATA);
+  if (data < 0) {
+    const code = errno();
+    if (code === ENXIO) return size;
+    throw new Error(`lseek: ${getSystemErrorName(-code)}`);
+  }
+  return Math.max(at, Math.floor(data / BLOCK) * BLOCK);
 }

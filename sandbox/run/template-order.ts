@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { defined } from '../defined.js';
 import type { TemplateShape } from '../machine/templates.js';
-import { TEMPLATE_PROGRAM } from '../programs.js';
+import { programEnvironment, TEMPLATE_PROGRAM } from '../programs.js';
 import type { RunSpec } from '../spec/run-spec.js';
 
 /** The argument of the process, as JSON. */
@@ -28,6 +28,7 @@ export function startTemplateProcess({
     stdio: 'ignore',
     detached: true,
     cwd: '/',
+    env: programEnvironment(),
   });
   child.on('error', () => {});
   child.unref();

@@ -5,7 +5,7 @@ import { Socket } from 'node:net';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import type { Home } from '../home/home.js';
-import { SUPERVISOR_PROGRAM } from '../programs.js';
+import { programEnvironment, SUPERVISOR_PROGRAM } from '../programs.js';
 import type { Fallback } from '../run/run-options.js';
 import { ControlClient } from './control-client.js';
 
@@ -71,6 +71,7 @@ export class SupervisorProcess implements Disposable {
       stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
       detached: true,
       cwd: '/',
+      env: programEnvironment(),
     });
     child.on('error', () => {});
     child.unref();

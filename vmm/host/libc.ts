@@ -1,9 +1,7 @@
 // The C library calls that the machine needs, through koffi, and Linux's constants for them
 // (x86-64). Addresses are JavaScript numbers: user space ends below 2^47, well within 2^53.
 import { getSystemErrorName } from 'node:util';
-import { loadLibc } from '../../libc/index.js';
-
-const { koffi, library: libc } = loadLibc();
+import { errno as lastErrno, libcFunction, loadLibc } from '../../libc/index.js';
 
 export const AT_FDCWD = -100;
 export const O_RDONLY = 0;
@@ -145,21 +143,21 @@ export type Address = number | NodeJS.TypedArray | null;
 
 type Call<A extends unknown[]> = (...args: A) => number;
 
-export const open: Call<[path: string, flags: number, mode: number]> = libc.func('int open(const char *, int, int)');
-export const readlinkat: Call<[directory: number, path: string, buffer: Address, length: number]> = libc.func(
+export const open: Call<[path: string, flags: number, mode: number]> = libcFunction('int open(const char *, int, int)');
+export const readlinkat: Call<[directory: number, path: string, buffer: Address, length: number]> = libcFunction(
   'long readlinkat(int, const char *, void *, size_t)',
 );
-export const close: Call<[fd: number]> = libc.func('int close(int)');
-export const read: Call<[fd: number, buffer: Address, length: number]> = libc.func('long read(int, void *, size_t)');
-export const write: Call<[fd: number, buffer: Address, length: number]> = libc.func(
+export const close: Call<[fd: number]> = libcFunction('int close(int)');
+export const read: Call<[fd: number, buffer: Address, length: number]> = libcFunction('long read(int, void *, size_t)');
+export const write: Call<[fd: number, buffer: Address, length: number]> = libcFunction(
   'long write(int, const void *, size_t)',
 );
 type Vectored = Call<[fd: number, iov: Address, count: number, offset: number, flags: number]>;
 export const SEEK_DATA = 3;
 export const SEEK_HOLE = 4;
-export const lseek: Call<[fd: number, offset: number, whence: number]> = libc.func('long lseek(int, long, int)');
-const preadv2: Vectored = libc.func('long preadv2(int, const void *, int, long, int)');
-const pwritev2: Vectored = libc.func('long pwritev2(int, const void *, int, long, int)');
+export const lseek: Call<[fd: number, offset: number, whence: number]> = libcFunction('long lseek(int, long, int)');
+const preadv2: Vectored = libcFunction('long preadv2(int, const void *, int, long, int)');
+const pwritev2: Vectored = libcFunction('long pwritev2(int, const void *, int, long, int)');
 /** As an offset: the file's position, as a stream has none. */
 const AT_POSITION = -1;
 // Two system calls serve files and streams, which keeps the machine process's list of calls short.
@@ -169,76 +167,74 @@ export const pwritev = (fd: number, iov: Address, count: number, offset: number)
   pwritev2(fd, iov, count, offset, 0);
 export const readv = (fd: number, iov: Address, count: number): number => preadv2(fd, iov, count, AT_POSITION, 0);
 export const writev = (fd: number, iov: Address, count: number): number => pwritev2(fd, iov, count, AT_POSITION, 0);
-export const fcntl: Call<[fd: number, command: number, argument: number]> = libc.func('int fcntl(int, int, long)');
-export const flock: Call<[fd: number, operation: number]> = libc.func('int flock(int, int)');
-export const fdatasync: Call<[fd: number]> = libc.func('int fdatasync(int)');
-export const ftruncate: Call<[fd: number, length: number]> = libc.func('int ftruncate(int, long)');
-export const fallocate: Call<[fd: number, mode: number, offset: number, length: number]> = libc.func(
+export const fcntl: Call<[fd: number, command: number, argument: number]> = libcFunction('int fcntl(int, int, long)');
+export const flock: Call<[fd: number, operation: number]> = libcFunction('int flock(int, int)');
+export const fdatasync: Call<[fd: number]> = libcFunction('int fdatasync(int)');
+export const ftruncate: Call<[fd: number, length: number]> = libcFunction('int ftruncate(int, long)');
+export const fallocate: Call<[fd: number, mode: number, offset: number, length: number]> = libcFunction(
   'int fallocate(int, int, long, long)',
 );
 /** `ioctl` with an integer argument. */
-export const ioctl: Call<[fd: number, request: number, argument: number]> = libc.func(
+export const ioctl: Call<[fd: number, request: number, argument: number]> = libcFunction(
   'int ioctl(int, unsigned long, long)',
 );
 /** `ioctl` with a pointer to a structure. */
-export const ioctlPointer: Call<[fd: number, request: number, argument: Address]> = libc.func('ioctl', 'int', [
-  'int',
-  'unsigned long',
-  'void *',
-]);
+export const ioctlPointer: Call<[fd: number, request: number, argument: Address]> = libcFunction(
+  'int ioctl(int, unsigned long, void *)',
+);
 export const mmap: Call<[address: Address, length: number, prot: number, flags: number, fd: number, offset: number]> =
-  libc.func('mmap', 'long', ['void *', 'size_t', 'int', 'int', 'int', 'long']);
-export const munmap: Call<[address: number, length: number]> = libc.func('int munmap(long, size_t)');
-export const madvise: Call<[address: number, length: number, advice: number]> = libc.func(
+  libcFunction('long mmap(void *, size_t, int, int, int, long)');
+export const munmap: Call<[address: number, length: number]> = libcFunction('int munmap(long, size_t)');
+export const madvise: Call<[address: number, length: number, advice: number]> = libcFunction(
   'int madvise(long, size_t, int)',
 );
-export const memfd_create: Call<[name: string, flags: number]> = libc.func('int memfd_create(const char *, uint)');
-export const eventfd: Call<[initial: number, flags: number]> = libc.func('int eventfd(uint, int)');
-export const epoll_create1: Call<[flags: number]> = libc.func('int epoll_create1(int)');
-export const epoll_ctl: Call<[epoll: number, operation: number, fd: number, event: Address]> = libc.func(
+export const memfd_create: Call<[name: string, flags: number]> = libcFunction('int memfd_create(const char *, uint)');
+export const eventfd: Call<[initial: number, flags: number]> = libcFunction('int eventfd(uint, int)');
+export const epoll_create1: Call<[flags: number]> = libcFunction('int epoll_create1(int)');
+export const epoll_ctl: Call<[epoll: number, operation: number, fd: number, event: Address]> = libcFunction(
   'int epoll_ctl(int, int, int, void *)',
 );
 /** `mask` is a `sigset_t`; null: signals are as they were. libuv makes this call too. */
 export const epoll_pwait: Call<[epoll: number, events: Address, maxEvents: number, timeout: number, mask: Address]> =
-  libc.func('int epoll_pwait(int, void *, int, int, const void *)');
-export const socket: Call<[domain: number, type: number, protocol: number]> = libc.func('int socket(int, int, int)');
-export const connect: Call<[fd: number, address: Address, length: number]> = libc.func(
+  libcFunction('int epoll_pwait(int, void *, int, int, const void *)');
+export const socket: Call<[domain: number, type: number, protocol: number]> = libcFunction('int socket(int, int, int)');
+export const connect: Call<[fd: number, address: Address, length: number]> = libcFunction(
   'int connect(int, const void *, uint)',
 );
-export const bind: Call<[fd: number, address: Address, length: number]> = libc.func(
+export const bind: Call<[fd: number, address: Address, length: number]> = libcFunction(
   'int bind(int, const void *, uint)',
 );
 /** `length` is an `int32_t`: the room at `address`. */
-export const getsockname: Call<[fd: number, address: Address, length: Address]> = libc.func(
+export const getsockname: Call<[fd: number, address: Address, length: Address]> = libcFunction(
   'int getsockname(int, void *, void *)',
 );
-export const listen: Call<[fd: number, backlog: number]> = libc.func('int listen(int, int)');
-export const accept4: Call<[fd: number, address: Address, length: Address, flags: number]> = libc.func(
+export const listen: Call<[fd: number, backlog: number]> = libcFunction('int listen(int, int)');
+export const accept4: Call<[fd: number, address: Address, length: Address, flags: number]> = libcFunction(
   'int accept4(int, void *, void *, int)',
 );
-export const pipe2: Call<[fds: Address, flags: number]> = libc.func('int pipe2(void *, int)');
-export const socketpair: Call<[domain: number, type: number, protocol: number, fds: Address]> = libc.func(
+export const pipe2: Call<[fds: Address, flags: number]> = libcFunction('int pipe2(void *, int)');
+export const socketpair: Call<[domain: number, type: number, protocol: number, fds: Address]> = libcFunction(
   'int socketpair(int, int, int, void *)',
 );
 /** `message` is a `struct msghdr`, as for {@link recvmsg}. */
-export const sendmsg: Call<[fd: number, message: Address, flags: number]> = libc.func(
+export const sendmsg: Call<[fd: number, message: Address, flags: number]> = libcFunction(
   'long sendmsg(int, const void *, int)',
 );
-export const recvmsg: Call<[fd: number, message: Address, flags: number]> = libc.func('long recvmsg(int, void *, int)');
-export const setsockopt: Call<[fd: number, level: number, option: number, value: Address, length: number]> = libc.func(
-  'int setsockopt(int, int, int, const void *, uint)',
+export const recvmsg: Call<[fd: number, message: Address, flags: number]> = libcFunction(
+  'long recvmsg(int, void *, int)',
 );
+export const setsockopt: Call<[fd: number, level: number, option: number, value: Address, length: number]> =
+  libcFunction('int setsockopt(int, int, int, const void *, uint)');
 /** `length` is an `int32_t`: the room at `value`. */
-export const getsockopt: Call<[fd: number, level: number, option: number, value: Address, length: Address]> = libc.func(
-  'int getsockopt(int, int, int, void *, void *)',
-);
+export const getsockopt: Call<[fd: number, level: number, option: number, value: Address, length: Address]> =
+  libcFunction('int getsockopt(int, int, int, void *, void *)');
 /** The clock of dates. `time` is a `struct timespec`: u64 seconds, u64 nanoseconds. */
-const clock_gettime: Call<[clock: number, time: Address]> = libc.func('int clock_gettime(int, void *)');
-export const shutdown: Call<[fd: number, how: number]> = libc.func('int shutdown(int, int)');
-export const getpid: Call<[]> = libc.func('int getpid()');
-export const gettid: Call<[]> = libc.func('int gettid()');
+const clock_gettime: Call<[clock: number, time: Address]> = libcFunction('int clock_gettime(int, void *)');
+export const shutdown: Call<[fd: number, how: number]> = libcFunction('int shutdown(int, int)');
+export const getpid: Call<[]> = libcFunction('int getpid()');
+export const gettid: Call<[]> = libcFunction('int gettid()');
 /** `info` is a `siginfo_t` of 128 bytes. */
-export const waitid: Call<[type: number, id: number, info: Address, options: number]> = libc.func(
+export const waitid: Call<[type: number, id: number, info: Address, options: number]> = libcFunction(
   'int waitid(int, uint, void *, int)',
 );
 type SyscallArgument = number | bigint;
@@ -253,34 +249,31 @@ export const syscall: Call<
     e: SyscallArgument,
     f: SyscallArgument,
   ]
-> = libc.func('syscall', 'long', Array(7).fill('long'));
+> = libcFunction('long syscall(long, long, long, long, long, long, long)');
 /** `fcntl` with a pointer to a structure. */
-export const fcntlPointer: Call<[fd: number, command: number, argument: Address]> = libc.func('fcntl', 'int', [
-  'int',
-  'int',
-  'void *',
-]);
+export const fcntlPointer: Call<[fd: number, command: number, argument: Address]> =
+  libcFunction('int fcntl(int, int, void *)');
 /** {@link SIG_DFL} or {@link SIG_IGN} as a handler. */
-export const signal: Call<[signal: number, handler: number]> = libc.func('long signal(int, long)');
+export const signal: Call<[signal: number, handler: number]> = libcFunction('long signal(int, long)');
 /** `set` and `old` are a `sigset_t` of 128 bytes. Returns the errno. */
-export const pthread_sigmask: Call<[how: number, set: Address, old: Address]> = libc.func(
+export const pthread_sigmask: Call<[how: number, set: Address, old: Address]> = libcFunction(
   'int pthread_sigmask(int, const void *, void *)',
 );
-export const signalfd: Call<[fd: number, set: Address, flags: number]> = libc.func(
+export const signalfd: Call<[fd: number, set: Address, flags: number]> = libcFunction(
   'int signalfd(int, const void *, int)',
 );
 
 /** Ends the process and all its threads at once, whatever they are doing. */
-export const _exit: Call<[status: number]> = libc.func('int _exit(int)');
-export const prctl: Call<[option: number, a: number, b: number, c: number, d: number]> = libc.func(
+export const _exit: Call<[status: number]> = libcFunction('int _exit(int)');
+export const prctl: Call<[option: number, a: number, b: number, c: number, d: number]> = libcFunction(
   'int prctl(int, ulong, ulong, ulong, ulong)',
 );
-export const getrlimit: Call<[resource: number, limit: Address]> = libc.func('int getrlimit(int, void *)');
-export const setrlimit: Call<[resource: number, limit: Address]> = libc.func('int setrlimit(int, const void *)');
+export const getrlimit: Call<[resource: number, limit: Address]> = libcFunction('int getrlimit(int, void *)');
+export const setrlimit: Call<[resource: number, limit: Address]> = libcFunction('int setrlimit(int, const void *)');
 
 /** Returns `errno` of this thread's last call. */
 export function errno(): number {
-  return koffi.errno();
+  return lastErrno();
 }
 
 /** A failed system call. `code` is the name of the errno (`ENOENT`), as on Node's own errors. */
@@ -299,7 +292,7 @@ export class SystemError extends Error {
 
 /** Returns `result` if it is not negative. @throws SystemError */
 export function check(result: number, syscall: string): number {
-  if (result < 0) throw new SystemError(syscall, koffi.errno());
+  if (result < 0) throw new SystemError(syscall, lastErrno());
   return result;
 }
 
@@ -308,7 +301,7 @@ export function check(result: number, syscall: string): number {
  * the view.
  */
 export function viewMemory(address: number, length: number): ArrayBuffer {
-  return koffi.view(address, length);
+  return loadLibc().koffi.view(address, length);
 }
 
 /** linux/asm-generic/ioctls.h. */
@@ -392,11 +385,7 @@ export function unixAddress(path: string): Uint8Array {
 }
 
 const SYS_FSTAT = 5;
-const fstat: Call<[number: number, fd: number, status: Address]> = libc.func('syscall', 'long', [
-  'long',
-  'long',
-  'void *',
-]);
+const fstat: Call<[number: number, fd: number, status: Address]> = libcFunction('long syscall(long, long, void *)');
 const status = new BigUint64Array(18);
 
 /** Of an open file: its number, bytes, and bytes that it occupies. */

@@ -1,5 +1,5 @@
 // Addresses and ranges: parsing, formatting and containment.
-import { isIPv6 } from 'node:net';
+import { isIP, isIPv6 } from 'node:net';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { formatAddress, isInRange, isWithin, parseAddress, parseRange } from '../../../addresses/ip.js';
@@ -12,6 +12,46 @@ test('an address survives formatting and parsing', () => {
       expect([...parseAddress(written)]).toEqual([...address]);
       if (isIPv6(written)) expect(new URL(`http://[${written}]/`).hostname).toBe(`[${written}]`);
     }),
+  );
+});
+
+const PIECES = [
+  '::',
+  ':',
+  '0',
+  '1',
+  'ffff',
+  'FFFFF',
+  'g',
+  '-1',
+  '1.2.3.4',
+  '1.2.3',
+  '01.2.3.4',
+  '%eth0',
+  ' ',
+  '\n',
+  '.',
+];
+
+test('text is an address if Node.js finds it one, without a zone', () => {
+  const near = fc.array(fc.constantFrom(...PIECES), { maxLength: 12 }).map((pieces) => pieces.join(''));
+  const full = fc
+    .array(fc.constantFrom('0', 'ab', 'ffff', '', '1.2.3.4'), { minLength: 2, maxLength: 10 })
+    .map((groups) => groups.join(':'));
+  const isAddress = (text: string) => {
+    try {
+      parseAddress(text);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  const texts = fc.oneof(near, full, fc.ipV6(), fc.string());
+  fc.assert(
+    fc.property(texts, (text) => {
+      expect([text, isAddress(text)]).toEqual([text, isIP(text) !== 0 && !text.includes('%')]);
+    }),
+    { numRuns: 20_000 },
   );
 });
 

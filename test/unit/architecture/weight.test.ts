@@ -1,0 +1,53 @@
+// What stays for the life of each container, and what each command starts with, is small.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { expect, test } from 'vitest';
+
+const project = fileURLToPath(new URL('../../..', import.meta.url));
+
+// The second of a pair is what the first imports in any case, once it has started its thread or process.
+test.each([
+  ['supervisor', ['sandbox/supervision/supervisor.ts', 'sandbox/supervision/supervision.ts']],
+  ['machine process', ['vmm/process/main.ts', 'vmm/process/server.ts']],
+  ['vCPU thread', ['vmm/accel/kvm/vcpu-worker.ts']],
+])('the %s loads no library but koffi', async (_, entryPoints) => {
+  const { metafile } = await build({
+    ...{ entryPoints, absWorkingDir: project, outdir: '/nowhere', write: false, metafile: true },
+    ...({ bundle: true, splitting: true, format: 'esm', platform: 'node', external: ['koffi'] } as const),
+  });
+  const loaded = new Set<string>();
+  const load = (path: string): void => {
+    if (loaded.has(path)) return;
+    loaded.add(path);
+    for (const { path: next, kind, external } of metafile.inputs[path]?.imports ?? []) {
+      if (kind !== 'dynamic-import' && !external) load(next);
+    }
+  };
+  entryPoints.forEach(load);
+  expect(loaded.size).toBeGreaterThan(10);
+  expect([...loaded].filter((path) => path.includes('node_modules'))).toEqual([]);
+});
+
+test('a command that needs no call of the C library does not load koffi', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-weight-'));
+  try {
+    const lister = join(folder, 'list.cjs');
+    writeFileSync(
+      lister,
+      'process.on("exit", () => process.stdout.write(process.report.getReport().sharedObjects.join("\\n")));',
+    );
+    const listed = (...words: string[]) =>
+      execFileSync(process.execPath, ['--require', lister, join(project, 'bin/tsvm'), ...words], {
+        encoding: 'utf8',
+        env: { ...process.env, TSVM_HOME: join(folder, 'home'), XDG_RUNTIME_DIR: folder },
+      });
+    expect(listed('ps')).toContain('libc.so.6');
+    expect(listed('ps')).not.toContain('koffi');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
