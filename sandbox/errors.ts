@@ -1,5 +1,6 @@
 // The error type of the sandbox. Errors of images and machines (ImageError, MachineError) pass
 // through.
+import { hasCode, messageOf } from '../errors/index.js';
 
 /** The kind of an error, for programs. */
 export type SandboxErrorCode =
@@ -13,7 +14,7 @@ export type SandboxErrorCode =
   | 'machine-died'
   /** A record of the state folder is incomplete: the host went down before it was written. */
   | 'damaged'
-  /** The home is full (`TSVM_HOME_SIZE`). */
+  /** The home is full (`TSVM_HOME_SIZE`), or its disk is. */
   | 'no-space'
   /** A jail is required, and the host does not allow it. */
   | 'jail'
@@ -69,6 +70,12 @@ export type SandboxErrorCode =
   | 'unresponsive'
   /** A command or a guest's answer wrote more than the limit. */
   | 'output';
+
+/** What could not be done to a file, and why: `no-space` if its disk is full, else `state`. */
+export function fileError(what: string, cause: unknown): SandboxError {
+  const code = hasCode(cause, 'ENOSPC', 'EDQUOT') ? 'no-space' : 'state';
+  return new SandboxError(code, `${what}: ${messageOf(cause)}`, { cause });
+}
 
 /** An error of the sandbox. The message is one line that can be shown to a user. */
 export class SandboxError extends Error {

@@ -1,8 +1,8 @@
 // Copies the disk of a writable layer: a sparse file of gigabytes, of which little is used.
 import { constants, rmSync } from 'node:fs';
 import { copyFile, open, stat } from 'node:fs/promises';
-import { hasCode, messageOf } from '../../errors/index.js';
-import { SandboxError } from '../errors.js';
+import { hasCode } from '../../errors/index.js';
+import { fileError } from '../errors.js';
 import { eachBlock } from './sparse-file.js';
 
 const MODE = 0o600;
@@ -10,14 +10,16 @@ const MODE = 0o600;
 /**
  * Copies a disk to a new file. File systems that can (XFS, Btrfs) share the blocks of both, which
  * takes no time and no room; on others, what is not a hole is copied.
- * @throws SandboxError `state`: there is no copy then
+ * @param disk path of it, or a descriptor
+ * @throws SandboxError `no-space`, `state`: there is no copy then
  */
-export async function copyDisk(from: string, to: string): Promise<void> {
+export async function copyDisk(disk: string | number, to: string): Promise<void> {
+  const from = typeof disk === 'number' ? `/proc/self/fd/${disk}` : disk;
   try {
     if (!(await shareBlocks(from, to))) await copySparse(from, to);
   } catch (cause) {
     rmSync(to, { force: true });
-    throw new SandboxError('state', `cannot copy ${from}: ${messageOf(cause)}`, { cause });
+    throw fileError(`cannot copy ${typeof disk === 'number' ? `a disk to ${to}` : disk}`, cause);
   }
 }
 

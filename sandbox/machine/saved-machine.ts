@@ -18,7 +18,7 @@ import { hasCode, messageOf } from '../../errors/index.js';
 import { sourceFile } from '../../installation/index.js';
 import { type MachineSpec, SAVED_MEMORY, SAVED_STATE } from '../../vmm/machine.js';
 import { integer, nullable, parseState, record, text } from '../../vmm/saved-state.js';
-import { SandboxError } from '../errors.js';
+import { fileError, SandboxError } from '../errors.js';
 import { isSealed, readRecord, sealed, syncFolder, writeSynced } from '../home/records.js';
 import { MACHINE_PROGRAM } from '../programs.js';
 import { type CheckedFile, changeOf, checkedFile, checkFile, fileIdentity } from './checked-file.js';
@@ -131,7 +131,7 @@ export function removeSavedMachine(path: string): void {
 
 /**
  * Makes the files in `folder` that a machine with so many bytes of memory is saved to.
- * @throws SandboxError `state`
+ * @throws SandboxError `no-space`, `state`
  */
 export function newMachineFiles(folder: string, memory: number): MachineFiles {
   const files = new MachineFiles();
@@ -146,7 +146,7 @@ export function newMachineFiles(folder: string, memory: number): MachineFiles {
     return files;
   } catch (cause) {
     files[Symbol.dispose]();
-    throw new SandboxError('state', `cannot write ${folder}: ${messageOf(cause)}`, { cause });
+    throw fileError(`cannot write ${folder}`, cause);
   }
 }
 
@@ -155,7 +155,7 @@ export class UnfinishedMachine implements Disposable {
   readonly #path: string;
   readonly #aside: string;
 
-  /** @param path of its folder, which appears once all of it is on the disk. @throws SandboxError `state` */
+  /** @param path of its folder, which appears once all of it is on the disk. @throws SandboxError `no-space`, `state` */
   constructor(path: string) {
     this.#path = path;
     this.#aside = `${path}${NEW}`;
@@ -163,11 +163,11 @@ export class UnfinishedMachine implements Disposable {
     try {
       mkdirSync(this.#aside, { mode: 0o700 });
     } catch (cause) {
-      throw new SandboxError('state', `cannot make ${this.#aside}: ${messageOf(cause)}`, { cause });
+      throw fileError(`cannot make ${this.#aside}`, cause);
     }
   }
 
-  /** The files for a machine with so many bytes of memory. @throws SandboxError `state` */
+  /** The files for a machine with so many bytes of memory. @throws SandboxError `no-space`, `state` */
   files(memory: number): MachineFiles {
     return newMachineFiles(this.#aside, memory);
   }
@@ -180,7 +180,7 @@ export class UnfinishedMachine implements Disposable {
   /**
    * Replaces the files by copies that no other process has open: what is copied does not change any
    * more.
-   * @throws SandboxError `state`
+   * @throws SandboxError `no-space`, `state`
    */
   async replaceFiles(): Promise<void> {
     for (const file of [MEMORY, STATE]) {
@@ -193,7 +193,7 @@ export class UnfinishedMachine implements Disposable {
   /**
    * Finishes it. Afterwards all of it is on the disk, under its name.
    * @param disk path of the disk of the writable layer, which is written out too
-   * @throws SandboxError `state`
+   * @throws SandboxError `no-space`, `state`
    */
   async keep(spec: MachineSpec, container: SavedContainer, disk: string | undefined): Promise<void> {
     try {
@@ -212,7 +212,7 @@ export class UnfinishedMachine implements Disposable {
       renameSync(this.#aside, this.#path);
       syncFolder(dirname(this.#path));
     } catch (cause) {
-      throw new SandboxError('state', `cannot write ${this.#path}: ${messageOf(cause)}`, { cause });
+      throw fileError(`cannot write ${this.#path}`, cause);
     }
   }
 

@@ -19,7 +19,7 @@ import { basename, join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { measureTree } from '../../libc/trees.js';
 import { printableName } from '../../printable/index.js';
-import { SandboxError } from '../errors.js';
+import { fileError, SandboxError } from '../errors.js';
 import type { ContainerConfig } from '../home/container-record.js';
 import type { Home } from '../home/home.js';
 import { FileLock } from '../home/lock.js';
@@ -125,7 +125,7 @@ export class Snapshot {
   /**
    * Copies the writable disk to a new file.
    * @returns false if there is none
-   * @throws SandboxError `state`; `snapshot` if it is not what was written
+   * @throws SandboxError `no-space`, `state`; `snapshot` if it is not what was written
    * @internal
    */
   async copyLayer(to: string): Promise<boolean> {
@@ -133,7 +133,7 @@ export class Snapshot {
     if (layer === null) return false;
     const disk = openDisk(join(this.path, LAYER));
     try {
-      await copyDisk(`/proc/self/fd/${disk}`, to);
+      await copyDisk(disk, to);
       chmodSync(to, 0o600);
       // After the copy: what changed meanwhile is seen, too.
       if ((await changeOf(disk, layer, sparseDigest)) !== undefined) await verify(to, layer, sparseDigest);
@@ -209,7 +209,7 @@ export class UnfinishedSnapshot implements Disposable {
       syncFolder(this.path);
       return new Snapshot(undefined, this.path, record);
     } catch (cause) {
-      throw new SandboxError('state', `cannot write ${this.path}: ${messageOf(cause)}`, { cause });
+      throw fileError(`cannot write ${this.path}`, cause);
     }
   }
 
@@ -299,7 +299,7 @@ export class SnapshotStore {
         mkdirSync(path, { recursive: true, mode: 0o700 });
         return FileLock.take(join(path, LOCK));
       } catch (cause) {
-        throw new SandboxError('state', `cannot make ${path}: ${messageOf(cause)}`, { cause });
+        throw fileError(`cannot make ${path}`, cause);
       }
     });
     if (lock === undefined) throw new SandboxError('state', `cannot lock ${path}`);
@@ -318,7 +318,7 @@ export class SnapshotStore {
     } catch (cause) {
       await this.#home.images.release(holder);
       if (hasCode(cause, 'EEXIST')) throw new SandboxError('conflict', `the snapshot ${name} exists already`);
-      throw new SandboxError('state', `cannot make the snapshot ${name}: ${messageOf(cause)}`, { cause });
+      throw fileError(`cannot make the snapshot ${name}`, cause);
     }
   }
 

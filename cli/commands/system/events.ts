@@ -16,7 +16,7 @@ Examples:
   tsvm events --filter event=die --format '{{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}'
   tsvm events --since 1h --until 0s
 
-Filters: container=NAME|ID, event=create|start|die|oom|kill|pause|unpause|suspend|resume|snapshot|rename|commit|destroy, image=, type=container.`;
+Filters: container=NAME|ID, event=create|start|die|oom|kill|pause|unpause|suspend|resume|snapshot|rollback|rename|commit|destroy, image=, type=container.`;
 
 interface Options {
   since?: number;
