@@ -238,7 +238,7 @@ export class Sandbox implements AsyncDisposable {
 
   /**
    * Takes it back to where a snapshot of it was taken, with that memory, those processes and files. All
-   * that runs in it ends. It keeps its ID, name and published ports, and all else is new as in a clone.
+   * that runs in it ends. It keeps its ID, name, addresses and published ports, and all else is new as in a clone.
    * @param snapshot the name of one that `snapshot` of this sandbox made
    * @throws SandboxError `no-such-snapshot`; `snapshot` if it is damaged or cannot continue here,
    *   `no-space`, `state`, `not-running`: nothing has changed; if its machine cannot run for another

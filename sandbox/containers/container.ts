@@ -198,7 +198,7 @@ export class Container {
 
   /**
    * Takes it back to where a snapshot of it was taken, with that memory, those processes and that
-   * writable disk. It is new as a clone is new, but keeps its name, ID, log and published ports. If it
+   * writable disk. It is new as a clone is new, but keeps its name, ID, addresses, log and ports. If it
    * runs, its machine ends once the snapshot is checked and copied, and whoever waits for the container
    * or is attached goes on doing so. If it is stopped or suspended, it is started.
    * @param snapshot the name of one of this container

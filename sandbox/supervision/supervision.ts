@@ -464,7 +464,7 @@ export class Supervision {
         onRefusal: (refusal) => this.#recorder.refused(refusal),
       });
       this.#run = run;
-      if (this.#aborted !== undefined) run.abort(this.#aborted);
+      if (this.#isStopping) run.abort(this.#aborted ?? new SandboxError('aborted', 'stopped before it was started'));
       run.started.then(() => {
         this.#everStarted = true;
         if (!this.#takeFiles(beginning, layer)) return;

@@ -150,6 +150,129 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
     expect(next).toBeGreaterThan(2);
     expect(next).toBeLessThanOrEqual(last);
   });
+
+  test('a running container goes back to a snapshot, and one that is damaged changes nothing', async () => {
+    await using own = ownName(machine);
+    const { name } = own;
+    const said = await script(
+      machine,
+      `
+      tsvm run -d --name ${name} --label ${name} -p 80 -m 64m --disk 32m ${DEBIAN} sh -c '${COUNTS.replaceAll("'", "'\\''")}' > /dev/null
+      log=$(tsvm inspect -f '{{.LogPath}}' ${name}); folder=$(dirname $log)
+      counted() { until test $(cat $log 2> /dev/null | wc -l) -gt $1; do sleep 0.2; done; }
+      about() { tsvm inspect -f '{{.State.Status}} {{len .NetworkSettings.Ports}} {{.RestartCount}} {{.State.Pid}}' ${name}; }
+      counted 2
+      tsvm snapshot create ${name} ${name} > /dev/null
+      tsvm exec ${name} bash -c 'echo after > /after; ${IDENTITY.replaceAll("'", "'\\''")}'
+      tsvm wait ${name} > /dev/null 2>&1 & waiter=$!
+      saved=$(readlink -f $folder/../../snapshots/${name})/machine/state.json
+      chmod 600 $saved; truncate -s -1 $saved
+      before=$(about)
+      tsvm rollback ${name} ${name} 2>&1 | sed 's/ damaged: .*/ damaged/'
+      test "$before" = "$(about)" && echo unchanged
+      printf } >> $saved
+      tsvm rollback ${name} ${name}
+      kill -0 $waiter
+      about | sed 's/ [^ ]*$//'
+      counted $(($(wc -l < $log) + 2))
+      tsvm exec ${name} bash -c 'cat /before; cat /after 2>&1; ${IDENTITY.replaceAll("'", "'\\''")}'
+      sed 's/.*"log":"//; s/ .*//' $log | awk '$1 + 0 <= last { print "back to", $1 } { last = $1 }'
+      tsvm events --since 1h --until 0s --filter container=$(basename $folder) --format '{{.Action}}' | xargs
+      tsvm kill ${name} > /dev/null`,
+    );
+    const [first, rest] = [said.slice(0, 9), said.slice(9)];
+    expect(rest.slice(0, 5)).toEqual([
+      'tsvm: the saved machine is damaged',
+      'unchanged',
+      name,
+      'running 1 0',
+      'before',
+    ]);
+    expect(rest[5]).toMatch(/No such file/);
+    // Host name and addresses are those of its ID. All else is another's.
+    const second = rest.slice(6, 15);
+    for (let row = 0; row < 9; row++) {
+      if ([0, 7, 8].includes(row)) expect(second[row]).toBe(first[row]);
+      else expect(second[row], `row ${row}`).not.toBe(first[row]);
+    }
+    expect(rest[15]).toMatch(/^back to ([3-9]|\d\d+)$/);
+    expect(rest.slice(16)).toEqual(['create start snapshot die rollback']);
+  });
+
+  test('a suspended container goes back to a snapshot', async () => {
+    await using own = ownName(machine);
+    const { name } = own;
+    const said = await script(
+      machine,
+      `
+      tsvm run -d --name ${name} --label ${name} -m 64m --disk 32m ${DEBIAN} sh -c 'echo before > /file; exec sleep 1d' > /dev/null
+      folder=$(dirname $(tsvm inspect -f '{{.LogPath}}' ${name}))
+      tsvm snapshot create ${name} ${name} > /dev/null
+      tsvm exec ${name} sh -c 'echo after > /file'
+      tsvm suspend ${name}
+      ls $folder/suspended | wc -l
+      tsvm rollback ${name} ${name}
+      ls $folder | grep -c suspended || true
+      tsvm exec ${name} cat /file
+      tsvm events --since 1h --until 0s --filter container=$(basename $folder) --format '{{.Action}}' | xargs
+      tsvm kill ${name} > /dev/null`,
+    );
+    expect(said).toEqual([name, '3', name, '0', 'before', 'create start snapshot suspend rollback']);
+  });
+
+  test('on a full disk nothing is half made, and the container runs on', async () => {
+    await using own = ownName(machine);
+    const { name } = own;
+    const said = await script(
+      machine,
+      `
+      # A home of its own on a small disk, with the images of the other one.
+      home=$TSVM_HOME small=$TSVM_HOME/../${name}; mkdir $small
+      trap "rm -r $small $small.sh" EXIT
+      cat > $small.sh <<'END'
+      small=$TSVM_HOME/../${name}
+      mount -t tmpfs -o size=120m none $small
+      for store in $TSVM_HOME/store-*; do
+        mkdir $small/$(basename $store); mount --bind $store $small/$(basename $store)
+      done
+      export TSVM_HOME=$small
+      tsvm() { "$TSVM" "$@"; }
+      try() { "$TSVM" "$@" 2>&1 | sed -E 's|/[^ ]*/||; s/(ENOSPC|pwritev).*/FULL/' || true; }
+      fill() { head -c $(($(df --output=avail -B 1 $small | tail -n 1) - 4000000)) /dev/zero > $small/filler; }
+      about() { tsvm inspect -f '{{.State.Status}} {{.State.Pid}}' ${name}; ls -A $small/snapshots $small/containers $small/containers/*/; }
+      trap 'tsvm rm -f ${name} > /dev/null' EXIT
+      tsvm run -d --name ${name} -m 64m --disk 32m ${DEBIAN} sh -c 'head -c 8M /dev/urandom > /file; sync; echo ready; exec sleep 1d' > /dev/null
+      until grep -qs ready $small/containers/*/log.json; do sleep 0.2; done
+      mkdir -p $small/snapshots
+      before=$(about); fill
+      try snapshot create ${name} ${name}
+      try fork ${name}
+      try suspend ${name}
+      try checkpoint create ${name} ${name}
+      test "$before" = "$(about)" && echo unchanged
+      rm $small/filler
+      tsvm snapshot create ${name} ${name}
+      before=$(about); fill
+      try run -d --snapshot ${name}
+      try rollback ${name} ${name}
+      test "$before" = "$(about)" && echo unchanged
+      rm $small/filler
+      tsvm exec ${name} rm /file
+      tsvm rollback ${name} ${name}
+      tsvm exec ${name} stat -c %s /file
+      END
+      unshare -m bash -e $small.sh`.replaceAll(/^ {6}/gm, ''),
+    );
+    const refusal = 'tsvm: the machine cannot be saved: FULL';
+    expect(said).toEqual([
+      ...[refusal, refusal, refusal, refusal, 'unchanged', name],
+      ...[
+        expect.stringMatching(/^tsvm: cannot copy a disk to layer.ext4: FULL$/),
+        expect.stringMatching(/^tsvm: cannot copy a disk to layer.ext4: FULL$/),
+      ],
+      ...['unchanged', name, '8388608'],
+    ]);
+  });
 });
 
 test.each(machines.filter(({ name }) => name.endsWith('tcg')))(
