@@ -1,16 +1,25 @@
 // A TSVM_HOME for tests: its own containers, networks and volumes, and the images of the default
 // home.
 import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Home } from '../../sandbox/home/home.js';
 
 /** A home in a folder that the lab sees too. Disposing of it removes the folder. */
 export class OwnHome implements Disposable {
-  readonly path = mkdtempSync('/var/tmp/tsvm-home-');
+  readonly path: string;
 
-  constructor() {
-    linkStores(this.path);
+  /** @param hasOwnStore its store is a copy, in which no container holds an image */
+  constructor(hasOwnStore = false) {
+    if (hasOwnStore) {
+      const from = new Home().path;
+      this.path = copyStores(from, join(dirname(from), `tsvm-home-${randomUUID()}`));
+      for (const holder of heldImages(this.path)) rmSync(holder);
+    } else {
+      this.path = mkdtempSync('/var/tmp/tsvm-home-');
+      linkStores(this.path);
+    }
   }
 
   /** What containers left behind: folders and names. */
@@ -26,6 +35,13 @@ export class OwnHome implements Disposable {
   [Symbol.dispose](): void {
     rmSync(this.path, { recursive: true, force: true });
   }
+}
+
+/** Paths of the files by which containers and snapshots hold images of a home. */
+export function heldImages(home: string): string[] {
+  return list(home)
+    .filter((name) => name.startsWith('store-'))
+    .flatMap((store) => list(join(home, store, 'holders')).map((name) => join(home, store, 'holders', name)));
 }
 
 /** Gives a home the images of the default home. */

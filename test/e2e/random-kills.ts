@@ -1,6 +1,7 @@
 // Runs commands in loops against two containers while their machines, supervisors and callers are
 // killed at random. Prints, as JSON, what went wrong and what was done. Built to
-// dist/random-kills.js. Arguments: path of tsvm, an image, seed, number of kills.
+// dist/random-kills.js. Arguments: path of tsvm, an image, seed, number of kills, and which commands:
+// `any`, or `saved` for those that save machines and continue them, which needs KVM.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -10,20 +11,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { mountedHierarchy } from '../../sandbox/cgroup/hierarchy.js';
 import { isCgroupOf } from '../../sandbox/cgroup/machine-cgroup.js';
 import { Random } from '../fixtures/random.js';
-import { list, OwnHome } from './own-home.js';
+import { heldImages, list, OwnHome } from './own-home.js';
 
 const NAMES = ['one', 'two'];
 const TICKS = 'i=0; while :; do echo "tick $((i += 1))"; sleep 0.2; done';
-/** Commands that run at once, besides those that restart the containers. */
-const LOOPS = 3;
-/** Maximum time between two kills, in milliseconds. */
-const PAUSE = 2500;
-/**
- * Maximum time for a command to end, or for a killed process to disappear, in milliseconds: longer
- * than either takes on a busy machine.
- */
-const PATIENCE = 120_000;
-
+const SNAPSHOTS = ['early', 'late'];
+/** Of the writable disk of a container that is copied. In the lab, holes of a file are read as data. */
+const DISK = '32m';
 /** Exit code of a container whose machine was lost. */
 const LOST = 255;
 /** Exit code of a container that `rm -f` killed, and of a process that ended with its container. */
@@ -39,7 +33,23 @@ interface Kind {
   codes?: readonly number[];
 }
 
-const STATE = '(created|running|exited)';
+/** What is run, and killed. */
+interface Plan {
+  kinds: readonly Kind[];
+  /** Commands that run at once, besides those that restart the containers. */
+  loops: number;
+  /** Maximum time between two kills, in milliseconds. */
+  pause: number;
+  /**
+   * Maximum time for a command to end, or for a killed process to disappear, in milliseconds: longer
+   * than either takes on a busy machine.
+   */
+  patience: number;
+  /** What starts a container that has ended. */
+  starts: readonly string[];
+}
+
+const STATE = '(created|running|exited|suspended)';
 const KINDS: readonly Kind[] = [
   { words: () => ['ps', '-a', '--format', '{{.Names}} {{.State}}'], answer: RegExp(`^((one|two) ${STATE}\n){2}$`) },
   { words: (name) => ['inspect', '-f', '{{.State.Status}}', name], answer: RegExp(`^${STATE}\n$`) },
@@ -53,6 +63,27 @@ const KINDS: readonly Kind[] = [
   { words: (name) => ['cp', '/etc/hostname', `${name}:/tmp`], answer: /^$/ },
   { words: (name) => ['top', name], answer: /sleep 0\.2|sh -c/ },
 ];
+const MEMORY = '96m';
+const AS_CLONE = ['run', '-d', '--rm', '-l', 'clone'];
+/** Commands that save machines, and continue them. */
+const SAVED: readonly Kind[] = [
+  { words: () => ['ps', '-a', '--format', '{{.State}}'], answer: RegExp(`^(${STATE}\n){2,}$`) },
+  { words: (name) => ['snapshot', 'create', name, random.pick(SNAPSHOTS)], answer: /^(early|late)\n$/ },
+  { words: (name) => ['snapshot', 'create', name, random.pick(SNAPSHOTS)], answer: /^(early|late)\n$/ },
+  { words: () => ['snapshot', 'rm', random.pick(SNAPSHOTS)], answer: /^(early|late)\n$/ },
+  { words: () => [...AS_CLONE, '--snapshot', random.pick(SNAPSHOTS)], answer: /^[0-9a-f]{64}\n$/ },
+  { words: () => [...AS_CLONE, '--snapshot', random.pick(SNAPSHOTS)], answer: /^[0-9a-f]{64}\n$/ },
+  { words: (name) => ['fork', name], answer: /^[a-z_]+\n$/ },
+  { words: (name) => ['suspend', name], answer: /^(one|two)\n$/ },
+  { words: (name) => ['resume', name], answer: /^(one|two)\n$/ },
+  { words: () => ['template', 'create', '-m', MEMORY], answer: /^[0-9a-f]{32}\n$/ },
+  { words: () => ['template', 'prune', '-f'], answer: /^(Deleted Templates:\n([0-9a-f]{32}\n)+\n)?Total reclaimed / },
+];
+const PLANS: Record<string, Plan> = {
+  any: { kinds: KINDS, loops: 3, pause: 2500, patience: 120_000, starts: ['start'] },
+  // In the lab a command takes seconds.
+  saved: { kinds: SAVED, loops: 2, pause: 12_000, patience: 300_000, starts: ['start', 'resume'] },
+};
 /** Into a store of its own: the other one is the user's. */
 const IMPORT: Kind = {
   words: () => ['import', random.pick(archives), 'imported'],
@@ -68,18 +99,22 @@ interface Result {
   stderr: string;
 }
 
-const [tsvm = '', image = '', seed, kills] = process.argv.slice(2);
-using home = new OwnHome();
+const [tsvm = '', image = '', seed, kills, what = 'any'] = process.argv.slice(2);
+const plan = PLANS[what]!;
+const isSaved = plan.kinds === SAVED;
+using home = new OwnHome(isSaved);
 const runtime = mkdtempSync('/tmp/tsvm-kills-');
 /** The environment that marks our processes: `processes` looks for its TSVM_HOME. */
-const env = { ...process.env, TSVM_HOME: home.path, XDG_RUNTIME_DIR: runtime };
+const env: NodeJS.ProcessEnv = { ...process.env, TSVM_HOME: home.path, XDG_RUNTIME_DIR: runtime };
+// Templates are made and used.
+if (isSaved) env.TSVM_TEMPLATES_SIZE = '';
 const random = new Random(Number(seed));
 const callers = new Set<ChildProcess>();
 const faults: string[] = [];
 const done: Record<string, number> = {};
 let ending = false;
 
-/** Runs a command until it ends, or for `PATIENCE`. @param below its home, if it is not ours but below it */
+/** Runs a command until it ends, or for its patience. @param below its home, if it is not ours but below it */
 async function run(words: readonly string[], below = ''): Promise<Result> {
   const own = { ...env, TSVM_HOME: join(home.path, below) };
   const child = spawn(tsvm, words, { stdio: ['ignore', 'pipe', 'pipe'], env: own });
@@ -93,7 +128,7 @@ async function run(words: readonly string[], below = ''): Promise<Result> {
   const timer = setTimeout(() => {
     faults.push(`${words.join(' ')}: hangs`);
     child.kill('SIGKILL');
-  }, PATIENCE);
+  }, plan.patience);
   const [code] = await once(child, 'close');
   clearTimeout(timer);
   callers.delete(child);
@@ -120,8 +155,23 @@ async function runKind(kind: Kind): Promise<void> {
   if (!isClear(result, kind)) faults.push(`${words.join(' ')}: ${JSON.stringify(result)}`);
 }
 
-async function runMany(kinds = KINDS): Promise<void> {
+async function runMany(kinds: readonly Kind[]): Promise<void> {
   while (!ending) await runKind(random.pick(kinds));
+}
+
+/** Names of the containers besides ours. */
+async function clones(): Promise<string[]> {
+  const { stdout } = await run(['ps', '-a', '--format', '{{.Names}}']);
+  return stdout.split('\n').filter((name) => name !== '' && !NAMES.includes(name));
+}
+
+/** Removes a clone whenever there are a few. */
+async function removeClones(): Promise<void> {
+  while (!ending) {
+    const found = await clones();
+    if (found.length > 2) await runKind({ words: () => ['rm', '-f', random.pick(found)], answer: /^[a-z_]+\n$/ });
+    await sleep(2000);
+  }
 }
 
 /** Makes an archive for each decompressor. */
@@ -138,7 +188,7 @@ function makeArchives(): string[] {
 /** Starts the container again whenever it has ended, so that there is always something to kill. */
 async function keepStarting(name: string): Promise<void> {
   while (!ending) {
-    await runKind({ words: () => ['start', name], answer: RegExp(`^${name}\n$`) });
+    await runKind({ words: () => [random.pick(plan.starts), name], answer: RegExp(`^${name}\n$`) });
     await sleep(500);
   }
 }
@@ -157,6 +207,7 @@ const ROLES: readonly [role: string, program: RegExp][] = [
   // Its launcher too.
   ['decompressor', /^([^\0]*tsvm-jail\0.*\0)?([^\0]*\/)?(zstd|xz)\0-dcq\0/s],
   ['supervisor', /dist\/supervisor\.js/],
+  ['template', /dist\/template\.js/],
 ];
 
 /** The command line of User-Mode Linux, which the processes of its guest's programs have too. */
@@ -225,7 +276,7 @@ function killOne(): void {
 
 /**
  * Checks that `ps` reports each container truthfully: a running one answers `exec`. Tries for
- * `PATIENCE`, because a supervisor needs a moment to notice a death.
+ * its patience, because a supervisor needs a moment to notice a death.
  */
 async function checkTruth(): Promise<void> {
   for (const name of NAMES) {
@@ -233,7 +284,7 @@ async function checkTruth(): Promise<void> {
       const { stdout: state } = await run(['ps', '-a', '--filter', `name=${name}`, '--format', '{{.State}}']);
       const { stdout: said } = await run(['exec', name, 'echo', 'here']);
       if ((said === 'here\n') === (state === 'running\n')) break;
-      if (performance.now() - start < PATIENCE) continue;
+      if (performance.now() - start < plan.patience) continue;
       faults.push(`ps says that ${name} is '${state}', and it says '${said}'`);
       break;
     }
@@ -257,10 +308,16 @@ function foldersBelow(path: string | undefined): string[] {
 
 async function checkNothingLeft(): Promise<void> {
   for (const start = performance.now(); processes().length > 0; await sleep(100)) {
-    if (performance.now() - start < PATIENCE) continue;
+    if (performance.now() - start < plan.patience) continue;
     faults.push(`processes are left: ${JSON.stringify(processes())}`);
     break;
   }
+  for (const folder of ['snapshots', 'templates']) {
+    // Why a template could not be made is remembered for a day.
+    const left = list(join(home.path, folder)).filter((name) => name !== 'lock' && !name.endsWith('.failed'));
+    if (left.length > 0) faults.push(`${folder} are left: ${left.join(', ')}`);
+  }
+  if (isSaved && heldImages(home.path).length > 0) faults.push(`images are held: ${heldImages(home.path).join(', ')}`);
   if (home.left.length > 0) faults.push(`left: ${home.left.join(', ')}`);
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
   const ours = mounts.filter((line) => [home.path, runtime].some((path) => line.split(' ')[4]?.startsWith(path)));
@@ -271,25 +328,73 @@ async function checkNothingLeft(): Promise<void> {
   if (sockets.length > 0) faults.push(`sockets are left: ${sockets.join(', ')}`);
 }
 
+/** Runs a command that must succeed. */
+async function must(words: readonly string[], answer: RegExp): Promise<string> {
+  const result = await run(words);
+  if (result.code !== 0 || !answer.test(result.stdout)) {
+    faults.push(`at the end, ${words.join(' ')}: ${JSON.stringify(result)}`);
+  }
+  return result.stdout;
+}
+
+/** After all kills, what was hit continues, and what begins anew works. */
+async function checkNextWorks(): Promise<void> {
+  for (const name of NAMES) {
+    const state = await must(['inspect', '-f', '{{.State.Status}}', name], /^/);
+    if (state !== 'running\n') await must([state === 'suspended\n' ? 'resume' : 'start', name], RegExp(`^${name}\n$`));
+    await must(['exec', name, 'echo', 'here'], /^here\n$/);
+  }
+  await must(['snapshot', 'create', 'one', 'last'], /^last\n$/);
+  const clone = await must([...AS_CLONE, '--snapshot', 'last'], /^[0-9a-f]{64}\n$/);
+  await must(['exec', clone.trim(), 'echo', 'here'], /^here\n$/);
+  await must(['suspend', 'two'], /^two\n$/);
+  await must(['resume', 'two'], /^two\n$/);
+  await must(['exec', 'two', 'echo', 'here'], /^here\n$/);
+  const snapshots = await must(['snapshot', 'ls', '-q'], /^/);
+  for (const name of snapshots.trim().split('\n')) await must(['snapshot', 'rm', name], RegExp(`^${name}\n$`));
+  for (const name of await clones()) await must(['rm', '-f', name], /^[a-z_]+\n$/);
+}
+
 /** The containers' IDs, as their cgroups have them. */
 const ids: string[] = [];
 for (const name of NAMES) {
-  const { stdout } = await run(['create', '-m', '96m', '--name', name, image, 'sh', '-c', TICKS]);
+  const { stdout } = await run([
+    'create',
+    '-m',
+    MEMORY,
+    ...(isSaved ? ['--disk', DISK] : []),
+    '--name',
+    name,
+    image,
+    'sh',
+    '-c',
+    TICKS,
+  ]);
   ids.push(stdout.slice(0, 12));
 }
 const starters = NAMES.map(keepStarting);
-const archives = makeArchives();
-const work = [...Array.from({ length: LOOPS }, () => runMany()), runMany([IMPORT])];
+const archives = isSaved ? [] : makeArchives();
+const work = Array.from({ length: plan.loops }, () => runMany(plan.kinds));
+work.push(isSaved ? removeClones() : runMany([IMPORT]));
 for (let kill = 0; kill < Number(kills); kill++) {
-  await sleep(random.below(PAUSE));
+  await sleep(random.below(plan.pause));
   killOne();
 }
 ending = true;
 await Promise.all(starters);
 await checkTruth();
+if (isSaved) {
+  await Promise.all(work);
+  await checkNextWorks();
+}
 const removed = await run(['rm', '-f', ...NAMES]);
 if (removed.code !== 0) faults.push(`rm -f: ${JSON.stringify(removed)}`);
 await Promise.all(work);
+if (isSaved) {
+  // What a killed process left of a template goes when one is made.
+  await must(['template', 'create', '-m', MEMORY], /^[0-9a-f]{32}\n$/);
+  await must(['template', 'prune', '-f'], /^Deleted Templates:/);
+}
 await checkNothingLeft();
 rmSync(runtime, { recursive: true });
 console.log(JSON.stringify({ faults, done }));
