@@ -2,6 +2,7 @@
 // with another one or with what it comes from, from the first bytes that it reads.
 import { describe, expect, test } from 'vitest';
 import { DEBIAN, isLab, type Machine, machines, run, TSVM } from './machine.js';
+import { quoted, script as runScript } from './script.js';
 
 /** Counts, and writes random bytes with each number, without a new process: four such machines run. */
 const COUNTS = `echo 0123456789abcdef0123456789abcdef > /etc/machine-id; echo before > /before
@@ -19,16 +20,7 @@ const IDENTITY = [
 ].join('; ');
 
 async function script(machine: Machine, text: string): Promise<string[]> {
-  const prelude = `
-    tsvm() { "$TSVM" "$@"; }
-    lines() { until test $(tsvm logs $1 | wc -l) -gt $2; do sleep 0.2; done; }
-    trap 'test $? = 0 || tsvm inspect -f "{{.Name}} {{json .State}}" $(tsvm ps -aq) >&2' EXIT
-    set -e
-  `;
-  const env = { TSVM, XDG_RUNTIME_DIR: '' };
-  const { code, stdout, stderr } = await run(machine, ['bash', '-c', prelude + text], { env });
-  expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
-  return stdout.trimEnd().split('\n');
+  return (await runScript(machine, text)).trimEnd().split('\n');
 }
 
 /** Names for the containers of one test, and its snapshot. Disposing of it removes them. */
@@ -51,7 +43,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
     const said = await script(
       machine,
       `
-      tsvm run -d --name ${source} --label ${name} -m 96m --disk 32m ${DEBIAN} sh -c '${COUNTS.replaceAll("'", "'\\''")}' > /dev/null
+      tsvm run -d --name ${source} --label ${name} -m 96m --disk 32m ${DEBIAN} sh -c ${quoted(COUNTS)} > /dev/null
       lines ${source} 2
       tsvm snapshot create ${source} ${name}
       tsvm snapshot ls -q
@@ -67,7 +59,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
         lines $each 2
         echo "== $(tsvm exec $each sh -c 'cat /before; cat /after 2>&1' | xargs)"
         tsvm logs $each | sed -n 2,3p
-        tsvm exec $each bash -c '${IDENTITY.replaceAll("'", "'\\''")}'
+        tsvm exec $each bash -c ${quoted(IDENTITY)}
       done
       tsvm kill $fork > /dev/null
       tsvm rm -f $fork > /dev/null
@@ -112,7 +104,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
     const said = await script(
       machine,
       `
-      tsvm run -d --name ${name} --label ${name} -m 96m --disk 32m ${DEBIAN} sh -c '${COUNTS.replaceAll("'", "'\\''")}' > /dev/null
+      tsvm run -d --name ${name} --label ${name} -m 96m --disk 32m ${DEBIAN} sh -c ${quoted(COUNTS)} > /dev/null
       log=$(tsvm inspect -f '{{.LogPath}}' ${name}); disk=$(dirname $log)/layer.ext4
       counted() { until test $(cat $log 2> /dev/null | wc -l) -gt $1; do sleep 0.2; done; }
       counted 2
@@ -283,7 +275,7 @@ test.each(machines.filter(({ name }) => name.endsWith('tcg')))(
     const said = await script(
       machine,
       `
-      tsvm run -d --name ${name} --label ${name} ${DEBIAN} sh -c '${COUNTS.replaceAll("'", "'\\''")}' > /dev/null
+      tsvm run -d --name ${name} --label ${name} ${DEBIAN} sh -c ${quoted(COUNTS)} > /dev/null
       lines ${name} 2
       tsvm snapshot create ${name} ${name} 2>&1 | sed 's/container [0-9a-f]*/container ID/'
       tsvm fork ${name} 2>&1 | sed 's/container [0-9a-f]*/container ID/'

@@ -1,25 +1,10 @@
 // Suspend and resume: a container continues where it stood, with its memory, its output and its
 // disk; whatever goes wrong leaves it running, suspended, or ended with a reason.
 import { describe, expect, test } from 'vitest';
-import { DEBIAN, isLab, type Machine, machines, type RunOptions, run, TSVM } from './machine.js';
+import { DEBIAN, isLab, type Machine, machines, run, TSVM } from './machine.js';
+import { script } from './script.js';
 
 const COUNTS = 'i=0; while :; do echo $((i += 1)); sleep 0.1; done';
-
-/**
- * Runs a shell script in which `tsvm` is a command, and `lines NAME N` waits until the log of a
- * container has more than N entries, without a command for each look at it. Returns its output.
- */
-async function script(machine: Machine, text: string, options: RunOptions = {}): Promise<string> {
-  const env = { TSVM, XDG_RUNTIME_DIR: '', ...options.env };
-  const prelude = `
-    tsvm() { "$TSVM" "$@"; }
-    lines() { log=$(tsvm inspect -f '{{.LogPath}}' $1); until test $(cat $log 2> /dev/null | wc -l) -gt $2; do sleep 0.2; done; }
-    set -e
-  `;
-  const { code, stdout, stderr } = await run(machine, ['bash', '-c', prelude + text], { ...options, env });
-  expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
-  return stdout;
-}
 
 let tests = 0;
 
