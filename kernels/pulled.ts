@@ -12,7 +12,7 @@ interface Package {
   transport: Transport;
 }
 
-export const PULLED_NAMES = ['debian', 'debian-generic', 'debian-uml', 'debian-pci'] as const;
+export const PULLED_NAMES = ['debian', 'debian-generic', 'debian-uml', 'debian-pci', 'debian-lab'] as const;
 export type PulledName = (typeof PULLED_NAMES)[number];
 
 export const PACKAGES: Record<PulledName, Package> = {
@@ -22,6 +22,8 @@ export const PACKAGES: Record<PulledName, Package> = {
   'debian-uml': { name: 'user-mode-linux', hasKernel: true, transport: 'virtio_uml' },
   /** `debian` for a machine with PCI, which another VMM makes. */
   'debian-pci': { name: 'linux-image-cloud-amd64', hasKernel: false, transport: 'virtio_pci' },
+  /** `debian-generic` for the lab (test/lab): a host whose kernel has a function tracer. */
+  'debian-lab': { name: 'linux-image-amd64', hasKernel: false, transport: 'virtio_9p' },
 };
 
 /** The kernel, an ELF vmlinux, a bzImage or User-Mode Linux; the cpio archive of its modules; its configuration. */

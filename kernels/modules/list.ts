@@ -1,8 +1,8 @@
 // The modules that a container needs of a distribution's kernel. Every run loads this file.
 import { createHash } from 'node:crypto';
 
-/** The driver by which a guest's kernel reaches its devices. */
-export type Transport = 'virtio_mmio' | 'virtio_pci' | 'virtio_uml';
+/** The driver by which a guest's kernel reaches its devices; `virtio_9p`: its root, in the lab. */
+export type Transport = 'virtio_mmio' | 'virtio_pci' | 'virtio_uml' | 'virtio_9p';
 
 interface NeededModule {
   name: string;
@@ -38,6 +38,18 @@ const PCI_MODULES: readonly NeededModule[] = [
   { name: 'virtiofs', needed: true },
 ];
 
+/** What the lab needs to boot from this host's files, and to be a host of machines and networks. */
+const LAB_MODULES: readonly NeededModule[] = [
+  { name: 'virtio_mmio', needed: true },
+  { name: 'virtio_console', needed: true },
+  { name: '9pnet_virtio', needed: true },
+  { name: '9p', needed: true },
+  { name: 'kvm_amd', needed: true },
+  { name: 'overlay', needed: true },
+  { name: 'veth', needed: true },
+  { name: 'tun', needed: true },
+];
+
 /** Increased when prepare.ts makes something else of the same kernel. */
 const RECIPE = 2;
 
@@ -45,6 +57,7 @@ const RECIPE = 2;
 export function modulesFor(transport: Transport): readonly NeededModule[] {
   if (transport === 'virtio_mmio') return MODULES;
   if (transport === 'virtio_pci') return PCI_MODULES;
+  if (transport === 'virtio_9p') return LAB_MODULES;
   return [
     ...MODULES.map((module) => (module.name === 'virtio_mmio' ? { ...module, name: transport } : module)),
     // Other kernels of Debian have it built in.

@@ -2,6 +2,7 @@
 // of Linux, then serves commands. Each of SLOTS virtio-serial ports carries one command at a time,
 // in frames (test/lab/frames.ts).
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
@@ -69,6 +70,32 @@ static void mount_tmp(const char *project)
 	if (mount(source, project, NULL, MS_BIND, NULL) < 0)
 		perror(project);
 	close(keep);
+}
+
+static int is_module(const struct dirent *entry)
+{
+	return entry->d_name[0] != '.';
+}
+
+// In the initial RAM file system of a kernel with modules: loads these in the order of their names,
+// and goes to the root.
+static void enter_root(const char *options)
+{
+	struct dirent **modules;
+	int count = scandir("/modules", &modules, is_module, alphasort);
+	for (int index = 0; index < count; index++) {
+		char path[512];
+		snprintf(path, sizeof path, "/modules/%s", modules[index]->d_name);
+		int file = open(path, O_RDONLY | O_CLOEXEC);
+		if (file < 0 || syscall(SYS_finit_module, file, "", 0) < 0)
+			perror(path);
+		close(file);
+	}
+	make_directories("/new");
+	if (mount("root", "/new", "9p", 0, options) < 0 || chdir("/new") < 0)
+		die("root");
+	if (mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
+		die("root");
 }
 
 static void set_up(void)
@@ -369,6 +396,9 @@ static _Noreturn void serve_slot(int slot)
 
 int main(void)
 {
+	const char *root = getenv("LAB_ROOT");
+	if (root != NULL)
+		enter_root(root);
 	set_up();
 	signal(SIGPIPE, SIG_IGN);
 	for (int slot = 0; slot < SLOTS; slot++) {

@@ -2,13 +2,19 @@
 // PID 1.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { kernelPath } from '../../kernels/index.js';
+import { cpio, filesOfPulled, findPulled, kernelPath } from '../../kernels/index.js';
+
+/** `lab` has all built in; `debian-lab` is Debian's, with modules and a function tracer. */
+export type LabKernel = 'lab' | 'debian-lab';
+
+/** Options of the root, for mount(8). */
+const ROOT = 'trans=virtio,version=9p2000.L,cache=loose,msize=512000';
 
 /** Number of commands that can run at once: the slots of PID 1 (init.c). */
 const SLOTS = 8;
@@ -54,25 +60,51 @@ function timeStampCounter(): string {
   return bogoMips === undefined ? '' : `tsc=reliable tsc_early_khz=${Math.round(Number(bogoMips) * 500)}`;
 }
 
-function qemuArguments(folder: string, kernel: string, init: string): string[] {
-  const root = 'root=root rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 rw';
+interface BootFiles {
+  kernel: string;
+  /** An initial RAM file system with PID 1. Absent: the kernel mounts the root itself. */
+  initrd?: string;
+}
+
+/** @throws Error if the kernel is not there */
+function bootFiles(name: LabKernel, folder: string, init: string): BootFiles {
+  if (name === 'lab') {
+    const path = kernelPath('lab');
+    if (path === undefined) throw new Error('the lab has no kernel: run `tsvm kernel build lab`');
+    return { kernel: join(dirname(path), 'bzImage') };
+  }
+  const pulled = findPulled(name);
+  if (pulled === undefined) throw new Error(`the lab has no kernel: run \`tsvm kernel pull ${name}\``);
+  const { path, modules } = filesOfPulled(pulled);
+  const initrd = join(folder, 'initrd');
+  const boot = cpio('boot', [{ name: 'init', bytes: readFileSync(init), isProgram: true }]);
+  writeFileSync(initrd, Buffer.concat([readFileSync(modules), boot]));
+  return { kernel: path, initrd };
+}
+
+function qemuArguments(folder: string, { kernel, initrd }: BootFiles, init: string): string[] {
+  const boot =
+    initrd === undefined
+      ? `root=root rootfstype=9p rootflags=${ROOT} rw init=${init}`
+      : `rdinit=/boot/init LAB_ROOT=${ROOT}`;
   const slots = Array.from({ length: SLOTS }, (_, slot) => [
     ...['-chardev', `socket,id=slot${slot},path=${join(folder, `slot${slot}`)},server=on,wait=off`],
     ...['-device', `virtserialport,chardev=slot${slot},nr=${slot + 1}`],
   ]).flat();
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-    ...['-machine', 'microvm,acpi=off,x-option-roms=off,rtc=on,isa-serial=on'],
+    // Debian's kernel finds devices by ACPI alone.
+    ...['-machine', `microvm,acpi=${initrd === undefined ? 'off' : 'on'},x-option-roms=off,rtc=on,isa-serial=on`],
     ...['-accel', 'tcg,thread=multi,tb-size=1024', '-cpu', CPU, '-smp', String(CPUS), '-m', MEMORY],
     ...['-global', 'virtio-mmio.force-legacy=false'],
     ...['-fsdev', 'local,id=root,path=/,security_model=none,multidevs=remap'],
     ...['-device', 'virtio-9p-device,fsdev=root,mount_tag=root'],
     ...['-device', `virtio-serial-device,max_ports=${SLOTS + 1}`, ...slots],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
-    ...['-kernel', kernel],
+    ...['-kernel', kernel, ...(initrd === undefined ? [] : ['-initrd', initrd])],
     ...[
       '-append',
-      `console=ttyS0 quiet panic=-1 reboot=t mitigations=off ${SCHEDULED_CPUS} ${timeStampCounter()} ${root} init=${init} LAB_PROJECT=${project}`,
+      `console=ttyS0 quiet panic=-1 reboot=t mitigations=off ${SCHEDULED_CPUS} ${timeStampCounter()} ${boot} LAB_PROJECT=${project}`,
     ],
   ];
 }
@@ -112,15 +144,14 @@ export class LabMachine {
   }
 
   /** Boots a machine. @throws Error with the end of the console's output if it does not come up */
-  static async start(): Promise<LabMachine> {
-    const kernel = kernelPath('lab');
-    if (kernel === undefined) throw new Error('the lab has no kernel: run `tsvm kernel build lab`');
+  static async start(name: LabKernel): Promise<LabMachine> {
     const folder = mkdtempSync(join(tmpdir(), 'tsvm-lab-'));
     const init = join(folder, 'init');
     execFileSync('gcc', ['-O2', '-static', '-o', init, join(project, 'test/lab/init.c')]);
+    const files = bootFiles(name, folder, init);
     // The parent-death signal ends QEMU even if this process is killed.
     const argv = ['--pdeathsig', 'KILL', 'qemu-system-x86_64'];
-    const qemu = spawn('setpriv', [...argv, ...qemuArguments(folder, join(dirname(kernel), 'bzImage'), init)], {
+    const qemu = spawn('setpriv', [...argv, ...qemuArguments(folder, files, init)], {
       stdio: ['ignore', openSync(join(folder, 'console'), 'w'), openSync(join(folder, 'stderr'), 'w')],
     });
     const machine = new LabMachine(qemu, folder);
