@@ -1,12 +1,13 @@
 // Proves that containerd runs containers in machines by the OCI runtime `tsvm-oci`, as its client `ctr` asks for
 // them: streams, exit codes, terminals, limits, pauses, deaths, and nothing left behind.
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { populate } from '../unit/guest-agent/container-image.js';
+import { EngineNamespaces } from './engine-namespaces.js';
 import { TSVM } from './machine.js';
 
 const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
@@ -15,47 +16,20 @@ const IMAGE = 'docker.io/library/oci-test:1';
 const RUN = '/run/containerd';
 
 let folder: string;
-let containerd: ChildProcess;
-/** The first folder of `RUN` that was made for these tests. */
-let made: string | undefined;
-
-interface Answer {
-  status: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-/** Runs a program where containerd is: in its namespaces of mounts, networks and processes. */
-function beside(words: string[], input = ''): Answer {
-  const { pid } = containerd;
-  const namespaces = [`--mount=/proc/${pid}/ns/mnt`, `--net=/proc/${pid}/ns/net`];
-  const argv = [...namespaces, `--pid=/proc/${pid}/ns/pid_for_children`, '--', ...words];
-  return spawnSync('nsenter', argv, { input, encoding: 'utf8' });
-}
+let engine: EngineNamespaces;
 
 const ctrWords = (words: string[]) => ['ctr', '--address', join(folder, 'socket'), ...words];
-const ctr = (...words: string[]) => beside(ctrWords(words));
+const ctr = (...words: string[]) => engine.run(ctrWords(words));
 const RUN_BY = ['run', '--snapshotter', 'native', '--runc-binary', RUNTIME];
 const run = (...words: string[]) => ctr(...RUN_BY, '--rm', ...words);
 /** ctr leaves line ends to the terminal that it is on, and so do containers of runc: there are two returns. */
 const SHOWN = /33 101\r+\n/;
-/** On a terminal of 101 columns and 33 rows. */
-function onTerminal(words: string[]): Answer {
-  const line = ctrWords(words).map((word) => `'${word}'`);
-  return beside(['script', '-qec', `stty cols 101 rows 33; ${line.join(' ')}`, '/dev/null']);
-}
+const onTerminal = (words: string[]) => engine.onTerminal(ctrWords(words));
 
 /** Processes and state that containers have left. */
 function left(): string[] {
-  const listed = beside(['ps', '-e', '-o', 'stat=,args=']).stdout.split('\n');
-  // A process that has ended is a zombie until the first one of its namespace asks.
-  const processes = listed.filter((line) => /^[^Z]\S* +\S*(containerd-shim|tsvm-oci|node|linux|qemu)/.test(line));
-  return [
-    ...processes,
-    ...beside(['find', `${RUN}/runc`, '-mindepth', '2'])
-      .stdout.split('\n')
-      .filter(Boolean),
-  ];
+  const folders = engine.run(['find', `${RUN}/runc`, '-mindepth', '2']).stdout.split('\n');
+  return [...engine.containers, ...folders.filter(Boolean)];
 }
 
 const status = (name: string) =>
@@ -75,10 +49,7 @@ beforeAll(async () => {
     ...['[plugins."io.containerd.internal.v1.opt"]', `path = "${folder}/opt"`],
   ];
   writeFileSync(configuration, settings.join('\n'));
-  made = mkdirSync(RUN, { recursive: true });
-  const start = `mount -t tmpfs tmpfs ${RUN}; containerd --config ${configuration} & wait`;
-  const own = ['--mount', '--propagation', 'private', '--net', '--pid', '--fork', '--kill-child', '--mount-proc'];
-  containerd = spawn('unshare', [...own, 'sh', '-c', start], { stdio: 'ignore' });
+  engine = new EngineNamespaces([RUN], `containerd --config ${configuration}`);
   mkdirSync(join(folder, 'image'));
   populate(join(folder, 'image'));
   execFileSync('tar', ['-C', join(folder, 'image'), '-cf', join(folder, 'image.tar'), '.']);
@@ -91,10 +62,8 @@ beforeAll(async () => {
 });
 
 afterAll(() => {
-  // Its namespace of processes ends with all that is in it.
-  containerd.kill('SIGKILL');
+  engine[Symbol.dispose]();
   rmSync(folder, { recursive: true, force: true });
-  if (made !== undefined) rmdirSync(made);
 });
 
 test('containerd runs a program in a machine, with its streams and exit code', () => {
@@ -146,7 +115,7 @@ describe('a task in the background', () => {
 
   test('executes programs, with their streams, ids, terminals and exit codes', () => {
     const words = ['task', 'exec', '--exec-id', 'ids', '--user', '1000:5', '--cwd', '/tmp', 'task'];
-    const ran = beside(ctrWords([...words, 'sh', '-c', 'id -u; id -g; pwd; cat; echo err >&2; exit 7']), 'in\n');
+    const ran = engine.run(ctrWords([...words, 'sh', '-c', 'id -u; id -g; pwd; cat; echo err >&2; exit 7']), 'in\n');
     expect(ran).toMatchObject({ stdout: '1000\n5\n/tmp\nin\n', stderr: 'err\n', status: 7 });
     expect(exec('killed', 'task', 'sh', '-c', 'kill -9 $$')).toMatchObject({ status: 137 });
     const shown = onTerminal(['task', 'exec', '--exec-id', 't', '-t', 'task', 'sh', '-c', 'stty size; exit 4']);
@@ -180,7 +149,9 @@ describe('a task in the background', () => {
     const { memory, cpu } = JSON.parse(task('metrics', '--format', 'json', 'task').stdout);
     expect(memory.usage.usage).toBeGreaterThan(0);
     expect(cpu.usage.total).toBeGreaterThan(0);
-    const { data } = JSON.parse(beside([RUNTIME, '--root', `${RUN}/runc/default`, 'events', '--stats', 'task']).stdout);
+    const { data } = JSON.parse(
+      engine.run([RUNTIME, '--root', `${RUN}/runc/default`, 'events', '--stats', 'task']).stdout,
+    );
     expect(data.pids.current).toBeGreaterThan(0);
     expect(data.memory.usage.usage).toBeGreaterThan(0);
     expect(task('checkpoint', 'task').stderr).toContain('checkpoint: not supported');
@@ -216,7 +187,9 @@ test.each([
   ['keeper.pid', '255'],
 ])('after the death of the %s, containerd is told %s, and nothing is left', async (victim, code) => {
   expect(ctr(...RUN_BY, '-d', IMAGE, 'victim', 'sleep', '1000')).toMatchObject({ status: 0 });
-  expect(beside(['sh', '-c', `read pid started <${RUN}/runc/default/victim/${victim}; kill -9 $pid`])).toMatchObject({
+  expect(
+    engine.run(['sh', '-c', `read pid started <${RUN}/runc/default/victim/${victim}; kill -9 $pid`]),
+  ).toMatchObject({
     status: 0,
   });
   await expect.poll(() => status('victim')).toBe('STOPPED');
@@ -227,7 +200,7 @@ test.each([
 
 test('after the death of its shim, containerd removes the container with its machine', async () => {
   expect(ctr(...RUN_BY, '-d', IMAGE, 'orphan', 'sleep', '1000')).toMatchObject({ status: 0 });
-  expect(beside(['sh', '-c', 'kill -9 $(pgrep -x containerd-shim)'])).toMatchObject({ status: 0 });
+  expect(engine.run(['sh', '-c', 'kill -9 $(pgrep -x containerd-shim)'])).toMatchObject({ status: 0 });
   await expect.poll(() => status('orphan')).toBe(undefined);
   await expect.poll(left).toEqual([]);
   expect(ctr('container', 'rm', 'orphan')).toMatchObject({ status: 0 });

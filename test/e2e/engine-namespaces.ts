@@ -1,0 +1,52 @@
+// Namespaces of mounts, networks and processes for the daemon of an engine: what it does to them is not the
+// host's, and their end is that of all that it has started.
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+
+export interface Answer {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+export class EngineNamespaces implements Disposable {
+  readonly #first: ChildProcess;
+
+  /**
+   * @param folders of the host that have other contents here, whatever the configuration of the daemon says
+   * @param daemon its words, for a shell
+   * @param env of the daemon
+   */
+  constructor(folders: readonly string[], daemon: string, env = process.env) {
+    // They stay, empty: the removal of one would take the mount of another test from it.
+    for (const folder of folders) mkdirSync(folder, { recursive: true });
+    const mounts = folders.map((folder) => `mount -t tmpfs tmpfs ${folder}; `);
+    const own = ['--mount', '--propagation', 'private', '--net', '--pid', '--fork', '--kill-child', '--mount-proc'];
+    const words = [...own, 'sh', '-c', `${mounts.join('')}${daemon} & wait`];
+    this.#first = spawn('unshare', words, { stdio: 'ignore', env });
+  }
+
+  /** Runs a program beside the daemon. */
+  run(words: readonly string[], input = ''): Answer {
+    const { pid } = this.#first;
+    const namespaces = [`--mount=/proc/${pid}/ns/mnt`, `--net=/proc/${pid}/ns/net`];
+    const argv = [...namespaces, `--pid=/proc/${pid}/ns/pid_for_children`, '--', ...words];
+    return spawnSync('nsenter', argv, { input, encoding: 'utf8' });
+  }
+
+  /** Runs a program on a terminal of 101 columns and 33 rows. */
+  onTerminal(words: readonly string[]): Answer {
+    const line = words.map((word) => `'${word}'`).join(' ');
+    return this.run(['script', '-qec', `stty cols 101 rows 33; ${line}`, '/dev/null']);
+  }
+
+  /** Processes of containers. One that has ended is a zombie until the first one asks. */
+  get containers(): string[] {
+    const listed = this.run(['ps', '-e', '-o', 'stat=,args=']).stdout.split('\n');
+    return listed.filter((line) => /^[^Z]\S* +\S*(containerd-shim|tsvm-oci|node|linux|qemu)/.test(line));
+  }
+
+  [Symbol.dispose](): void {
+    this.#first.kill('SIGKILL');
+  }
+}
