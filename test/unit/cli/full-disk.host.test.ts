@@ -84,8 +84,11 @@ test('on a full disk each command says so in one line, and leaves nothing', () =
     tsvm image prune -af > /dev/null
     home`);
   const holds = expect.stringMatching(/^tsvm: cannot hold sha256:[0-9a-f]{64}: no space left on device$/);
+  const unnamed = expect.stringMatching(
+    /^tsvm: cannot make the volume [0-9a-f]{64}: ENOSPC: no space left on device, write$/,
+  );
   expect(lines).toEqual([
-    ...[holds, '= 125', holds, '= 125', holds, '= 125'],
+    ...[unnamed, '= 125', holds, '= 125', holds, '= 125'],
     ...['tsvm: cannot make the volume more: ENOSPC: no space left on device, write', '= 125'],
     ...['tsvm: cannot make the network more: ENOSPC: no space left on device, write', '= 125'],
     ...['tsvm: cannot tag ID: no space left on device', '= 125'],
