@@ -84,7 +84,7 @@ async function measure(
   const rootfs = join(folder, 'rootfs');
   mkdirSync(rootfs);
   await using withGauge = await addGauge(home.images, image.digest);
-  await (await home.images.open(withGauge.digest)).extract('/', rootfs);
+  await (await home.images.open(withGauge.digest)).extract('/', rootfs, { signal: limit.signal });
   addMountPoints(rootfs);
   const { programs = programsIn(rootfs) } = options;
   for (const [index, each] of compared.entries()) {
@@ -126,11 +126,12 @@ async function prepare(each: Compared, bundle: Bundle, { signal, cpus }: Compare
   signal.throwIfAborted();
   try {
     each.bundle = bundle;
-    const prepared = await each.level.prepare(bundle);
+    const prepared = await each.level.prepare(bundle, signal);
     each.prepared = cpus === undefined ? prepared : pinLevel(prepared, cpus);
     const { version, limitsMemory, note } = each.prepared;
     Object.assign(each.report, { version, limitsMemory, ...(note !== undefined && { note }) });
   } catch (error) {
+    signal.throwIfAborted();
     fail(each, error);
   }
 }

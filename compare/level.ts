@@ -76,8 +76,8 @@ export interface Level {
   summary: string;
   /** Returns why this host lacks the level. Undefined if it has it, as far as a look can tell. */
   missing(): Promise<Missing | undefined> | Missing | undefined;
-  /** @throws Error with one line if the level does not work here */
-  prepare(bundle: Bundle): Promise<PreparedLevel>;
+  /** @throws Error with one line if the level does not work here; the reason of `signal` */
+  prepare(bundle: Bundle, signal: AbortSignal): Promise<PreparedLevel>;
 }
 
 /** The gauge's path in each level. */

@@ -16,13 +16,15 @@ export interface HeldNamespace extends AsyncDisposable {
  * @param options of unshare(1)
  * @param script of sh, which prepares the namespace. If it becomes a program, that says `ready` itself,
  * and ends with its input
- * @throws CompareError `level`
+ * @throws CompareError `level`; the reason of `signal`
  */
 export async function holdNamespace(
+  signal: AbortSignal,
   options: readonly string[],
   script: string,
   ...words: readonly string[]
 ): Promise<HeldNamespace> {
+  signal.throwIfAborted();
   // The shell ends with its input, which is with its owner.
   const held = `set -e\n${script}\necho ready\nread end || :`;
   const holder = spawn('unshare', [...options, 'sh', '-c', held, 'sh', ...words], {
@@ -51,11 +53,14 @@ export async function holdNamespace(
     for (const stream of holder.stdio) stream?.destroy();
   };
   const ready = await new Promise<boolean>((resolve) => {
-    const timer = setTimeout(() => resolve(false), PATIENCE);
+    const timer = setTimeout(() => look(false), PATIENCE);
+    const abort = () => look(false);
     const look = (isReady: boolean) => {
       clearTimeout(timer);
+      signal.removeEventListener('abort', abort);
       resolve(isReady);
     };
+    signal.addEventListener('abort', abort);
     holder.stdout.on('data', (chunk: Buffer) => {
       said += chunk;
       if (/^ready.*\n/.test(said)) look(true);
@@ -65,6 +70,7 @@ export async function holdNamespace(
   });
   if (!ready || holder.pid === undefined) {
     await stop();
+    signal.throwIfAborted();
     throw new CompareError('level', told.trim().split('\n').at(-1) || 'unshare(1) failed');
   }
   return { pid: holder.pid, said: said.replace(/^ready/, '').trim(), [Symbol.asyncDispose]: stop };

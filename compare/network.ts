@@ -32,14 +32,14 @@ ip link set host0 up
 nsenter --target "$1" --net sh -ec 'ip address add "$2/30" dev eth0; ip link set eth0 up; ip route add default via "$1"' sh "$2" "$3"
 exec "$4" tcp-host "$2"`;
 
-/** @throws CompareError `level` */
-export async function openNetwork(): Promise<SandboxNetwork> {
+/** @throws CompareError `level`; the reason of `signal` */
+export async function openNetwork(signal: AbortSignal): Promise<SandboxNetwork> {
   if (process.geteuid?.() !== 0) throw new CompareError('level', 'networks are made here for root alone');
   if (findProgram('ip') === undefined) throw new CompareError('level', 'ip is not installed: apt-get install iproute2');
   const nsenter = findProgram('nsenter') ?? 'nsenter';
-  const sandbox = await holdNamespace(['--net'], WAIT);
+  const sandbox = await holdNamespace(signal, ['--net'], WAIT);
   const words = [String(sandbox.pid), HOST, SANDBOX, builtFile('tsvm-gauge')];
-  const host = await holdNamespace(['--net'], JOIN, ...words).catch(async (error: unknown) => {
+  const host = await holdNamespace(signal, ['--net'], JOIN, ...words).catch(async (error: unknown) => {
     await sandbox[Symbol.asyncDispose]();
     throw error;
   });

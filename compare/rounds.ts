@@ -158,7 +158,7 @@ export async function surfaceAll(
   options: CompareOptions,
 ): Promise<void> {
   const { signal } = options;
-  const why = await whyUntraceable(`compare-${ownName()}`);
+  const why = await whyUntraceable(`compare-${ownName()}`, signal);
   if (why !== undefined)
     done.warnings.push(`the functions that levels reach in the host's kernel are not measured: ${why}`);
   for (const each of working(compared, 0, limit, options.costs === false ? 1 : SHARES.surface)) {

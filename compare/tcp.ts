@@ -29,7 +29,7 @@ export async function measureTcp(level: PreparedLevel, options: TcpOptions): Pro
     return;
   }
   try {
-    await using network = await openNetwork();
+    await using network = await openNetwork(signal);
     const names = TCP_OPERATIONS.map(({ name }) => name);
     const words = [GAUGE, 'tcp', String(time), network.address, String(network.port), ...names];
     await using idling = await startIdling(level.connect(id, words, network), signal, level.remove?.(id));

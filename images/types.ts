@@ -118,6 +118,8 @@ export interface ExtractOptions {
   covered?: readonly string[];
   /** Limits what this and other counted copies have in common (`MAX_REPEATED_BYTES`). */
   isCounted?: boolean;
+  /** Once aborted, the copy fails with the reason. What is copied stays. */
+  signal?: AbortSignal;
 }
 
 /** How much of the host's disk the store uses, in bytes. */

@@ -45,9 +45,9 @@ export const cloudHypervisor: Level = {
   name: 'cloud-hypervisor',
   summary: "a virtual machine of Cloud Hypervisor, with Debian's kernel",
   missing: () => missingMonitor(PROGRAM, 'cloud-hypervisor/cloud-hypervisor', 'debian'),
-  async prepare(bundle) {
+  async prepare(bundle, signal) {
     const { folder, memory, shared } = bundle;
-    const files = makeGuestFiles(bundle, 'debian');
+    const files = await makeGuestFiles(bundle, 'debian', signal);
     const server = findFolderServer();
     const path = findProgram(PROGRAM) ?? PROGRAM;
     const own = (id: string, file: string) => join(folder, id, file);

@@ -32,9 +32,9 @@ export const firecracker: Level = {
   name: 'firecracker',
   summary: 'a microVM of Firecracker, with the kernel of this project',
   missing: () => missingMonitor(PROGRAM, 'firecracker-microvm/firecracker', 'guest'),
-  async prepare(bundle) {
+  async prepare(bundle, signal) {
     const { folder, memory } = bundle;
-    const files = makeGuestFiles(bundle, 'guest');
+    const files = await makeGuestFiles(bundle, 'guest', signal);
     const path = findProgram(PROGRAM) ?? PROGRAM;
     const own = (id: string, file: string) => join(folder, id, file);
     return {

@@ -1,16 +1,15 @@
 // What the levels of other virtual machine monitors share: a disk with the image's files, an initial
 // RAM file system whose first process is the gauge, the kernel's command line, and the server of the
 // host's folder.
-import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { messageOf } from '../../errors/index.js';
 import { builtFile } from '../../installation/index.js';
 import { type BootKernel, cpio, filesOfPulled, findPulled, kernelPath } from '../../kernels/index.js';
 import { findProgram } from '../../programs/index.js';
 import { probeMachine } from '../../sandbox/internal.js';
 import { CompareError } from '../errors.js';
 import { type Bundle, type CommandLine, environmentOf, type Missing } from '../level.js';
+import { run, succeeded } from '../running.js';
 import { isRoot } from './mounts.js';
 
 /** `guest`: of this project, with virtio-mmio built in. `debian`: of the distribution, with PCI and modules. */
@@ -23,7 +22,6 @@ const SERVERS = ['/usr/libexec/virtiofsd', '/usr/lib/qemu/virtiofsd'];
 /** Of the disk, beside its files: inodes and tables. */
 const DISK_OVERHEAD = 1.3;
 const LEAST_DISK = 32 * 2 ** 20;
-const MAX_OUTPUT = 2 ** 24;
 
 function findKernel(kernel: GuestKernel): BootKernel | undefined {
   if (kernel === 'guest') {
@@ -70,9 +68,13 @@ export interface GuestFiles {
 
 /**
  * Makes what all sandboxes of a level boot.
- * @throws CompareError `level`
+ * @throws CompareError `level`; the reason of `signal`
  */
-export function makeGuestFiles({ rootfs, folder, config }: Bundle, wanted: GuestKernel): GuestFiles {
+export async function makeGuestFiles(
+  { rootfs, folder, config }: Bundle,
+  wanted: GuestKernel,
+  signal: AbortSignal,
+): Promise<GuestFiles> {
   const kernel = findKernel(wanted);
   if (kernel === undefined) throw new CompareError('level', 'there is no kernel for its guest');
   const files = { kernel: kernel.path, initrd: join(folder, 'initrd'), disk: join(folder, 'disk') };
@@ -83,17 +85,13 @@ export function makeGuestFiles({ rootfs, folder, config }: Bundle, wanted: Guest
   ]);
   const modules = kernel.modules === undefined ? [] : [readFileSync(kernel.modules)];
   writeFileSync(files.initrd, Buffer.concat([...modules, boot]));
-  try {
-    const output = execFileSync('du', ['--summarize', '--block-size=1', rootfs], { encoding: 'utf8' });
-    const size = Math.max(LEAST_DISK, Math.ceil(Number.parseInt(output, 10) * DISK_OVERHEAD));
-    const options = ['-q', '-F', '-O', '^has_journal', '-m', '0', '-d', rootfs];
-    execFileSync('mkfs.ext4', [...options, files.disk, `${Math.ceil(size / 1024)}k`], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-      maxBuffer: MAX_OUTPUT,
-    });
-  } catch (error) {
-    throw new CompareError('level', `mkfs.ext4 failed: ${messageOf(error)}`, { cause: error });
-  }
+  const { env } = process;
+  const used = await run({ words: ['du', '--summarize', '--block-size=1', rootfs], env }, signal);
+  succeeded(used);
+  const size = Math.max(LEAST_DISK, Math.ceil(Number.parseInt(used.stdout, 10) * DISK_OVERHEAD));
+  const options = ['-q', '-F', '-O', '^has_journal', '-m', '0', '-d', rootfs];
+  const made = await run({ words: ['mkfs.ext4', ...options, files.disk, `${Math.ceil(size / 1024)}k`], env }, signal);
+  if (made.code !== 0) throw new CompareError('level', `mkfs.ext4 failed: ${made.why}`);
   return files;
 }
 

@@ -46,9 +46,9 @@ export const lxc: Level = {
     }
     return isRoot() ? undefined : { reason: 'LXC makes cgroups and mounts here for root alone' };
   },
-  async prepare(bundle) {
+  async prepare(bundle, signal) {
     const path = findProgram(PROGRAM) ?? PROGRAM;
-    const mounts = await holdMounts(PRIVATE_RUN);
+    const mounts = await holdMounts(signal, PRIVATE_RUN);
     const env = { PATH: process.env.PATH };
     const named = (id: string) => ['-n', id, '-P', bundle.folder];
     const begin = (id: string, command: readonly string[], network: string): CommandLine => {

@@ -15,11 +15,15 @@ export interface HeldMounts extends AsyncDisposable {
 
 /**
  * @param script of sh, which makes the mounts
- * @throws CompareError `level`
+ * @throws CompareError `level`; the reason of `signal`
  */
-export async function holdMounts(script: string, ...words: readonly string[]): Promise<HeldMounts> {
+export async function holdMounts(
+  signal: AbortSignal,
+  script: string,
+  ...words: readonly string[]
+): Promise<HeldMounts> {
   const user = isRoot() ? [] : ['--map-root-user'];
-  const held = await holdNamespace([...user, '--mount', '--propagation', 'private'], script, ...words);
+  const held = await holdNamespace(signal, [...user, '--mount', '--propagation', 'private'], script, ...words);
   return {
     enter(...given) {
       const entered = isRoot() ? [] : ['--user', '--preserve-credentials'];

@@ -37,8 +37,8 @@ function level(
       if (program === undefined) return undefined;
       return { reason: `${program} is not installed`, advice: 'apt-get install util-linux coreutils' };
     },
-    async prepare({ rootfs, config, shared }) {
-      const mounts = await holdMounts(MOUNTS, rootfs, devices, shared);
+    async prepare({ rootfs, config, shared }, signal) {
+      const mounts = await holdMounts(signal, MOUNTS, rootfs, devices, shared);
       const { start, connect, exec } = commands(mounts, rootfs);
       const env = environmentOf(config);
       return {

@@ -22,9 +22,9 @@ export const nspawn: Level = {
     }
     return isRoot() ? undefined : { reason: `${PROGRAM} is for root alone` };
   },
-  async prepare({ rootfs, folder, memory, config, shared }) {
+  async prepare({ rootfs, folder, memory, config, shared }, signal) {
     const path = findProgram(PROGRAM) ?? PROGRAM;
-    const mounts = await holdMounts(PRIVATE_RUN);
+    const mounts = await holdMounts(signal, PRIVATE_RUN);
     const env = { PATH: process.env.PATH };
     const variables = Object.entries(environmentOf(config)).map(([name, value]) => `--setenv=${name}=${value}`);
     const socketFolder = (id: string) => join(folder, id);

@@ -137,7 +137,7 @@ export function ociLevel({ name, summary, program, package: source, options = {}
       }
       return missing?.();
     },
-    async prepare(bundle) {
+    async prepare(bundle, signal) {
       const path = findProgram(program) ?? program;
       const state = join(bundle.folder, 'state');
       mkdirSync(state);
@@ -149,10 +149,12 @@ export function ociLevel({ name, summary, program, package: source, options = {}
       if (inUserNamespace && isRoot()) chownSync(bundle.shared, USERS.first, USERS.first);
       const seccomp = options.seccomp?.(CAPABILITIES);
       const features = { inUserNamespace, limitsMemory, ...(seccomp && { seccomp }) };
-      const mounts = withoutCgroups && isRoot() ? await holdMounts(ONLY_CGROUP_V2) : undefined;
+      const mounts = withoutCgroups && isRoot() ? await holdMounts(signal, ONLY_CGROUP_V2) : undefined;
       // Where mounts are refused, the runtime says what it lacks.
       const networkMounts =
-        options.networkMounts && isRoot() ? await holdMounts(options.networkMounts).catch(() => undefined) : undefined;
+        options.networkMounts && isRoot()
+          ? await holdMounts(signal, options.networkMounts).catch(() => undefined)
+          : undefined;
       const env = { PATH: process.env.PATH, XDG_RUNTIME_DIR: process.env.XDG_RUNTIME_DIR };
       const call = (...words: readonly string[]): CommandLine => {
         return {

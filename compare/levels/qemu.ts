@@ -41,9 +41,9 @@ function qemuLevel({ name, summary, kernel, machine, bus }: QemuMachine): Level 
       }
       return missingParts(kernel);
     },
-    async prepare(bundle) {
+    async prepare(bundle, signal) {
       const { folder, memory, shared } = bundle;
-      const files = makeGuestFiles(bundle, kernel);
+      const files = await makeGuestFiles(bundle, kernel, signal);
       const { usable } = await probeMachine();
       const server = findFolderServer();
       const path = findProgram(PROGRAM) ?? PROGRAM;

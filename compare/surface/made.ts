@@ -23,13 +23,15 @@ export interface Counting {
  * @param pids of processes, or of threads if no other is followed
  * @param path of a file for the counts
  * @param follow `alone`: not the threads and processes that they start
- * @throws CompareError `level`
+ * @throws CompareError `level`; the reason of `signal`
  */
 export async function countCalls(
   pids: readonly number[],
   path: string,
+  signal: AbortSignal,
   follow: 'children' | 'alone' = 'children',
 ): Promise<Counting> {
+  signal.throwIfAborted();
   const program = findProgram('strace');
   if (program === undefined) throw new CompareError('level', 'strace is not installed: apt-get install strace');
   const words = [
@@ -47,29 +49,31 @@ export async function countCalls(
     tracer.once('close', () => resolve());
     tracer.once('error', () => resolve());
   });
-  const stop = async (signal: NodeJS.Signals) => {
-    tracer.kill(signal);
+  const stop = async (how: NodeJS.Signals) => {
+    tracer.kill(how);
     const timer = setTimeout(() => tracer.kill('SIGKILL'), PATIENCE);
     await closed;
     clearTimeout(timer);
   };
   const attached = await new Promise<boolean>((resolve) => {
-    const timer = setTimeout(() => resolve(false), PATIENCE);
+    const timer = setTimeout(() => look(false), PATIENCE);
+    const abort = () => look(false);
+    const look = (isAttached: boolean) => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', abort);
+      resolve(isAttached);
+    };
+    signal.addEventListener('abort', abort);
     tracer.stderr?.on('data', (chunk: Buffer) => {
       told = (told + chunk).slice(-65_536);
       // "Process 12 attached", with its threads in one line.
-      if (pids.every((pid) => told.includes(`Process ${pid} attached`))) {
-        clearTimeout(timer);
-        resolve(true);
-      }
+      if (pids.every((pid) => told.includes(`Process ${pid} attached`))) look(true);
     });
-    void closed.then(() => {
-      clearTimeout(timer);
-      resolve(false);
-    });
+    void closed.then(() => look(false));
   });
   if (!attached) {
     await stop('SIGKILL');
+    signal.throwIfAborted();
     throw new CompareError('level', `strace: ${told.trim().split('\n').at(-1) || 'it has not attached'}`);
   }
   return {

@@ -22,8 +22,13 @@ export interface Tracing {
  */
 const INTERRUPTS = /^(sysvec_|common_interrupt|irq_enter|irq_exit|__irq_exit|irqentry_|tick_irq_|(__)?do_softirq)/;
 
-/** @param id that no other tracing has. @throws CompareError `level` */
-export async function traceFunctions(id: string, threads: readonly number[]): Promise<Tracing> {
+/**
+ * @param id that no other tracing has
+ * @throws CompareError `level`; the reason of `signal`. The tracing ends in its own time: the kernel keeps what
+ *   a killed tracer has changed
+ */
+export async function traceFunctions(id: string, threads: readonly number[], signal: AbortSignal): Promise<Tracing> {
+  signal.throwIfAborted();
   const tracer = spawn(builtFile('tsvm-gauge'), ['reached', id, ...threads.map(String)], {
     // The tracer ends with its input, which is with this process.
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -39,15 +44,19 @@ export async function traceFunctions(id: string, threads: readonly number[]): Pr
     tracer.once('error', () => resolve(null));
   });
   const begun = await new Promise<boolean>((resolve) => {
-    const timer = setTimeout(() => resolve(false), PATIENCE);
+    const timer = setTimeout(() => look(false), PATIENCE);
+    const abort = () => look(false);
+    const look = (isReady: boolean) => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', abort);
+      resolve(isReady);
+    };
+    signal.addEventListener('abort', abort);
     tracer.stdout.on('data', (chunk: Buffer) => {
       stdout += chunk;
-      if (stdout.startsWith('ready\n')) resolve(true);
+      if (stdout.startsWith('ready\n')) look(true);
     });
-    void closed.then(() => {
-      clearTimeout(timer);
-      resolve(false);
-    });
+    void closed.then(() => look(false));
   });
   const end = async () => {
     tracer.stdin.end();
@@ -58,6 +67,7 @@ export async function traceFunctions(id: string, threads: readonly number[]): Pr
   };
   if (!begun) {
     await end();
+    signal.throwIfAborted();
     throw new CompareError('level', stderr.trim().replace(/^tsvm-gauge: /, '') || 'the function tracer has not begun');
   }
   return {
@@ -68,12 +78,13 @@ export async function traceFunctions(id: string, threads: readonly number[]): Pr
   };
 }
 
-/** Returns why this host does not let its functions be traced. */
-export async function whyUntraceable(id: string): Promise<string | undefined> {
+/** Returns why this host does not let its functions be traced. @throws the reason of `signal` */
+export async function whyUntraceable(id: string, signal: AbortSignal): Promise<string | undefined> {
   try {
-    await (await traceFunctions(id, [process.pid])).end();
+    await (await traceFunctions(id, [process.pid], signal)).end();
     return undefined;
   } catch (error) {
+    signal.throwIfAborted();
     return messageOf(error);
   }
 }

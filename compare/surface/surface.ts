@@ -76,7 +76,7 @@ export async function measureSurface(level: PreparedLevel, options: SurfaceOptio
     // Before strace, whose work would be among the functions.
     await part('reached', async () => {
       if (!traceable) return;
-      const tracing = await traceFunctions(id, pids.flatMap(threadsOf));
+      const tracing = await traceFunctions(id, pids.flatMap(threadsOf), signal);
       try {
         await work();
       } catch (error) {
@@ -93,13 +93,11 @@ export async function measureSurface(level: PreparedLevel, options: SurfaceOptio
       const endAll = () => Promise.all(countings.map((each) => each.end()));
       const path = join(folder, `${id}.calls`);
       try {
-        for (const { pid } of alone) countings.push(await countCalls(threadsOf(pid), `${path}-${pid}`, 'alone'));
-        countings.push(
-          await countCalls(
-            followed.map(({ pid }) => pid),
-            path,
-          ),
-        );
+        for (const { pid } of alone) {
+          countings.push(await countCalls(threadsOf(pid), `${path}-${pid}`, signal, 'alone'));
+        }
+        const pids = followed.map(({ pid }) => pid);
+        countings.push(await countCalls(pids, path, signal));
         await work();
       } catch (error) {
         await endAll().catch(() => {});

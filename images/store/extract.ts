@@ -49,7 +49,7 @@ export function openContents(home: string, digest: string): ImageContents {
   let opened: { root: Inode; data: string[] } | undefined;
   const repeats = new Repeats();
   return {
-    async extract(path, folder, { covered = [], isCounted = false } = {}) {
+    async extract(path, folder, { covered = [], isCounted = false, signal } = {}) {
       try {
         opened ??= readTree(home, digest);
         const inode = findInode(opened.root, latin1(path));
@@ -57,10 +57,11 @@ export function openContents(home: string, digest: string): ImageContents {
         if (inode.kind !== 'directory') throw new ImageError('corrupt', `${path} is not a directory in the image`);
         const cover = coverOf(covered.map(latin1));
         checkRoom({ directory: inode, data: opened.data, cover }, path, folder);
-        const extraction = new Extraction(opened.data, isCounted ? repeats : undefined);
+        const extraction = new Extraction(opened.data, isCounted ? repeats : undefined, signal);
         await extraction.directory(inode, Buffer.from(folder), cover);
         return true;
       } catch (error) {
+        signal?.throwIfAborted();
         throw toImageError(error, `cannot copy ${path} out of the image`);
       }
     },
@@ -131,13 +132,15 @@ function repeated(limit: number, unit: string): ImageError {
 class Extraction {
   readonly #data: readonly string[];
   readonly #repeats: Repeats | undefined;
+  readonly #signal: AbortSignal | undefined;
   readonly #isRoot = process.geteuid?.() === 0;
   /** One path of each file that has several names. */
   readonly #links = new Map<Inode, Buffer>();
 
-  constructor(data: readonly string[], repeats: Repeats | undefined) {
+  constructor(data: readonly string[], repeats: Repeats | undefined, signal: AbortSignal | undefined) {
     this.#data = data;
     this.#repeats = repeats;
+    this.#signal = signal;
   }
 
   /** Fills an existing directory and syncs it to the disk. */
@@ -153,6 +156,7 @@ class Extraction {
 
   async #fill(inode: Inode, path: Buffer, cover?: Cover): Promise<void> {
     for (const [name, child] of inode.children) {
+      this.#signal?.throwIfAborted();
       await this.#make(child.inode, Buffer.concat([path, Buffer.from(`/${name}`, 'latin1')]), cover?.get(name));
     }
     this.#setDirectory(inode, path);

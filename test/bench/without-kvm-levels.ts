@@ -25,7 +25,7 @@ mount --rbind /proc "$1/proc"`;
 const ENTER = 'ip link set lo up && exec chroot "$@"';
 
 async function host({ rootfs }: WorkImage): Promise<WorkLevel> {
-  const mounts = await holdMounts(MOUNTS, rootfs);
+  const mounts = await holdMounts(new AbortController().signal, MOUNTS, rootfs);
   return {
     name: 'host',
     run: (_id, command) => ({

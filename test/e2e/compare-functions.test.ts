@@ -38,8 +38,8 @@ test('a program that calls only getppid reaches its function, those of its strea
     await using withGauge = await addGauge(images, image.digest);
     await (await images.open(withGauge.digest)).extract('/', rootfs);
     const given = { image: withGauge.digest, config: image.config, rootfs, shared, folder, memory: 2 ** 28 };
-    await using level = await levelsOf(['qemu'])[0]!.prepare(given);
     const { signal } = new AbortController();
+    await using level = await levelsOf(['qemu'])[0]!.prepare(given, signal);
     await using idling = await startIdling(level.start('known', ['/.tsvm-gauge', 'idle']), signal);
     const { code, stdout, stderr } = await run(level.exec('known', idling.pid, ['sh', '-c', GETPPID]), signal);
     expect([code, stderr]).toEqual([0, '']);

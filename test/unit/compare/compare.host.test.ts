@@ -1,9 +1,11 @@
 // Levels measured for real, with an image that has nothing but a folder: no shell, no program.
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { type CompareOptions, compare, levelsOf, type Report, ReportSchema } from '../../../compare/index.js';
 import type { CommandLine, Level } from '../../../compare/level.js';
+import { holdMounts } from '../../../compare/levels/mounts.js';
 import { OPERATIONS, SLEEP, TCP_OPERATIONS } from '../../../compare/measures.js';
 import { run } from '../../../compare/running.js';
 import { SYSCALLS } from '../../../seccomp/syscalls.js';
@@ -110,8 +112,8 @@ function withSleep(level: Level, seconds: number): Level {
   return {
     ...level,
     name: `${level.name}-slow`,
-    async prepare(bundle) {
-      const prepared = await level.prepare(bundle);
+    async prepare(bundle, signal) {
+      const prepared = await level.prepare(bundle, signal);
       return {
         ...prepared,
         start: (...given) => slowly(prepared.start(...given)),
@@ -233,6 +235,39 @@ test('a step that runs when the limit is over is ended, and leaves nothing', asy
   expect(report).toMatchObject({ complete: true, rounds: 0, levels: [{ state: 'measured', measures: [] }] });
   expect(leftOut(report, '5 s')).toEqual({ process: ['rounds'] });
   expect(await left()).toEqual([]);
+});
+
+test('a comparison that is ended while a level is being prepared leaves nothing', async () => {
+  const [level] = levelsOf(['process']);
+  const file = join(made.home.path, 'holder');
+  const holder = () => (existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0);
+  const ending = new AbortController();
+  const endless: Level = {
+    ...level!,
+    async prepare(_bundle, signal) {
+      const held = holdMounts(signal, 'echo $$ > "$1"; sleep 1000', file);
+      void expect
+        .poll(holder)
+        .toBeGreaterThan(0)
+        .then(() => ending.abort());
+      await held;
+      throw new Error('its mounts were made');
+    },
+  };
+  const report = await measure([], { levels: [endless], operations: [], signal: ending.signal });
+  expect(report).toMatchObject({ complete: false, rounds: 0, levels: [{ state: 'measured', measures: [] }] });
+  expect(await left()).toEqual([]);
+  expect(() => process.kill(holder(), 0)).toThrow('ESRCH');
+});
+
+test('the copy of an image ends with the reason of a signal', async () => {
+  const { images } = made.home;
+  const image = await images.open((await images.resolve(EMPTY_IMAGE, { pull: 'never' })).digest);
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const reason = new Error('enough');
+  await expect(image.extract('/', folder, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  expect(readdirSync(folder)).toEqual([]);
 });
 
 test('an operation that fails is not measured, with the reason, and the others are', async () => {

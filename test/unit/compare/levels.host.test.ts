@@ -118,7 +118,10 @@ test('a command at a level without a wall ends with a comparison that is killed'
 
 test('why LXC fails is the first of its errors, not the last', async () => {
   const [lxc] = levelsOf(['lxc']);
-  const broken: Level = { ...lxc!, prepare: (bundle) => lxc!.prepare({ ...bundle, rootfs: '/nonexistent' }) };
+  const broken: Level = {
+    ...lxc!,
+    prepare: (bundle, signal) => lxc!.prepare({ ...bundle, rootfs: '/nonexistent' }, signal),
+  };
   const level = await measure('lxc', [broken]);
   expect([level.state, level.reason]).toEqual(['failed', expect.stringContaining('/nonexistent')]);
 });

@@ -82,8 +82,8 @@ function filtered(names: readonly string[]): Level {
   return {
     ...level!,
     name: 'filtered',
-    async prepare(bundle) {
-      const prepared = await level!.prepare(bundle);
+    async prepare(bundle, signal) {
+      const prepared = await level!.prepare(bundle, signal);
       return { ...prepared, start: (...given) => within(prepared.start(...given)) };
     },
   };
@@ -121,7 +121,7 @@ test('a chroot has no filter, a container holds less, and a kernel in user space
 test('the calls of a process are counted as it makes them', async () => {
   const child = spawn('perl', ['-e', '$| = 1; print "up\n"; <STDIN>; getppid for 1..1000; print "done\n"; <STDIN>']);
   await new Promise((resolve) => child.stdout.once('data', resolve));
-  const counting = await countCalls([child.pid ?? 0], join(made.home.path, 'counts'));
+  const counting = await countCalls([child.pid ?? 0], join(made.home.path, 'counts'), new AbortController().signal);
   const done = new Promise((resolve) => child.stdout.once('data', resolve));
   child.stdin.write('\n');
   await done;
