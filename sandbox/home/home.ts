@@ -172,6 +172,7 @@ export class Home {
     await folder.removeCgroups();
     await this.containers.withLock(() => this.containers.names.release(folder.id));
     folder.remove(this.runtime);
+    await this.images.release(folder.id);
     await this.volumes.removeAnonymous(config.spec.mounts);
   }
 }

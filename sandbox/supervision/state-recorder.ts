@@ -102,7 +102,7 @@ export class StateRecorder {
 
   /** Records the end of the supervision. With `--rm`, removes the container unless it is suspended. */
   async close(): Promise<void> {
-    const { containers, volumes } = this.home;
+    const { containers, images, volumes } = this.home;
     const { autoRemove, mounts } = this.config.spec;
     if (!autoRemove || this.#isSilent || this.#isKept || this.folder.isSuspended()) {
       const { status } = this.#state;
@@ -124,6 +124,8 @@ export class StateRecorder {
       .withLock(() => containers.names.release(this.folder.id))
       .catch((error) => this.#log.warn(messageOf(error)));
     this.folder.remove(this.home.runtime);
+    // If it was suspended.
+    await images.release(this.folder.id).catch((error) => this.#log.warn(messageOf(error)));
     await volumes.removeAnonymous(mounts).catch((error) => this.#log.warn(messageOf(error)));
     this.record('destroy');
   }

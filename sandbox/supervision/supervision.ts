@@ -208,12 +208,26 @@ export class Supervision {
       throw new SandboxError('conflict', `container ${this.#folder.shortId} ${why}`);
     }
     await this.#save('suspended', async (run) => {
+      if (this.#config.spec.autoRemove) await this.#holdImage();
       using unfinished = new UnfinishedMachine(this.#folder.suspended);
       await run.suspend(unfinished);
       // The end of the run says nothing else from now on.
       this.#stopped = true;
       this.#recorder.suspended();
     });
+  }
+
+  /**
+   * A machine that runs locks its image. A container with `--rm` has no other hold on it, until it is removed.
+   * @throws ImageError
+   */
+  async #holdImage(): Promise<void> {
+    try {
+      await this.#home.images.hold(this.#folder.id, this.#config.image);
+    } catch (error) {
+      // Nothing removes images of a home that cannot be written.
+      if (!hasCode(error, 'no-permission')) throw error;
+    }
   }
 
   /**

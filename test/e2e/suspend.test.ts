@@ -88,6 +88,25 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
     expect(said).toMatch(/^tsvm: .*\nsuspended\n$/);
   });
 
+  test('the image of one with --rm stays while it is suspended, and is free once it has ended', async () => {
+    await using own = ownContainer(machine);
+    const { name } = own;
+    const said = await script(
+      machine,
+      `
+      printf 'FROM %s\\nLABEL of=%s\\n' ${DEBIAN} ${name} | tsvm build -q -t ${name} - > /dev/null
+      tsvm run -d --rm -m 128m --name ${name} ${name} sh -c '${COUNTS}' > /dev/null
+      lines ${name} 2
+      tsvm suspend ${name}
+      tsvm rmi ${name} 2>&1 | grep -o 'being used by container'
+      tsvm resume ${name}
+      tsvm kill ${name} > /dev/null
+      until test -z "$(tsvm ps -aq --filter name=${name})"; do sleep 0.2; done
+      tsvm rmi ${name} | head -1`,
+    );
+    expect(said).toBe(`${name}\nbeing used by container\n${name}\nUntagged: ${name}:latest\n`);
+  });
+
   test('kill -9 during suspend leaves nothing half made', async () => {
     await using own = ownContainer(machine);
     const { name } = own;

@@ -2,7 +2,7 @@
 // are found, removed and cleaned up.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Container } from '../../../../sandbox/containers/container.js';
@@ -135,8 +135,13 @@ describe('cleaning up', () => {
     const kill = await supervise(folder, 'running');
     expect(Container.list(home)).toHaveLength(1);
     await kill();
+    // It was suspended once.
+    mkdirSync(join(home.path, 'store-2/holders'), { recursive: true });
+    writeFileSync(join(home.path, 'store-2/holders', folder.id), `sha256:${'0'.repeat(64)}\n`);
+    expect(await home.images.holders()).toEqual([folder.id]);
     expect(Container.list(home)).toEqual([]);
     await home.removeStale();
+    expect(await home.images.holders()).toEqual([]);
     expect(() => home.containers.find('box')).toThrow(/no such container/);
     expect(readdirSync(home.containers.path).sort()).toEqual(['lock', 'names']);
   });
