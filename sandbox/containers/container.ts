@@ -232,7 +232,7 @@ export class Container {
     await checkDiskRoom(this.home, snapshot.diskUsage);
     await snapshot.verify();
     using unfinished = await store.begin();
-    const hasLayer = await snapshot.copyLayer(unfinished.layer);
+    const hasLayer = await snapshot.copyLayer(unfinished.layer, { replaces: true });
     await act({ machine: snapshot.machine, layer: hasLayer ? unfinished.layer : undefined });
   }
 

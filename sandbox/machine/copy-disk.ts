@@ -23,6 +23,16 @@ export async function copyDisk(disk: string | number, to: string): Promise<void>
   }
 }
 
+/** Waits until all of a file is on the host's disk. @throws Error of the file system */
+export async function syncFile(path: string): Promise<void> {
+  const file = await open(path, 'r');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
 /** Returns false if the file system cannot. */
 async function shareBlocks(from: string, to: string): Promise<boolean> {
   try {

@@ -12,7 +12,6 @@ import {
   statSync,
   truncateSync,
 } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { sourceFile } from '../../installation/index.js';
@@ -22,7 +21,7 @@ import { fileError, SandboxError } from '../errors.js';
 import { isSealed, readRecord, sealed, syncFolder, writeSynced } from '../home/records.js';
 import { MACHINE_PROGRAM } from '../programs.js';
 import { type CheckedFile, changeOf, checkedFile, checkFile, fileIdentity } from './checked-file.js';
-import { copyDisk } from './copy-disk.js';
+import { copyDisk, syncFile } from './copy-disk.js';
 import { type FileDigest, fileDigest, sparseDigest } from './file-digest.js';
 import { MachineFiles } from './machine-files.js';
 
@@ -206,7 +205,7 @@ export class UnfinishedMachine implements Disposable {
       ]);
       const created = new Date().toISOString();
       const manifest: Manifest = sealed({ version: VERSION, created, ...identity, container, memory, state });
-      if (disk !== undefined) await sync(disk);
+      if (disk !== undefined) await syncFile(disk);
       writeSynced(join(this.#aside, MANIFEST), JSON.stringify(manifest));
       syncFolder(this.#aside);
       renameSync(this.#aside, this.#path);
@@ -218,15 +217,6 @@ export class UnfinishedMachine implements Disposable {
 
   [Symbol.dispose](): void {
     rmSync(this.#aside, { recursive: true, force: true });
-  }
-}
-
-async function sync(path: string): Promise<void> {
-  const file = await open(path, 'r');
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
   }
 }
 

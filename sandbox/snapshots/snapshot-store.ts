@@ -25,7 +25,7 @@ import type { Home } from '../home/home.js';
 import { FileLock } from '../home/lock.js';
 import { isSealed, readRecord, sealed, syncFolder, writeSynced } from '../home/records.js';
 import { type CheckedFile, changeOf, checkFile } from '../machine/checked-file.js';
-import { copyDisk } from '../machine/copy-disk.js';
+import { copyDisk, syncFile } from '../machine/copy-disk.js';
 import { type FileDigest, fileDigest, sparseDigest } from '../machine/file-digest.js';
 
 const VERSION = 2;
@@ -124,11 +124,12 @@ export class Snapshot {
 
   /**
    * Copies the writable disk to a new file.
+   * @param replaces the copy is to take the place of a disk: it is all on the host's disk when this returns
    * @returns false if there is none
    * @throws SandboxError `no-space`, `state`; `snapshot` if it is not what was written
    * @internal
    */
-  async copyLayer(to: string): Promise<boolean> {
+  async copyLayer(to: string, { replaces = false } = {}): Promise<boolean> {
     const { layer } = this.record;
     if (layer === null) return false;
     const disk = openDisk(join(this.path, LAYER));
@@ -140,6 +141,10 @@ export class Snapshot {
     } finally {
       closeSync(disk);
     }
+    if (!replaces) return true;
+    await syncFile(to).catch((cause) => {
+      throw fileError(`cannot write ${to}`, cause);
+    });
     return true;
   }
 }

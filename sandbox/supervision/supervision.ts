@@ -1,7 +1,7 @@
 // Supervises a container: holds its lock, serves its control socket, and runs it again as its
 // restart policy says. `tsvm run` in the foreground does it itself; otherwise a process of its own
 // does.
-import { createReadStream, openSync, renameSync, rmSync } from 'node:fs';
+import { createReadStream, existsSync, openSync, renameSync, rmSync } from 'node:fs';
 import { PassThrough, type Readable } from 'node:stream';
 import { hasCode, messageOf } from '../../errors/index.js';
 import type { Image } from '../../images/index.js';
@@ -257,6 +257,10 @@ export class Supervision {
         const { shortId } = this.#folder;
         if (this.#isStopping) throw new SandboxError('conflict', `container ${shortId} is being stopped`);
         if (this.#run !== run) throw new SandboxError('not-running', `container ${shortId} has ended`);
+        // Whoever made it was killed, and the next snapshot has removed what it left.
+        if (files.layer !== undefined && !existsSync(files.layer)) {
+          throw new SandboxError('state', `the disk for container ${shortId} is gone: roll back again`);
+        }
         if (this.#recorder.state.status === 'paused') this.pause(false);
         const done = defer<void>();
         this.#rollback = { files, done };

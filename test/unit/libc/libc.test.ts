@@ -1,6 +1,10 @@
 // Functions of the C library: what they return, and the errno of a call that failed.
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { errno, libcFunction } from '../../../libc/index.js';
+import { errno, libcFunction, loadLibc } from '../../../libc/index.js';
+
+const project = fileURLToPath(new URL('../../..', import.meta.url));
 
 const EBADF = 9;
 
@@ -14,4 +18,19 @@ test('errno tells why a call failed', () => {
   const flock = libcFunction<[fd: number, operation: number]>('int flock(int fd, int operation)');
   expect(flock(-1, 1)).toBe(-1);
   expect(errno()).toBe(EBADF);
+});
+
+// A function is bound by its first call, which may be in a machine process whose guest runs.
+test('each prototype in the project is one of a function that the C library has', () => {
+  const rooms = ['build', 'cli', 'compare', 'images', 'jail', 'libc', 'oci', 'sandbox', 'service', 'vmm'];
+  const files = rooms.flatMap((room) =>
+    readdirSync(`${project}/${room}`, { recursive: true, encoding: 'utf8' }).map((file) => `${room}/${file}`),
+  );
+  const code = files.filter((file) => file.endsWith('.ts'));
+  const sources = code.map((file) => readFileSync(`${project}/${file}`, 'utf8')).join('\n');
+  const prototypes = [...sources.matchAll(/libcFunction(?:<[^(]*>)?\(\s*'([^']+)'/g)].map(([, text = '']) => text);
+  // Beside these there is its own declaration alone.
+  expect(prototypes.length).toBe([...sources.matchAll(/libcFunction[<(]/g)].length - 1);
+  expect(prototypes.length).toBeGreaterThan(60);
+  for (const prototype of prototypes) expect(loadLibc().library.func(prototype), prototype).toBeTypeOf('function');
 });
