@@ -383,7 +383,7 @@ export class ContainerRun {
       this.#machine[Symbol.dispose]();
       // Until the machine process is gone it may write to the kept disk, which must not get another
       // user. It has the published ports, too.
-      const waits = this.options.layer !== undefined || this.#isReplaced;
+      const waits = this.options.layer !== undefined || this.#ports.length > 0 || this.#isReplaced;
       if (waits) await Promise.race([this.#machine.gone, sleep(KILL_TIMEOUT)]);
       await this.#machine.removeCgroup();
       this.#trace.mark('done');
