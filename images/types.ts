@@ -225,7 +225,10 @@ export interface PushOptions {
    */
   compression?: 'gzip' | 'zstd';
   onProgress?: (progress: PushProgress) => void;
-  /** Once aborted, uploads are cancelled, and the push fails with the reason. The tag stays as it was. */
+  /**
+   * Once aborted, uploads are cancelled, and the push fails with the reason. The tag stays as it was, unless its
+   * manifest was on the way.
+   */
   signal?: AbortSignal;
 }
 
