@@ -1,4 +1,5 @@
 // TCP between a sandbox and the host: a sandbox of its own, because all others have no network.
+import { within } from '../deadline/index.js';
 import { messageOf } from '../errors/index.js';
 import { CompareError } from './errors.js';
 import { GAUGE, type PreparedLevel } from './level.js';
@@ -33,7 +34,7 @@ export async function measureTcp(level: PreparedLevel, options: TcpOptions): Pro
     const names = TCP_OPERATIONS.map(({ name }) => name);
     const words = [GAUGE, 'tcp', String(time), network.address, String(network.port), ...names];
     await using idling = await startIdling(level.connect(id, words, network), signal, level.remove?.(id));
-    const said = await idling.says('done\n', AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]));
+    const said = await idling.says('done\n', within(PATIENCE, signal));
     for (const operation of TCP_OPERATIONS) {
       try {
         onSample(operation, readTurn(said, operation) * operation.scale);

@@ -3,6 +3,7 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { within } from '../../deadline/index.js';
 import { messageOf } from '../../errors/index.js';
 import { builtFile } from '../../installation/index.js';
 import type { BpfInstruction } from '../../seccomp/bpf.js';
@@ -71,7 +72,7 @@ export async function measureSurface(level: PreparedLevel, options: SurfaceOptio
       times++;
       if (hasFolder) writeFileSync(join(shared, GO), '');
       else succeeded(await run(level.exec(id, pids.at(-1) ?? idling.pid, [GAUGE, 'go', place]), signal, idling));
-      await idling.says(`done ${times}`, AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]));
+      await idling.says(`done ${times}`, within(PATIENCE, signal));
     };
     // Before strace, whose work would be among the functions.
     await part('reached', async () => {

@@ -9,6 +9,7 @@ import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { closedRanges } from '../../addresses/closed-ranges.js';
 import { type AddressRange, isInRange, isWithin, parseAddress, parseRange } from '../../addresses/ip.js';
+import { within } from '../../deadline/index.js';
 import { messageOf } from '../../errors/index.js';
 import { describeJob, type JobRecord } from '../job.js';
 import type { JobStore } from '../store/job-store.js';
@@ -84,7 +85,7 @@ export class Callbacks {
   async #send(job: JobRecord): Promise<void> {
     let isTaken = false;
     try {
-      const status = await this.#post(job, AbortSignal.any([this.#closed.signal, AbortSignal.timeout(TIMEOUT)]));
+      const status = await this.#post(job, within(TIMEOUT, this.#closed.signal));
       isTaken = status >= 200 && status < 300;
     } catch {
       // Its tenant's server, or none: it is tried again.

@@ -3,6 +3,7 @@ import { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { GatheredBytes } from '../../bytes/index.js';
+import { within } from '../../deadline/index.js';
 import type { Container } from '../../sandbox/index.js';
 import { wordsSchema } from '../records.js';
 
@@ -60,7 +61,7 @@ export async function runCommand(
   { command, env, cwd, user, stdin, timeout }: CommandSpec,
   signal: AbortSignal,
 ): Promise<CommandResult> {
-  const limit = AbortSignal.timeout(timeout);
+  const limit = within(timeout);
   const both = AbortSignal.any([limit, signal]);
   const [stdout, stderr] = [new Kept(), new Kept()];
   const input = stdin === undefined ? undefined : Readable.from([Buffer.from(stdin)]);

@@ -1,6 +1,7 @@
 // Commands that run in sandboxes while their callers come and go: each has a number, its output goes to
 // all who follow it, and its input may come bit by bit. This server knows those that it started.
 import { PassThrough, type Readable, Writable } from 'node:stream';
+import { within } from '../../deadline/index.js';
 import type { Exec } from '../../sandbox/index.js';
 import { ServiceError } from '../errors.js';
 import type { Tenant } from '../records.js';
@@ -110,10 +111,7 @@ export class Commands {
     const broadcast = new Broadcast<CommandEvent>();
     const events = broadcast.join();
     const input = spec.stdin ? new PassThrough() : undefined;
-    const limit = AbortSignal.any([
-      signal,
-      AbortSignal.timeout(Math.min(spec.timeout ?? START_TIMEOUT, START_TIMEOUT)),
-    ]);
+    const limit = within(Math.min(spec.timeout ?? START_TIMEOUT, START_TIMEOUT), signal);
     try {
       const exec = await container.exec(
         { command: spec.command, env: spec.env, cwd: spec.cwd, user: spec.user, stdin: spec.stdin },

@@ -2,6 +2,7 @@
 // make belongs to that user: sh, cat, mkdir, mv and rm.
 import { posix } from 'node:path';
 import { PassThrough, type Readable, Writable } from 'node:stream';
+import { within } from '../../deadline/index.js';
 import { hasCode } from '../../errors/index.js';
 import type { Container, FileInfo } from '../../sandbox/index.js';
 import { ServiceError } from '../errors.js';
@@ -193,14 +194,14 @@ async function change(
       done();
     },
   });
-  const timeout = AbortSignal.timeout(input === undefined && command[0] !== 'cat' ? CHANGE_TIMEOUT : TRANSFER_TIMEOUT);
+  const timeout = input === undefined && command[0] !== 'cat' ? CHANGE_TIMEOUT : TRANSFER_TIMEOUT;
   let failure: Error | undefined;
   const broken = new AbortController();
   input?.once('error', (error: Error) => {
     failure = error;
     broken.abort(error);
   });
-  const limit = AbortSignal.any([signal, timeout, broken.signal]);
+  const limit = within(timeout, signal, broken.signal);
   const exec = await container.exec(
     { command, user, cwd: '/', stdin: input !== undefined },
     { stdin: input, stdout: output, stderr },
