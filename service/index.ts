@@ -3,9 +3,9 @@
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import type { ReaderTimes } from './http/event-stream.js';
 import type { Address } from './http/listen.js';
-import { Metrics, serveMetrics } from './http/metrics.js';
+import { Metrics, type MetricsServer, serveMetrics } from './http/metrics.js';
 import { RequestRates } from './http/rate-limiter.js';
-import { startServer } from './http/server.js';
+import { type HttpServer, startServer } from './http/server.js';
 import { type CallbackOptions, Callbacks } from './jobs/callbacks.js';
 import { Jobs } from './jobs/jobs.js';
 import { ContainerMachines, runName } from './jobs/machines.js';
@@ -68,6 +68,11 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const lock = holdFolder(folder);
   let database: Database | undefined;
+  const closeFolder = () => {
+    database?.close();
+    lock[Symbol.dispose]();
+  };
+  let close = async () => closeFolder();
   try {
     database = openDatabase(folder);
     const tenants = new TenantStore(database);
@@ -83,13 +88,28 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
     const callbacks = new Callbacks(jobStore, tenants, onFault, options.callbacks);
     const runs = new ContainerMachines(readFileSync(BOOT_ID, 'latin1').trim(), files, machines);
     const jobs = new Jobs(jobStore, files, runs, { host, onFault });
+    let server: HttpServer | undefined;
+    let metricsServer: MetricsServer | undefined;
+    close = async () => {
+      callbacks.close();
+      jobs.close();
+      await server?.close();
+      metricsServer?.close();
+      commands.close();
+      sandboxes.close();
+      closeFolder();
+    };
     const known = new Set([...sandboxStore.alive().map(({ id }) => id), ...jobStore.placed().map(runName)]);
     await Promise.all(tenants.list().map(({ name }) => removeLeft(machines, name, known)));
     files.removeOthers(new Set(tenants.list().map(({ name }) => name)));
     for (const { name } of tenants.list()) files.sweep(name, jobStore.keepings(name));
     await sandboxes.recover();
     jobs.recover();
-    const server = await startServer(listen, {
+    // Both may find their port taken. Nothing waits for what the first has begun.
+    if (metrics !== undefined && options.metrics !== undefined) {
+      metricsServer = await serveMetrics(options.metrics, metrics, onFault);
+    }
+    server = await startServer(listen, {
       folder,
       tenants,
       sandboxes,
@@ -103,25 +123,10 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
       rates: new RequestRates(options.strangers),
       metrics,
     });
-    const metricsServer =
-      options.metrics === undefined || metrics === undefined
-        ? undefined
-        : await serveMetrics(options.metrics, metrics, onFault);
     callbacks.start();
-    const close = async () => {
-      callbacks.close();
-      jobs.close();
-      await server.close();
-      metricsServer?.close();
-      commands.close();
-      sandboxes.close();
-      database?.close();
-      lock[Symbol.dispose]();
-    };
     return { url: server.url, metricsUrl: metricsServer?.url, close };
   } catch (error) {
-    database?.close();
-    lock[Symbol.dispose]();
+    await close();
     throw error;
   }
 }

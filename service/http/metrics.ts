@@ -110,6 +110,12 @@ const RESOURCES: readonly [name: string, what: string, of: (resources: Resources
   ['disk_bytes', 'Bytes of writable layers', ({ disk }) => disk],
 ];
 
+export interface MetricsServer {
+  /** `http://127.0.0.1:9090/metrics` */
+  url: string;
+  close(): void;
+}
+
 /**
  * Serves the metrics to whoever reaches the address.
  * @throws an error with the errno of listen(2)
@@ -118,7 +124,7 @@ export async function serveMetrics(
   address: Address,
   metrics: Metrics,
   onFault: (message: string) => void,
-): Promise<{ url: string; close(): void }> {
+): Promise<MetricsServer> {
   const options = { headersTimeout: TIMEOUT, requestTimeout: TIMEOUT };
   const server = createServer(options, async ({ method, url }, answer) => {
     const isRead = (method === 'GET' || method === 'HEAD') && url?.split('?')[0] === PATH;
