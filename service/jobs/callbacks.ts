@@ -125,7 +125,9 @@ export class Callbacks {
         answer.destroy();
         resolve(answer.statusCode ?? 0);
       });
-      outgoing.once('error', reject);
+      outgoing.on('error', reject);
+      // An answer that changes the protocol is none: the connection ends without an error.
+      outgoing.once('close', () => reject(new Error('there was no answer')));
       outgoing.end(body);
     });
   }

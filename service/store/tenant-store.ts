@@ -123,8 +123,10 @@ export class TenantStore {
     const known = SECRET.parse(find.get(tenant)).secret;
     if (known !== null && !isNew) return known;
     const made = `whsec_${randomBytes(32).toString('base64')}`;
-    this.#database.prepare('UPDATE tenants SET secret = ? WHERE name = ?').run(made, tenant);
-    return made;
+    // Another process may make one too: whoever asks first is told the one that stays.
+    const statement = 'UPDATE tenants SET secret = ? WHERE name = ? AND (? OR secret IS NULL)';
+    this.#database.prepare(statement).run(made, tenant, isNew ? 1 : 0);
+    return SECRET.parse(find.get(tenant)).secret ?? made;
   }
 
   /** Ends all keys of a tenant. @throws ServiceError `not-found` */

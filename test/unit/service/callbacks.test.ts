@@ -102,6 +102,16 @@ test('the record of a job that has ended is sent, signed, until it is taken', as
   }
 });
 
+test('an answer that changes the protocol is a failure', async () => {
+  const port = await receiver.start();
+  await start(LOOPBACK);
+  const head = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n';
+  receiver.answers.push((to) => to.socket?.write(head));
+  const id = await submit(`http://127.0.0.1:${port}/`);
+  while (receiver.calls.length < 2) await sleep(10);
+  expect(receiver.calls.map(({ headers }) => headers['webhook-id'])).toEqual([id, id]);
+});
+
 test('what a server has not sent, the next one sends', async () => {
   const port = await receiver.start();
   await start(LOOPBACK);
