@@ -120,8 +120,7 @@ export class Commands {
       );
       const command = new RunningCommand(spec, exec, input, broadcast);
       const forget = this.#remember(id, command, exec);
-      this.#finish(exec, spec, broadcast).finally(() => {
-        forget();
+      this.#finish(exec, spec, broadcast, forget).finally(() => {
         input?.destroy();
         place[Symbol.dispose]();
       });
@@ -147,6 +146,18 @@ export class Commands {
     return command;
   }
 
+  /**
+   * Follows a command. Its reader is one of the tenant's places until it is closed.
+   * @throws ServiceError `not-found`, `not-running`, `quota`
+   */
+  follow(tenant: Tenant, id: string, pid: number): { command: RunningCommand; events: CommandEvents } {
+    const command = this.find(tenant, id, pid);
+    const place = this.#places.take(tenant);
+    const events = command.follow();
+    events.once('close', () => place[Symbol.dispose]());
+    return { command, events };
+  }
+
   /** Follows none any more. They go on without a reader of their output. */
   close(): void {
     for (const exec of this.#execs) exec.abandon();
@@ -164,8 +175,16 @@ export class Commands {
     };
   }
 
-  /** Sees a command to its end, and tells its readers. */
-  async #finish(exec: Exec, { timeout }: RunningSpec, events: Broadcast<CommandEvent>): Promise<void> {
+  /**
+   * Sees a command to its end, and tells its readers.
+   * @param forget called before: who comes when its end is told would not get it
+   */
+  async #finish(
+    exec: Exec,
+    { timeout }: RunningSpec,
+    events: Broadcast<CommandEvent>,
+    forget: () => void,
+  ): Promise<void> {
     let isLate = false;
     let grace: NodeJS.Timeout | undefined;
     const kill = () => {
@@ -180,9 +199,11 @@ export class Commands {
         throw error;
       });
       clearTimeout(timer);
+      forget();
       await events.send({ name: 'end', exitCode, timedOut: isLate });
       events.end();
     } catch (error) {
+      forget();
       events.fail(this.#sandboxes.tell(error, 'the command failed'));
     } finally {
       clearTimeout(timer);

@@ -44,8 +44,8 @@ export function processMethods(commands: Commands): Readonly<Record<string, Meth
       yield* told(command, events, signal);
     }),
     '/process.Process/Connect': streaming(ofProcessSchema, async function* ({ tenant, id, signal }, asked) {
-      const command = commands.find(tenant, id, asked.process.pid);
-      yield* told(command, command.follow(), signal);
+      const { command, events } = commands.follow(tenant, id, asked.process.pid);
+      yield* told(command, events, signal);
     }),
     '/process.Process/List': unary(z.object({}), async ({ tenant, id }) => ({
       processes: commands.list(tenant, id).map(({ pid, spec }) => {
