@@ -9,7 +9,11 @@ import type { Tenant } from '../records.js';
 /** What the handlers of a request share. */
 export interface Shared {
   Bindings: HttpBindings;
-  Variables: { tenant?: Tenant };
+  Variables: {
+    tenant?: Tenant;
+    /** The sandbox that its token has opened, by E2B's API. */
+    opened?: { tenant: Tenant; id: string };
+  };
 }
 
 /** Characters of a path. */

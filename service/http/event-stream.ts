@@ -1,4 +1,5 @@
 // Server-sent events, as the HTML standard has them, and the places of a job's output as their IDs.
+import type { HttpBindings } from '@hono/node-server';
 import type { OutputPlace } from '../job.js';
 
 /** What tells which readers are gone. */
@@ -9,6 +10,13 @@ export interface ReaderTimes {
   stall: number;
 }
 export const READER_TIMES: ReaderTimes = { beat: 15_000, stall: 60_000 };
+
+/** Ends the connection of a reader that takes nothing of what is there for so long. */
+export function endStalled({ incoming: { socket }, outgoing }: HttpBindings, stall: number): void {
+  outgoing.setTimeout(stall, () => {
+    if (socket.writableLength > 0) socket.destroy();
+  });
+}
 
 /** `RUN:OFFSET`, or OFFSET alone. */
 export const PLACE = /^(?:(\d{1,6}):)?(\d{1,15})$/;
@@ -72,7 +80,7 @@ export async function* withBeats<T>(events: AsyncIterable<T>, beat: number, sign
     }
   } finally {
     clearInterval(timer);
-    // Not awaited: it may wait for an event that never comes.
-    iterator.return?.();
+    // Not awaited: it may wait for an event that never comes. Nobody is there to learn of a failure.
+    iterator.return?.().catch(() => {});
   }
 }

@@ -2,7 +2,7 @@
 import { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
-import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
+import { createAdaptorServer } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { hasCode } from '../../errors/index.js';
@@ -17,7 +17,7 @@ import type { TenantStore } from '../store/tenant-store.js';
 import { audited, type Shared } from './audit.js';
 import { controlApi } from './e2b/control.js';
 import { envdApi } from './e2b/envd.js';
-import { READER_TIMES, type ReaderTimes } from './event-stream.js';
+import { endStalled, READER_TIMES, type ReaderTimes } from './event-stream.js';
 import { type Address, listen } from './listen.js';
 import type { Metrics } from './metrics.js';
 import { ARCHIVE_TYPE, EVENTS_TYPE, LINES_TYPE, openApiDocument } from './openapi.js';
@@ -203,13 +203,6 @@ async function answer(context: Context<Shared>, route: Route, parts: ServerParts
   return result === undefined
     ? new Response(null, { status: route.status })
     : Response.json(result, { status: route.status });
-}
-
-/** Ends the connection of a reader that takes nothing of what is there for so long. */
-function endStalled({ incoming: { socket }, outgoing }: HttpBindings, stall: number): void {
-  outgoing.setTimeout(stall, () => {
-    if (socket.writableLength > 0) socket.destroy();
-  });
 }
 
 function typeOf({ lines, events }: Route): string {

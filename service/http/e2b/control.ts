@@ -60,7 +60,8 @@ export function controlApi({
     const [status] = PROBLEMS[told.code];
     return Response.json({ code: status, message: told.message }, { status, headers: retryHeaders(told) });
   });
-  for (const path of ['/sandboxes', '/sandboxes/*', '/v2/sandboxes', '/v2/sandboxes/*']) {
+  // Hono takes each for the path above it too.
+  for (const path of ['/sandboxes/*', '/v2/sandboxes/*']) {
     api.use(path, (context, next) => {
       const tenant = tenants.authenticate(context.req.header('X-API-Key') ?? '');
       if (tenant === undefined) {

@@ -1,14 +1,14 @@
 // The API of E2B's daemon in a sandbox. Here the server speaks it for all sandboxes: a request names its
 // sandbox by a header or by its host, and has the sandbox's token.
 import { Readable } from 'node:stream';
-import { type Context, Hono } from 'hono';
+import { type Context, Hono, type MiddlewareHandler } from 'hono';
 import { ServiceError } from '../../errors.js';
 import type { Tenant } from '../../records.js';
 import type { Commands } from '../../sandboxes/commands.js';
 import type { Files } from '../../sandboxes/files.js';
 import type { Places } from '../../sandboxes/places.js';
 import type { Shared } from '../audit.js';
-import { READER_TIMES, type ReaderTimes, withBeats } from '../event-stream.js';
+import { endStalled, READER_TIMES, type ReaderTimes, withBeats } from '../event-stream.js';
 import { parse, parseJson } from '../request.js';
 import { ConnectError, endEnvelope, envelope, errorAnswer, openEnvelope, timeoutOf } from './connect.js';
 import { filesystemMethods } from './filesystem.js';
@@ -45,6 +45,12 @@ export function envdApi({ readers = READER_TIMES, ...parts }: EnvdParts) {
     rates.takeTenant(tenant);
     return { tenant, id };
   };
+  const known: MiddlewareHandler<Shared> = async (context, next) => {
+    const found = opened(context);
+    if (found === undefined) return noSandbox();
+    context.set('opened', found);
+    return await next();
+  };
   const callOf = (context: Context<Shared>, found: { tenant: Tenant; id: string }): EnvdCall => ({
     ...found,
     user: userOf(context.req.header('Authorization')),
@@ -72,8 +78,7 @@ export function envdApi({ readers = READER_TIMES, ...parts }: EnvdParts) {
         if (!signal.aborted) yield endEnvelope(asError(error));
       }
     };
-    // Node.js ends a connection whose socket is idle for so long, until its answer has ended.
-    context.env.incoming.socket.setTimeout(readers.stall);
+    endStalled(context.env, readers.stall);
     const answer = Readable.from(withBeats(envelopes(), readers.beat, KEEP_ALIVE), { objectMode: false });
     answer.once('close', () => gone.abort());
     return new Response(Readable.toWeb(answer) as ReadableStream, { headers: { 'Content-Type': STREAM_TYPE } });
@@ -91,7 +96,7 @@ export function envdApi({ readers = READER_TIMES, ...parts }: EnvdParts) {
     };
   api.get(
     '/files',
-    transfer((context, call) => download(context, files, call)),
+    transfer((context, call) => download(context, files, call, readers.stall)),
   );
   api.post(
     '/files',
@@ -101,8 +106,9 @@ export function envdApi({ readers = READER_TIMES, ...parts }: EnvdParts) {
   api.onError((error) => errorAnswer(asError(error)));
   api.get('/health', (context) => (opened(context) === undefined ? noSandbox() : context.body(null, 204)));
   for (const [path, method] of Object.entries({ ...processMethods(commands), ...filesystemMethods(files) })) {
-    api.post(path, limit, async (context) => {
-      const found = opened(context);
+    // The token is checked before the body is read.
+    api.post(path, known, limit, async (context) => {
+      const found = context.get('opened');
       if (found === undefined) return noSandbox();
       const call = callOf(context, found);
       return method.kind === 'unary'

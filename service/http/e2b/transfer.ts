@@ -7,6 +7,7 @@ import { ServiceError } from '../../errors.js';
 import type { Files, FilesCall } from '../../sandboxes/files.js';
 import type { Places } from '../../sandboxes/places.js';
 import type { Shared } from '../audit.js';
+import { endStalled } from '../event-stream.js';
 import { PROBLEMS, retryHeaders } from '../problem.js';
 import { bounded, parse } from '../request.js';
 import { pathSchema } from './filesystem.js';
@@ -24,10 +25,20 @@ export const userSchema = z
   .refine((user) => !/[:\0]/.test(user), { error: 'a name of a user is needed' });
 const querySchema = z.object({ path: pathSchema.optional(), username: userSchema.optional() });
 
-/** Reads a file. @throws ServiceError */
-export async function download(context: Context<Shared>, files: Files, call: FilesCall): Promise<Response> {
+/**
+ * Reads a file.
+ * @param stall milliseconds in which the caller takes no byte until its connection ends
+ * @throws ServiceError
+ */
+export async function download(
+  context: Context<Shared>,
+  files: Files,
+  call: FilesCall,
+  stall: number,
+): Promise<Response> {
   const { path, username: user } = parse(querySchema, context.req.query(), 'query');
   const contents = await files.read({ ...call, user }, wanted(path));
+  endStalled(context.env, stall);
   const headers = { 'Content-Type': 'application/octet-stream', 'Cache-Control': 'no-store' };
   return new Response(Readable.toWeb(contents) as ReadableStream, { headers });
 }

@@ -12,6 +12,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LogWriter } from '../../../sandbox/home/log-file.js';
 import { readLog } from '../../../sandbox/home/log-reader.js';
+import { withBeats } from '../../../service/http/event-stream.js';
 import { RequestRates } from '../../../service/http/rate-limiter.js';
 import { type HttpServer, startServer } from '../../../service/http/server.js';
 import {
@@ -333,6 +334,23 @@ test.each(['', 'x', '-1', '1.5', '1:', ':1', '0:0', '9:0', '1:1:1', '1'.repeat(4
     for (const answer of answers) expect(answer).toMatchObject({ status: 400, body: { code: 'bad-request' } });
   },
 );
+
+test('events whose end fails once their reader is gone fail nothing else', async () => {
+  let hasEnded = false;
+  async function* events() {
+    try {
+      for (;;) yield 'event';
+    } finally {
+      hasEnded = true;
+      await Promise.reject(new Error('it failed late'));
+    }
+  }
+  for await (const event of withBeats(events(), 60_000, 'beat')) {
+    expect(event).toBe('event');
+    break;
+  }
+  expect(hasEnded).toBe(true);
+});
 
 test("another tenant's job answers as one that there is not", async () => {
   const id = await submit();

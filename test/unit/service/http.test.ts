@@ -113,6 +113,18 @@ describe('rates', () => {
     for (let n = 0; n < 10; n++) expect((await show()).status).toBe(200);
   });
 
+  test("a request of E2B's client counts once", async () => {
+    const some = limited.tenant('e2b', { rate: '3/h' });
+    const list = async (path: string) => {
+      const answer = await fetch(`${from}${path}`, { headers: { 'X-API-Key': some } });
+      return [answer.status, ((await answer.json()) as { code?: number }).code];
+    };
+    for (const path of ['/sandboxes', '/v2/sandboxes', '/sandboxes?limit=1']) {
+      expect(await list(path)).toEqual([200, undefined]);
+    }
+    expect(await list('/v2/sandboxes')).toEqual([429, 429]);
+  });
+
   test('an address has few requests without a key, and those with one go on', async () => {
     const some = limited.tenant('keyed', { rate: '1000/s' });
     const paths = ['/v1/jobs', '/openapi.json', '/nothing', '/v1/sandboxes/sb-0', '/openapi.json'];
@@ -422,6 +434,24 @@ describe('large bodies', () => {
     const { status, sent } = await post({});
     expect([401, 0]).toContain(status);
     expect(sent).toBeLessThan(16 * MAX_BODY);
+  });
+
+  test.each([
+    ['/v1/sandboxes', 401],
+    ['/sandboxes', 401],
+    ['/process.Process/List', 502],
+    ['/process.Process/Start', 502],
+    ['/filesystem.Filesystem/Stat', 502],
+    ['/files', 502],
+  ])('of %s, who has no key is answered before the body comes', async (path, status) => {
+    const outgoing = request(`${url}${path}`, { method: 'POST', headers: { 'Transfer-Encoding': 'chunked' } });
+    outgoing.on('error', () => {});
+    outgoing.flushHeaders();
+    const answer = await new Promise<number | undefined>((resolve) => {
+      outgoing.once('response', ({ statusCode }) => resolve(statusCode));
+    });
+    expect(answer).toBe(status);
+    outgoing.destroy();
   });
 
   test('as much as the limit is read', async () => {
