@@ -28,7 +28,10 @@ export class Sandboxes {
   readonly #options: MachineOptions;
   /** The ends under way, by ID. The first reason counts. */
   readonly #ends = new Map<string, Promise<void>>();
-  readonly #timers = new Map<string, NodeJS.Timeout>();
+  /** The ends of lifetimes, by ID. */
+  readonly #expiries = new Map<string, NodeJS.Timeout>();
+  /** The ends that are due whatever the lifetime, by ID: a machine has ended, or an end has failed. */
+  readonly #due = new Map<string, NodeJS.Timeout>();
   #isClosed = false;
   readonly #places: Places;
 
@@ -214,8 +217,10 @@ export class Sandboxes {
   /** Stops watching. The sandboxes run on. */
   close(): void {
     this.#isClosed = true;
-    for (const timer of this.#timers.values()) clearTimeout(timer);
-    this.#timers.clear();
+    for (const timers of [this.#expiries, this.#due]) {
+      for (const timer of timers.values()) clearTimeout(timer);
+      timers.clear();
+    }
   }
 
   #home(tenant: string): Home {
@@ -233,21 +238,24 @@ export class Sandboxes {
   /** Ends the sandbox with its lifetime, and notes it if its machine ends by itself. */
   #watch(record: SandboxRecord, container: Container): void {
     this.#expire(record);
-    const ended = () => this.#endAfter(0, record, { reason: 'failed', error: 'its machine ended' });
+    const ended = () => this.#endAfter(this.#due, 0, record, { reason: 'failed', error: 'its machine ended' });
     container.wait().then(ended, ended);
   }
 
   /** Ends the sandbox with its lifetime. */
   #expire(record: SandboxRecord): void {
-    this.#endAfter(expiry(record) - Date.now(), record, { reason: 'expired' });
+    this.#endAfter(this.#expiries, expiry(record) - Date.now(), record, { reason: 'expired' });
   }
 
-  /** Ends the sandbox after so many milliseconds. */
-  #endAfter(milliseconds: number, record: SandboxRecord, end: End): void {
-    clearTimeout(this.#timers.get(record.id));
+  /**
+   * Ends the sandbox after so many milliseconds.
+   * @param timers has one for each sandbox
+   */
+  #endAfter(timers: Map<string, NodeJS.Timeout>, milliseconds: number, record: SandboxRecord, end: End): void {
+    clearTimeout(timers.get(record.id));
     if (this.#isClosed) return;
     const act = () => this.#endOrTryAgain(record, end);
-    this.#timers.set(record.id, setTimeout(act, Math.max(0, milliseconds)));
+    timers.set(record.id, setTimeout(act, Math.max(0, milliseconds)));
   }
 
   /** Ends the sandbox. If that fails, it holds its share, and its end is tried again later. */
@@ -256,7 +264,7 @@ export class Sandboxes {
       await this.#end(record, end);
     } catch (error) {
       this.#options.onFault(`cannot end ${record.id} of ${record.tenant}: ${messageOf(error)}`);
-      this.#endAfter(AGAIN, record, end);
+      this.#endAfter(this.#due, AGAIN, record, end);
     }
   }
 
@@ -268,8 +276,10 @@ export class Sandboxes {
     const act = async () => {
       await removeContainer(this.#home(tenant), id);
       this.#store.end(record, end);
-      clearTimeout(this.#timers.get(id));
-      this.#timers.delete(id);
+      for (const timers of [this.#expiries, this.#due]) {
+        clearTimeout(timers.get(id));
+        timers.delete(id);
+      }
     };
     const ending = act().finally(() => this.#ends.delete(id));
     this.#ends.set(id, ending);

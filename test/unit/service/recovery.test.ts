@@ -1,5 +1,6 @@
 // A server starts whatever state the homes of its tenants are in.
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { specSchema } from '../../../service/records.js';
 import { openDatabase } from '../../../service/store/database.js';
@@ -43,4 +44,30 @@ test("a home that cannot be read stops neither the server nor others' sandboxes 
   expect(service.faults).toEqual([
     expect.stringMatching(/^cannot remove what an earlier server left of broken: .*containers/),
   ]);
+});
+
+test('an end that has failed is tried again, whatever lifetime a sandbox is given meanwhile', async () => {
+  await using service = new OwnService();
+  const key = service.tenant('acme');
+  const database = openDatabase(service.folder);
+  const [tenant] = new TenantStore(database).list();
+  const [id, container] = ['sb-0000000000000001', 'a'.repeat(64)];
+  const sandboxes = new SandboxStore(database);
+  sandboxes.add(tenant!, HOST, { id, spec: SPEC });
+  sandboxes.run(id);
+  database.close();
+  // A container whose record cannot be read: it is not removed.
+  const containers = `${service.folder}/tenants/acme/containers`;
+  mkdirSync(`${containers}/${container}/config.json`, { recursive: true });
+  mkdirSync(`${containers}/names`);
+  symlinkSync(container, `${containers}/names/${id}`);
+
+  const url = await service.start();
+  const status = async () => ((await send(`${url}/v1/sandboxes/${id}`, { key })).body as { status: string }).status;
+  expect(await status()).toBe('running');
+  const request = { method: 'POST', headers: { 'X-API-Key': key }, body: { timeout: 3600 } };
+  expect((await send(`${url}/sandboxes/${id}/timeout`, request)).status).toBe(204);
+  rmSync(`${containers}/${container}`, { recursive: true });
+  while ((await status()) !== 'ended') await sleep(100);
+  expect(service.faults.at(-1)).toMatch(`cannot end ${id} of acme`);
 });
