@@ -83,8 +83,7 @@ export class Metrics {
       const began = performance.now();
       await next();
       const { method } = context.req;
-      const path = matchedRoutes(context).at(-1)?.path ?? '';
-      const route = path.includes('*') ? NO_ROUTE : path;
+      const route = matchedRoutes(context).findLast(({ path }) => !path.includes('*'))?.path ?? NO_ROUTE;
       this.#requests.inc({ method, route, status: String(context.res.status) });
       this.#seconds.observe({ method, route }, (performance.now() - began) / 1000);
     };

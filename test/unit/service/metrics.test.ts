@@ -59,11 +59,14 @@ test('requests are counted by route, whatever IDs they name, and reads are none'
   await send(`${url}/v1/jobs/job-3`);
   await send(`${url}/nothing`);
   await send(`${url}/else`);
+  for (const method of ['Start', 'Nothing']) await fetch(`${url}/process.Process/${method}`, { method: 'POST' });
   const requests = async () => [...(await read())].filter(([name]) => name.startsWith('tsvm_http_requests_total'));
   const expected = [
     ['tsvm_http_requests_total{method="GET",route="/v1/jobs/:id",status="404"}', 2],
     ['tsvm_http_requests_total{method="GET",route="/v1/jobs/:id",status="401"}', 1],
     ['tsvm_http_requests_total{method="GET",route="none",status="404"}', 2],
+    ['tsvm_http_requests_total{method="POST",route="/process.Process/Start",status="502"}', 1],
+    ['tsvm_http_requests_total{method="POST",route="none",status="502"}', 1],
   ];
   expect(await requests()).toEqual(expected);
   expect(await requests()).toEqual(expected);
