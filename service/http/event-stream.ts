@@ -84,3 +84,11 @@ export async function* withBeats<T>(events: AsyncIterable<T>, beat: number, sign
     iterator.return?.().catch(() => {});
   }
 }
+
+/** As `withBeats`, from the first event on. */
+export async function* withLaterBeats<T>(events: AsyncGenerator<T>, beat: number, sign: T): AsyncGenerator<T> {
+  const first = await events.next();
+  if (first.done) return;
+  yield first.value;
+  yield* withBeats(events, beat, sign);
+}

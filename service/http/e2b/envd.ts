@@ -8,7 +8,7 @@ import type { Commands } from '../../sandboxes/commands.js';
 import type { Files } from '../../sandboxes/files.js';
 import type { Places } from '../../sandboxes/places.js';
 import type { Shared } from '../audit.js';
-import { endStalled, READER_TIMES, type ReaderTimes, withBeats } from '../event-stream.js';
+import { endStalled, READER_TIMES, type ReaderTimes, withLaterBeats } from '../event-stream.js';
 import { parse, parseJson } from '../request.js';
 import { ConnectError, endEnvelope, envelope, errorAnswer, openEnvelope, timeoutOf } from './connect.js';
 import { filesystemMethods } from './filesystem.js';
@@ -79,7 +79,9 @@ export function envdApi({ readers = READER_TIMES, ...parts }: EnvdParts) {
       }
     };
     endStalled(context.env, readers.stall);
-    const answer = Readable.from(withBeats(envelopes(), readers.beat, KEEP_ALIVE), { objectMode: false });
+    // The client takes the first message for the start, however long that takes.
+    const messages = withLaterBeats(envelopes(), readers.beat, KEEP_ALIVE);
+    const answer = Readable.from(messages, { objectMode: false });
     answer.once('close', () => gone.abort());
     return new Response(Readable.toWeb(answer) as ReadableStream, { headers: { 'Content-Type': STREAM_TYPE } });
   };
@@ -116,8 +118,8 @@ export function envdApi({ readers = READER_TIMES, ...parts }: EnvdParts) {
         : await streamAnswer(context, method, call);
     });
   }
-  // The services' methods that there are not.
-  api.post('/:service{(process|filesystem)\\..+}/:method', (context) => {
+  // The services' methods that there are not. The star keeps it from being told as the route of the others.
+  api.post('/:service{(process|filesystem)\\..+}/*', (context) => {
     if (opened(context) === undefined) return noSandbox();
     throw new ConnectError('unimplemented', 'this server has no such method');
   });

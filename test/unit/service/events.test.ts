@@ -12,7 +12,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LogWriter } from '../../../sandbox/home/log-file.js';
 import { readLog } from '../../../sandbox/home/log-reader.js';
-import { withBeats } from '../../../service/http/event-stream.js';
+import { withBeats, withLaterBeats } from '../../../service/http/event-stream.js';
 import { RequestRates } from '../../../service/http/rate-limiter.js';
 import { type HttpServer, startServer } from '../../../service/http/server.js';
 import {
@@ -334,6 +334,18 @@ test.each(['', 'x', '-1', '1.5', '1:', ':1', '0:0', '9:0', '1:1:1', '1'.repeat(4
     for (const answer of answers) expect(answer).toMatchObject({ status: 400, body: { code: 'bad-request' } });
   },
 );
+
+test('a first event is waited for without a sign, and later ones with some', async () => {
+  async function* events() {
+    for (const event of ['first', 'second']) {
+      await sleep(100);
+      yield event;
+    }
+  }
+  const read: string[] = [];
+  for await (const event of withLaterBeats(events(), 10, 'beat')) read.push(event);
+  expect([read.at(0), read.includes('beat'), read.at(-1)]).toEqual(['first', true, 'second']);
+});
 
 test('events whose end fails once their reader is gone fail nothing else', async () => {
   let hasEnded = false;
