@@ -75,14 +75,19 @@ export class Callbacks {
         if (this.#sending.has(job.id) || ofTenant >= MAX_OF_TENANT) continue;
         if (this.#sending.size >= MAX_SENDING) break;
         this.#sending.set(job.id, job.tenant);
-        this.#send(job).finally(() => this.#sending.delete(job.id));
+        this.#send(job).then((isTaken) => {
+          this.#sending.delete(job.id);
+          // Its place is for the next one. What has failed waits.
+          if (isTaken) this.#tick();
+        });
       }
     } catch (error) {
       this.#onFault(`callbacks: ${messageOf(error)}`);
     }
   }
 
-  async #send(job: JobRecord): Promise<void> {
+  /** Resolves to whether it was taken. Never rejects. */
+  async #send(job: JobRecord): Promise<boolean> {
     let isTaken = false;
     try {
       const status = await this.#post(job, within(TIMEOUT, this.#closed.signal));
@@ -90,13 +95,15 @@ export class Callbacks {
     } catch {
       // Its tenant's server, or none: it is tried again.
     }
-    if (this.#closed.signal.aborted) return;
+    if (this.#closed.signal.aborted) return false;
     try {
       if (isTaken) this.#jobs.callbackTaken(job.id);
       else this.#jobs.callbackFailed(job.id, this.#pause);
     } catch (error) {
       this.#onFault(`the callback of ${job.id}: ${messageOf(error)}`);
+      return false;
     }
+    return isTaken;
   }
 
   /** Resolves to the status of the answer, whose rest is not read. Redirects are answers. */
