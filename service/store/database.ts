@@ -12,7 +12,7 @@ export type Database = DatabaseSyncInstance;
  * How a database of each version becomes one of the next. Its header has the number of those that were
  * applied.
  */
-const MIGRATIONS = [
+export const MIGRATIONS = [
   `
   CREATE TABLE tenants (
     name TEXT PRIMARY KEY, sandboxes INTEGER NOT NULL, cpus REAL NOT NULL, memory INTEGER NOT NULL

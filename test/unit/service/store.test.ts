@@ -14,12 +14,15 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from '@photostructure/sqlite';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { builtFile } from '../../../installation/index.js';
 import { Tenants } from '../../../service/index.js';
 import { specSchema, type Tenant } from '../../../service/records.js';
-import { type Database, holdFolder, openDatabase } from '../../../service/store/database.js';
+import { type Database, holdFolder, MIGRATIONS, openDatabase } from '../../../service/store/database.js';
 import { FileStore } from '../../../service/store/file-store.js';
+import { held } from '../../../service/store/held.js';
+import { JobStore } from '../../../service/store/job-store.js';
 import { SandboxStore } from '../../../service/store/sandbox-store.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
 
@@ -230,6 +233,42 @@ describe('the folder', () => {
     expect(() => holdFolder(folder)).toThrow(expect.objectContaining({ code: 'conflict' }));
     first[Symbol.dispose]();
     holdFolder(folder)[Symbol.dispose]();
+  });
+
+  test.each(MIGRATIONS.map((_, at) => at + 1))('of version %i keeps what it has', (version) => {
+    const old = join(folder, `of-${version}`);
+    mkdirSync(old);
+    const before = new DatabaseSync(join(old, 'service.db'));
+    for (const migration of MIGRATIONS.slice(0, version)) before.exec(migration);
+    before.exec(`PRAGMA user_version = ${version}`);
+    before.exec("INSERT INTO tenants (name, sandboxes, cpus, memory) VALUES ('acme', 3, 4, 4000)");
+    const insert = (table: string, more: object) => {
+      const row = { tenant: 'acme', cpus: 1, memory: 1000, created: '2026-01-01T00:00:00.000Z', ...more };
+      const names = Object.keys(row);
+      const statement = `INSERT INTO ${table} (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')})`;
+      before.prepare(statement).run(...Object.values(row));
+    };
+    insert('sandboxes', { id: 'sb-1', spec: JSON.stringify(SPEC), status: 'running' });
+    const job = {
+      id: 'job-1',
+      spec: JSON.stringify({ image: 'debian:12', disk: GIB }),
+      status: 'running',
+      priority: 0,
+    };
+    if (version >= 2) insert('jobs', job);
+    before.close();
+
+    const after = openDatabase(old);
+    try {
+      expect(new TenantStore(after).find('acme')).toMatchObject({ name: 'acme', sandboxes: 3, cpus: 4, memory: 4000 });
+      expect(new SandboxStore(after).alive()).toMatchObject([{ id: 'sb-1', spec: SPEC, status: 'running' }]);
+      const jobs = new JobStore(after).placed();
+      expect(jobs.map(({ id, spec }) => [id, spec.disk])).toEqual(version >= 2 ? [['job-1', GIB]] : []);
+      // Of a version with this column, a row has it from its beginning.
+      if (version < 6) expect(held(after, 'acme').disk).toBe(SPEC.disk + (version >= 2 ? GIB : 0));
+    } finally {
+      after.close();
+    }
   });
 
   test('of a later tsvm is not touched', () => {
