@@ -3,6 +3,9 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 
+/** Prints the size of the terminal. Engines set it once the program runs, with any runtime. */
+export const SIZE = 'until [ "$(stty size)" != "0 0" ]; do sleep 0.1; done; stty size';
+
 export interface Answer {
   status: number | null;
   stdout: string;

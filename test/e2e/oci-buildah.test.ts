@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { populate } from '../unit/guest-agent/container-image.js';
+import { SIZE } from './engine-namespaces.js';
 
 const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
 const IMAGE = 'localhost/oci-test:1';
@@ -79,7 +80,7 @@ test('buildah runs a program in a machine, with its streams and exit code', () =
 });
 
 test('a program runs on a terminal of buildah, with its size', () => {
-  const line = words(['run', ...ANY, '-t', 'work', 'sh', '-c', 'stty size; exit 5']).map((word) => `'${word}'`);
+  const line = words(['run', ...ANY, '-t', 'work', 'sh', '-c', `${SIZE}; exit 5`]).map((word) => `'${word}'`);
   const script = `stty cols 101 rows 33; ${line.join(' ')}`;
   const ran = spawnSync('unshare', ['--net', 'script', '-qec', script, '/dev/null'], {
     encoding: 'utf8',

@@ -7,7 +7,7 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { populate } from '../unit/guest-agent/container-image.js';
-import { EngineNamespaces } from './engine-namespaces.js';
+import { EngineNamespaces, SIZE } from './engine-namespaces.js';
 import { TSVM } from './machine.js';
 
 const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
@@ -99,7 +99,7 @@ test('the limits, capabilities, mounts and the seccomp profile of ctr are those 
 });
 
 test('a program runs on a terminal of ctr, with its size', () => {
-  const ran = onTerminal([...RUN_BY, '--rm', '-t', IMAGE, 'terminal', 'sh', '-c', 'stty size; exit 4']);
+  const ran = onTerminal([...RUN_BY, '--rm', '-t', IMAGE, 'terminal', 'sh', '-c', `${SIZE}; exit 4`]);
   expect(ran).toMatchObject({ stdout: expect.stringMatching(SHOWN), status: 4 });
   expect(left()).toEqual([]);
 });
@@ -118,7 +118,7 @@ describe('a task in the background', () => {
     const ran = engine.run(ctrWords([...words, 'sh', '-c', 'id -u; id -g; pwd; cat; echo err >&2; exit 7']), 'in\n');
     expect(ran).toMatchObject({ stdout: '1000\n5\n/tmp\nin\n', stderr: 'err\n', status: 7 });
     expect(exec('killed', 'task', 'sh', '-c', 'kill -9 $$')).toMatchObject({ status: 137 });
-    const shown = onTerminal(['task', 'exec', '--exec-id', 't', '-t', 'task', 'sh', '-c', 'stty size; exit 4']);
+    const shown = onTerminal(['task', 'exec', '--exec-id', 't', '-t', 'task', 'sh', '-c', `${SIZE}; exit 4`]);
     expect(shown).toMatchObject({ stdout: expect.stringMatching(SHOWN), status: 4 });
     expect(exec('absent', 'task', 'nosuch').stderr).toContain('exec: "nosuch": executable file not found in $PATH');
     expect(exec('folder', 'task', '/etc').stderr).toContain('permission denied');

@@ -7,7 +7,7 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { populate } from '../unit/guest-agent/container-image.js';
-import { EngineNamespaces } from './engine-namespaces.js';
+import { EngineNamespaces, SIZE } from './engine-namespaces.js';
 
 const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
 const PROGRAMS = fileURLToPath(new URL('../fixtures/docker', import.meta.url));
@@ -57,7 +57,7 @@ test('Docker runs a program in a machine, with its streams, volumes and exit cod
   expect(ran.stdout).toMatch(/^6\.\S*\n\/tmp\nb\n$/);
   expect(ran.stdout).not.toContain(execFileSync('uname', ['-r'], { encoding: 'utf8' }));
   expect(readFileSync(join(shared, 'made'), 'utf8')).toBe('made\n');
-  const shown = engine.onTerminal(words(['run', '--rm', '-it', ...BY, IMAGE, 'sh', '-c', 'stty size; exit 4']));
+  const shown = engine.onTerminal(words(['run', '--rm', '-it', ...BY, IMAGE, 'sh', '-c', `${SIZE}; exit 4`]));
   expect(shown).toMatchObject({ stdout: expect.stringMatching(/33 101\r+\n/), status: 4 });
   await expect.poll(() => engine.containers).toEqual([]);
 });
