@@ -3,7 +3,7 @@
 // the process over would do so with /dev/kvm, or with a disk that is open to be read. So such files
 // have high numbers, and the filter lets the file server's calls name lower ones alone
 // (accel/system-calls.ts).
-import { closeSync, fstatSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import * as libc from './libc.js';
 
 const RLIMIT_NOFILE = 7;
@@ -12,10 +12,6 @@ const MAX_NUMBERS = 2 ** 16;
 /** Places for kept files: at most so many, and this part of all. */
 const MAX_KEPT = 1024;
 const KEPT_PART = 1 / 4;
-/** After the standard streams, the control socket and /dev/kvm. */
-const FIRST_INHERITED = 5;
-/** Files that a launcher leaves open have lower numbers. */
-const LAST_INHERITED = 63;
 
 let from: number | undefined;
 
@@ -34,18 +30,6 @@ export function keep(fd: number): number {
   const kept = libc.check(libc.fcntl(fd, libc.F_DUPFD_CLOEXEC, firstKept()), 'fcntl');
   libc.close(fd);
   return kept;
-}
-
-/** Files that the process was started with, and that only the kernel looks at: a lock. */
-export function inheritedFiles(): number[] {
-  const all = Array.from({ length: LAST_INHERITED + 1 - FIRST_INHERITED }, (_, index) => FIRST_INHERITED + index);
-  return all.filter((fd) => {
-    try {
-      return fstatSync(fd).isFile();
-    } catch {
-      return false;
-    }
-  });
 }
 
 /** No file gets a high number from now on. @param harmless takes the place of /dev/null */

@@ -14,7 +14,7 @@ import { CAP_SETUID, hasCapability } from '../host/capabilities.js';
 import { EventLoop } from '../host/event-loop.js';
 import { GivenFiles } from '../host/files.js';
 import { fixedArguments } from '../host/fixed-arguments.js';
-import { firstKept, inheritedFiles, keep, keepNoMore } from '../host/kept-descriptors.js';
+import { firstKept, keep, keepNoMore } from '../host/kept-descriptors.js';
 import * as libc from '../host/libc.js';
 import { createLogger, type Logger } from '../host/log.js';
 import { keepRandomSource } from '../host/random.js';
@@ -61,7 +61,7 @@ class MachineServer {
   readonly #loop = new EventLoop();
   readonly #reserve: KvmReserve;
   readonly #tail = new ConsoleTail();
-  readonly #inherited = inheritedFiles();
+  readonly #inherited: readonly number[];
   readonly #control: ControlSocket;
   #log: Logger = createLogger('error');
   #machine: Machine | undefined;
@@ -69,8 +69,9 @@ class MachineServer {
   readonly #files = new GivenFiles((port, done) => this.#sockets.connectToPort(port, done));
   readonly #sockets = new AskedSockets(this.#loop, (asked) => this.#control.send(asked));
 
-  constructor(reserve: KvmReserve) {
+  constructor(reserve: KvmReserve, inherited: readonly number[]) {
     this.#reserve = reserve;
+    this.#inherited = inherited;
     this.#control = new ControlSocket(
       CONTROL_FD,
       this.#loop,
@@ -344,12 +345,13 @@ function toMachineError(error: unknown): MachineError {
 /**
  * Runs the machine that the owner asks for. Never returns: the process exits with the machine.
  * @param kvmFd of /dev/kvm, or the negative errno with which the owner could not open it
+ * @param inherited the files that the process was started with
  */
-export function serveMachine(reserve: Omit<KvmReserve, 'kvm'>, kvmFd: number): never {
+export function serveMachine(reserve: Omit<KvmReserve, 'kvm'>, kvmFd: number, inherited: readonly number[]): never {
   harden();
   // /dev/null in its place.
   if (kvmFd < 0) libc.close(KVM_FD);
-  const server = new MachineServer({ ...reserve, kvm: openKvm(kvmFd) });
+  const server = new MachineServer({ ...reserve, kvm: openKvm(kvmFd) }, inherited);
   if (reserve.started.length > 0) prepareFilters();
   return server.run();
 }
