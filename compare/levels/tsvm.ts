@@ -45,7 +45,7 @@ function machineLevel(machine: Machine, jail: boolean): Level {
         `--jail=${jail ? 'auto' : 'off'}`,
         `--memory=${memory}`,
         '--read-only',
-        '--tmpfs=/tmp:exec',
+        '--tmpfs=/tmp:exec,mode=1777',
         `--volume=${shared}:${FOLDER}`,
         '--user=0:0',
       ];

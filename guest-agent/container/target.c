@@ -168,6 +168,11 @@ int target_open(int root, const char *path, enum target_kind kind, struct failur
 	return -1;
 }
 
+int target_find(int root, const char *path)
+{
+	return open_in_root(root, path, O_PATH | O_DIRECTORY);
+}
+
 bool target_mount(int root, const char *path, enum target_kind kind, const char *source, const char *type,
 		  unsigned long flags, const char *options, struct failure *failure)
 {

@@ -14,6 +14,9 @@ enum target_kind {
 // Returns -1 on failure.
 int target_open(int root, const char *path, enum target_kind kind, struct failure *failure);
 
+// Opens (O_PATH) the directory that `path` means. Returns -1 if there is none.
+int target_find(int root, const char *path);
+
 // As mount(2), on what target_open() opens.
 bool target_mount(int root, const char *path, enum target_kind kind, const char *source, const char *type,
 		  unsigned long flags, const char *options, struct failure *failure);

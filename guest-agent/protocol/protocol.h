@@ -133,13 +133,14 @@ struct root_spec {
 struct tmpfs_spec {
 	const char *path; // mount point; made if missing
 	uint64_t size;    // bytes; 0 or absent: half of the memory
-	uint16_t mode;    // permission bits; absent: 01777
+	uint16_t mode;    // permission bits; absent: those of the directory there, or 01777
 	uint32_t uid;     // owner; absent: root
 	uint32_t gid;     // group; absent: root
 	bool readonly;    // mount it read-only
 	bool exec;        // allow the execution of programs
 	bool suid;        // honour set-user-ID bits
 	bool dev;         // honour device files
+	bool copy_up;     // it begins with what the directory there contains
 };
 
 struct tmpfs_list {
@@ -153,6 +154,8 @@ struct share_spec {
 	uint32_t index;   // its name on the virtio-fs device
 	const char *path; // mount point; made if missing, as a folder or a file
 	bool readonly;    // mount it read-only
+	bool noexec;      // allow no execution of programs
+	bool nosuid;      // honour no set-user-ID bits
 };
 
 struct share_list {

@@ -34,25 +34,28 @@ static const struct group_rule root_rule = {
 static const struct field_rule tmpfs_fields[] = {
 	{ .tag = 1, .name = "path", .kind = FIELD_PATH, .required = true, .offset = offsetof(struct tmpfs_spec, path), .max = 4095 },
 	{ .tag = 2, .name = "size", .kind = FIELD_INTEGER, .offset = offsetof(struct tmpfs_spec, size), .size = sizeof(uint64_t), .max = 9007199254740991 },
-	{ .tag = 3, .name = "mode", .kind = FIELD_INTEGER, .offset = offsetof(struct tmpfs_spec, mode), .size = sizeof(uint16_t), .max = 4095, .preset = 0x3ff },
+	{ .tag = 3, .name = "mode", .kind = FIELD_INTEGER, .offset = offsetof(struct tmpfs_spec, mode), .size = sizeof(uint16_t), .max = 4095, .preset = 0xffff },
 	{ .tag = 4, .name = "uid", .kind = FIELD_INTEGER, .offset = offsetof(struct tmpfs_spec, uid), .size = sizeof(uint32_t), .max = 4294967295 },
 	{ .tag = 5, .name = "gid", .kind = FIELD_INTEGER, .offset = offsetof(struct tmpfs_spec, gid), .size = sizeof(uint32_t), .max = 4294967295 },
 	{ .tag = 6, .name = "readonly", .kind = FIELD_FLAG, .offset = offsetof(struct tmpfs_spec, readonly) },
 	{ .tag = 7, .name = "exec", .kind = FIELD_FLAG, .offset = offsetof(struct tmpfs_spec, exec) },
 	{ .tag = 8, .name = "suid", .kind = FIELD_FLAG, .offset = offsetof(struct tmpfs_spec, suid) },
 	{ .tag = 9, .name = "dev", .kind = FIELD_FLAG, .offset = offsetof(struct tmpfs_spec, dev) },
+	{ .tag = 10, .name = "copyUp", .kind = FIELD_FLAG, .offset = offsetof(struct tmpfs_spec, copy_up) },
 };
 static const struct group_rule tmpfs_rule = {
-	.name = "tmpfs", .size = sizeof(struct tmpfs_spec), .fields = tmpfs_fields, .count = 9,
+	.name = "tmpfs", .size = sizeof(struct tmpfs_spec), .fields = tmpfs_fields, .count = 10,
 };
 
 static const struct field_rule share_fields[] = {
 	{ .tag = 1, .name = "index", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct share_spec, index), .size = sizeof(uint32_t), .max = 99999 },
 	{ .tag = 2, .name = "path", .kind = FIELD_PATH, .required = true, .offset = offsetof(struct share_spec, path), .max = 4095 },
 	{ .tag = 3, .name = "readonly", .kind = FIELD_FLAG, .offset = offsetof(struct share_spec, readonly) },
+	{ .tag = 4, .name = "noexec", .kind = FIELD_FLAG, .offset = offsetof(struct share_spec, noexec) },
+	{ .tag = 5, .name = "nosuid", .kind = FIELD_FLAG, .offset = offsetof(struct share_spec, nosuid) },
 };
 static const struct group_rule share_rule = {
-	.name = "share", .size = sizeof(struct share_spec), .fields = share_fields, .count = 3,
+	.name = "share", .size = sizeof(struct share_spec), .fields = share_fields, .count = 5,
 };
 
 static const struct field_rule device_fields[] = {

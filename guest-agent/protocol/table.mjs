@@ -157,13 +157,16 @@ export const groups = {
     fields: [
       required(1, 'path', path, 'mount point; made if missing'),
       optional(2, 'size', integer(SAFE), 'bytes; 0 or absent: half of the memory'),
-      optional(3, 'mode', integer(0o7777), 'permission bits; absent: 01777', { preset: 0o1777 }),
+      optional(3, 'mode', integer(0o7777), 'permission bits; absent: those of the directory there, or 01777', {
+        preset: U16,
+      }),
       optional(4, 'uid', integer(U32), 'owner; absent: root'),
       optional(5, 'gid', integer(U32), 'group; absent: root'),
       optional(6, 'readonly', flag, 'mount it read-only'),
       optional(7, 'exec', flag, 'allow the execution of programs'),
       optional(8, 'suid', flag, 'honour set-user-ID bits'),
       optional(9, 'dev', flag, 'honour device files'),
+      optional(10, 'copyUp', flag, 'it begins with what the directory there contains'),
     ],
   },
   share: {
@@ -173,6 +176,8 @@ export const groups = {
       required(1, 'index', integer(99_999), 'its name on the virtio-fs device'),
       required(2, 'path', path, 'mount point; made if missing, as a folder or a file'),
       optional(3, 'readonly', flag, 'mount it read-only'),
+      optional(4, 'noexec', flag, 'allow no execution of programs'),
+      optional(5, 'nosuid', flag, 'honour no set-user-ID bits'),
     ],
   },
   device: {

@@ -11,7 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tools/archive.h"
+#include "archive/archive.h"
+#include "archive/extract.h"
+#include "base/files.h"
 #include "container/disk.h"
 #include "tools/tool.h"
 
@@ -31,8 +33,15 @@ bool tool_archive(char **arguments)
 		return tool_bad_arguments();
 	resolved = arguments[2] != NULL ? realpath(arguments[0], NULL) : arguments[0];
 	if (resolved == NULL || faccessat(AT_FDCWD, resolved, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
-		return tool_fail(arguments[0]);
+		return print_error(arguments[0]);
 	return archive_add(AT_FDCWD, resolved, arguments[1], ARCHIVE_FILES) && archive_end();
+}
+
+// extract DIRECTORY [owners]: extracts the archive on stdin. Root owns the files, unless `owners`
+// is given.
+bool tool_extract(char **arguments)
+{
+	return arguments[0] == NULL ? tool_bad_arguments() : extract_archive(arguments[0], arguments[1] != NULL);
 }
 
 // layer: the container's writable layer, as a layer of an image.
@@ -79,11 +88,11 @@ bool tool_stat(char **arguments)
 	if (arguments[0] == NULL)
 		return tool_bad_arguments();
 	if (lstat(arguments[0], &status) != 0)
-		return tool_fail(arguments[0]);
+		return print_error(arguments[0]);
 	print_file(&status, type_of(&status), arguments[0]);
 	if (S_ISLNK(status.st_mode) && stat(arguments[0], &status) == 0)
 		print_file(&status, type_of(&status), arguments[0]);
-	return fflush(stdout) == 0 || tool_fail("write");
+	return fflush(stdout) == 0 || print_error("write");
 }
 
 // follow PATH: prints where the symbolic link PATH leads to, or PATH if it is none. The end need
@@ -100,7 +109,7 @@ bool tool_follow(char **arguments)
 		return tool_bad_arguments();
 	if (snprintf(path, sizeof path, "%s", arguments[0]) >= (int)sizeof path) {
 		errno = ENAMETOOLONG;
-		return tool_fail(arguments[0]);
+		return print_error(arguments[0]);
 	}
 	while ((length = readlink(path, text, sizeof text)) >= 0) {
 		char *slash = strrchr(path, '/');
@@ -109,14 +118,14 @@ bool tool_follow(char **arguments)
 
 		errno = ++links > MAX_LINKS ? ELOOP : kept + (size_t)length >= sizeof path ? ENAMETOOLONG : 0;
 		if (errno != 0)
-			return tool_fail(arguments[0]);
+			return print_error(arguments[0]);
 		memcpy(path + kept, text, (size_t)length);
 		path[kept + (size_t)length] = '\0';
 	}
 	if (errno != EINVAL && errno != ENOENT)
-		return tool_fail(path);
+		return print_error(path);
 	printf("%s%c", path, '\0');
-	return fflush(stdout) == 0 || tool_fail("write");
+	return fflush(stdout) == 0 || print_error("write");
 }
 
 // list DIRECTORY
@@ -125,17 +134,17 @@ bool tool_list(char **arguments)
 	DIR *entries = arguments[0] != NULL ? opendir(arguments[0]) : NULL;
 
 	if (entries == NULL)
-		return arguments[0] == NULL ? tool_bad_arguments() : tool_fail(arguments[0]);
-	for (struct dirent *entry; (entry = tool_next_entry(entries)) != NULL;) {
+		return arguments[0] == NULL ? tool_bad_arguments() : print_error(arguments[0]);
+	for (struct dirent *entry; (entry = next_entry(entries)) != NULL;) {
 		struct stat status;
 
 		if (fstatat(dirfd(entries), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0)
 			print_file(&status, type_of(&status), entry->d_name);
 	}
 	if (errno != 0)
-		return tool_fail(arguments[0]);
+		return print_error(arguments[0]);
 	closedir(entries);
-	return fflush(stdout) == 0 || tool_fail("write");
+	return fflush(stdout) == 0 || print_error("write");
 }
 
 static bool copy(int from, int to, const char *name)
@@ -148,11 +157,11 @@ static bool copy(int from, int to, const char *name)
 			ssize_t written = write(to, chunk + done, (size_t)(count - done));
 
 			if (written < 0)
-				return tool_fail(name);
+				return print_error(name);
 			done += written;
 		}
 	}
-	return count == 0 || tool_fail(name);
+	return count == 0 || print_error(name);
 }
 
 // read PATH
@@ -161,7 +170,7 @@ bool tool_read(char **arguments)
 	int file = arguments[0] != NULL ? open(arguments[0], O_RDONLY | O_CLOEXEC) : -1;
 
 	if (file < 0)
-		return arguments[0] == NULL ? tool_bad_arguments() : tool_fail(arguments[0]);
+		return arguments[0] == NULL ? tool_bad_arguments() : print_error(arguments[0]);
 	return copy(file, STDOUT_FILENO, arguments[0]);
 }
 
@@ -185,7 +194,7 @@ bool tool_write(char **arguments)
 	umask(0);
 	file = open(arguments[0], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 	if (file < 0)
-		return tool_fail(arguments[0]);
+		return print_error(arguments[0]);
 	return copy(STDIN_FILENO, file, arguments[0]);
 }
 
@@ -210,7 +219,7 @@ bool tool_watch(char **arguments)
 	if (arguments[0] == NULL)
 		return tool_bad_arguments();
 	if (watch < 0 || inotify_add_watch(watch, arguments[0], mask) < 0)
-		return tool_fail(arguments[0]);
+		return print_error(arguments[0]);
 	dprintf(STDOUT_FILENO, "ready %s%c", "", '\0');
 	for (;;) {
 		struct pollfd ready[2] = { { .fd = watch, .events = POLLIN }, { .fd = STDOUT_FILENO } };
@@ -220,7 +229,7 @@ bool tool_watch(char **arguments)
 			return true;
 		length = read(watch, events, sizeof events);
 		if (length <= 0)
-			return tool_fail(arguments[0]);
+			return print_error(arguments[0]);
 		for (const char *at = events; at < events + length;) {
 			const struct inotify_event *event = (const struct inotify_event *)(const void *)at;
 
@@ -260,7 +269,7 @@ static bool print_changes(int upper, int lower, const char *path)
 	bool done = entries != NULL;
 
 	while (done) {
-		struct dirent *entry = tool_next_entry(entries);
+		struct dirent *entry = next_entry(entries);
 		struct stat status;
 		struct stat before;
 		bool existed;
@@ -276,7 +285,7 @@ static bool print_changes(int upper, int lower, const char *path)
 			continue;
 		existed = lower >= 0 && fstatat(lower, name, &before, AT_SYMLINK_NOFOLLOW) == 0;
 		if (asprintf(&child, "%s/%s", path, name) < 0) {
-			done = tool_fail("memory");
+			done = print_error("memory");
 			break;
 		}
 		if (S_ISCHR(status.st_mode) && status.st_rdev == 0)
@@ -308,6 +317,6 @@ bool tool_changes(char **arguments)
 
 	(void)arguments;
 	if (upper < 0 || lower < 0)
-		return tool_fail("layer");
-	return (print_changes(upper, lower, "") && fflush(stdout) == 0) || tool_fail("changes");
+		return print_error("layer");
+	return (print_changes(upper, lower, "") && fflush(stdout) == 0) || print_error("changes");
 }

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/files.h"
+
 #include "tools/tool.h"
 
 // The link in the container's directory leads to its cgroup.
@@ -40,7 +42,7 @@ bool tool_limit(char **arguments)
 		if (path == NULL || arguments[1] == NULL)
 			return tool_bad_arguments();
 		if (!write_limit(path, arguments[1]))
-			return tool_fail(arguments[0]);
+			return print_error(arguments[0]);
 	}
 	return true;
 }

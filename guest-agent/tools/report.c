@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "container/disk.h"
+#include "base/files.h"
 #include "tools/tool.h"
 
 enum {
@@ -109,14 +110,14 @@ bool tool_processes(char **arguments)
 
 	(void)arguments;
 	if (entries == NULL || readlink("cgroup", link, sizeof link - 1) < 0)
-		return tool_fail("/proc");
+		return print_error("/proc");
 	cgroup = strrchr(link, '/');
 	for (struct dirent *entry; cgroup != NULL && (entry = readdir(entries)) != NULL;) {
 		if (isdigit((unsigned char)entry->d_name[0]) && is_in_cgroup(entry->d_name, cgroup))
 			print_process(entry->d_name);
 	}
 	closedir(entries);
-	return fflush(stdout) == 0 || tool_fail("write");
+	return fflush(stdout) == 0 || print_error("write");
 }
 
 static void print_file(const char *name, const char *path)
@@ -149,5 +150,5 @@ bool tool_statistics(char **arguments)
 		printf("layer%c%llu %llu%c", '\0',
 		       (unsigned long long)(layer.f_blocks - layer.f_bfree) * layer.f_frsize,
 		       (unsigned long long)layer.f_blocks * layer.f_frsize, '\0');
-	return fflush(stdout) == 0 || tool_fail("write");
+	return fflush(stdout) == 0 || print_error("write");
 }

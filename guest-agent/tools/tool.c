@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/files.h"
+
 static const struct tool tools[] = {
 	{ "hold", tool_hold, false },          { "kill", tool_kill, false },
 	{ "archive", tool_archive, false },    { "layer", tool_layer, true },
@@ -29,27 +31,10 @@ const struct tool *tool_find(const char *name)
 	return NULL;
 }
 
-bool tool_fail(const char *what)
-{
-	dprintf(STDERR_FILENO, "%s: %s\n", what, strerror(errno));
-	return false;
-}
-
-struct dirent *tool_next_entry(DIR *directory)
-{
-	struct dirent *entry;
-
-	do {
-		errno = 0;
-		entry = readdir(directory);
-	} while (entry != NULL && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
-	return entry;
-}
-
 bool tool_bad_arguments(void)
 {
 	errno = EINVAL;
-	return tool_fail("arguments");
+	return print_error("arguments");
 }
 
 // hold: process 1 of a container without a program. Never ends. The kernel reaps its orphans, because
@@ -71,5 +56,5 @@ bool tool_kill(char **arguments)
 	(void)arguments;
 	while (kill(-1, SIGKILL) == 0)
 		nanosleep(&moment, NULL);
-	return errno == ESRCH || tool_fail("kill");
+	return errno == ESRCH || print_error("kill");
 }

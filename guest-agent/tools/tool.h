@@ -3,7 +3,6 @@
 #ifndef TSVM_TOOL_H
 #define TSVM_TOOL_H
 
-#include <dirent.h>
 #include <stdbool.h>
 
 struct tool {
@@ -14,13 +13,6 @@ struct tool {
 
 // NULL when there is no such tool.
 const struct tool *tool_find(const char *name);
-
-// Prints `what` and the text of errno to stderr. Returns false.
-bool tool_fail(const char *what);
-
-// Returns the next entry of a directory other than "." and "..". Returns NULL at the end, with
-// errno 0, and on an error.
-struct dirent *tool_next_entry(DIR *directory);
 
 // Reports a missing or malformed argument on stderr. Returns false.
 bool tool_bad_arguments(void);

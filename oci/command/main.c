@@ -23,7 +23,7 @@ static const char *const features =
 	"\"noexec\",\"noiversion\",\"nolazytime\",\"nomand\",\"norelatime\",\"nostrictatime\","
 	"\"nosuid\",\"notmpcopyup\",\"private\",\"rbind\",\"relatime\",\"ro\",\"rprivate\",\"rro\","
 	"\"rslave\",\"runbindable\",\"rw\",\"silent\",\"slave\",\"strictatime\",\"suid\",\"sync\","
-	"\"unbindable\""
+	"\"tmpcopyup\",\"unbindable\""
 	"],\"linux\":{\"namespaces\":[\"cgroup\",\"ipc\",\"mount\",\"network\",\"pid\",\"uts\"],\"capabilities\":["
 	"\"CAP_CHOWN\",\"CAP_DAC_OVERRIDE\",\"CAP_DAC_READ_SEARCH\",\"CAP_FOWNER\",\"CAP_FSETID\","
 	"\"CAP_KILL\",\"CAP_SETGID\",\"CAP_SETUID\",\"CAP_SETPCAP\",\"CAP_LINUX_IMMUTABLE\","

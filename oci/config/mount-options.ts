@@ -6,18 +6,10 @@ const WORDS: ReadonlySet<string> = new Set([
   ...['bind', 'rbind', 'defaults', 'ro', 'rw', 'rro', 'suid', 'nosuid', 'dev', 'nodev', 'exec', 'noexec'],
   ...['private', 'rprivate', 'slave', 'rslave', 'unbindable', 'runbindable', 'sync', 'async', 'dirsync'],
   ...['atime', 'noatime', 'diratime', 'nodiratime', 'relatime', 'norelatime', 'strictatime', 'nostrictatime'],
-  ...['lazytime', 'nolazytime', 'iversion', 'noiversion', 'mand', 'nomand', 'silent', 'loud', 'notmpcopyup'],
+  ...['lazytime', 'nolazytime', 'iversion', 'noiversion', 'mand', 'nomand', 'silent', 'loud'],
 ]);
 
 /** @throws OciError for an option that has no effect in a machine */
 export function mountWord(path: string, option: string): void {
   if (!WORDS.has(option)) throw new OciError(`mount ${path}: ${option} is not supported`);
-}
-
-/** @throws OciError for an option that a share does not have */
-export function checkBindOptions(path: string, options: readonly string[] = []): void {
-  for (const option of options) {
-    if (option === 'noexec') throw new OciError(`mount ${path}: noexec is not supported on a bind mount`);
-    mountWord(path, option);
-  }
 }

@@ -8,6 +8,7 @@ import {
   type ProcessSpec,
   RLIMITS,
   type Rlimit,
+  type ShareMount,
   type TmpfsMount,
 } from '../../sandbox/agent/protocol.js';
 import { resolveSysctls } from '../../sandbox/spec/limits.js';
@@ -15,7 +16,7 @@ import { checkSeccompProfile } from '../../sandbox/spec/seccomp/profile.js';
 import type { SeccompProfile } from '../../seccomp/profile.js';
 import { readBytes } from './bytes.js';
 import type { OciConfig, OciMount, OciProcess } from './config.js';
-import { checkBindOptions, mountWord } from './mount-options.js';
+import { mountWord } from './mount-options.js';
 import { NO_HOST_NETWORK, OciError } from './oci-error.js';
 import { refuse } from './refused.js';
 
@@ -77,12 +78,10 @@ export function translate(config: OciConfig, bundle: string): Translation {
     if (target === '/dev/shm') {
       if (mount.type === 'tmpfs') container.shmSize = tmpfs(target, mount).size ?? 64 * 2 ** 20;
     } else if (isBind(mount)) {
-      checkBindOptions(target, mount.options);
-      // Of options that contradict each other, the last one counts, as in runc.
-      const readonly = /^rr?o$/.test(mount.options?.findLast((option) => /^(?:rr?o|rw)$/.test(option)) ?? '');
       const source = mount.source ?? '';
-      container.shares.push({ index: shares.length, path: target, readonly });
-      shares.push({ path: isAbsolute(source) ? source : join(bundle, source), readOnly: readonly });
+      const share = bind(shares.length, target, mount);
+      container.shares.push(share);
+      shares.push({ path: isAbsolute(source) ? source : join(bundle, source), readOnly: share.readonly === true });
     } else if (BUILT_IN.get(target) !== mount.type) {
       if (mount.type !== 'tmpfs') throw new OciError(`mount ${target}: type ${mount.type} is not supported`);
       container.tmpfs.push(tmpfs(target, mount));
@@ -107,6 +106,23 @@ function isBind({ type, options = [] }: OciMount): boolean {
   return type === 'bind' || options.includes('bind') || options.includes('rbind');
 }
 
+const BIND_FLAGS = new Map<string, Partial<ShareMount>>([
+  ['ro', { readonly: true }],
+  ['rro', { readonly: true }],
+  ['rw', { readonly: false }],
+  ['noexec', { noexec: true }],
+  ['exec', { noexec: false }],
+  ['nosuid', { nosuid: true }],
+  ['suid', { nosuid: false }],
+]);
+
+/** Of options that contradict each other, the last one counts, as in runc. */
+function bind(index: number, path: string, { options = [] }: OciMount): ShareMount {
+  const mount: ShareMount = { index, path, readonly: false };
+  for (const option of options) Object.assign(mount, BIND_FLAGS.get(option) ?? mountWord(path, option));
+  return mount;
+}
+
 const FLAGS = new Map<string, Partial<TmpfsMount>>([
   ['ro', { readonly: true }],
   ['rro', { readonly: true }],
@@ -117,6 +133,8 @@ const FLAGS = new Map<string, Partial<TmpfsMount>>([
   ['suid', { suid: true }],
   ['nodev', { dev: false }],
   ['dev', { dev: true }],
+  ['tmpcopyup', { copyUp: true }],
+  ['notmpcopyup', { copyUp: false }],
 ]);
 
 function tmpfs(path: string, { options = [] }: OciMount): TmpfsMount {

@@ -33,12 +33,15 @@ const tmpfs: Fields = [
   { tag: 7, name: 'exec', kind: 'flag' },
   { tag: 8, name: 'suid', kind: 'flag' },
   { tag: 9, name: 'dev', kind: 'flag' },
+  { tag: 10, name: 'copyUp', kind: 'flag' },
 ];
 
 const share: Fields = [
   { tag: 1, name: 'index', kind: 'integer', max: 99999, required: true },
   { tag: 2, name: 'path', kind: 'text', max: 4095, required: true },
   { tag: 3, name: 'readonly', kind: 'flag' },
+  { tag: 4, name: 'noexec', kind: 'flag' },
+  { tag: 5, name: 'nosuid', kind: 'flag' },
 ];
 
 const device: Fields = [

@@ -168,7 +168,7 @@ export interface TmpfsMount {
   path: string;
   /** Bytes; 0 or absent: half of the memory. */
   size?: number | undefined;
-  /** Permission bits; absent: 01777. */
+  /** Permission bits; absent: those of the directory there, or 01777. */
   mode?: number | undefined;
   /** Owner; absent: root. */
   uid?: number | undefined;
@@ -182,6 +182,8 @@ export interface TmpfsMount {
   suid?: boolean | undefined;
   /** Honour device files. */
   dev?: boolean | undefined;
+  /** It begins with what the directory there contains. */
+  copyUp?: boolean | undefined;
 }
 
 /** A folder or file of the host in the container, from the virtio-fs device `tsvm`. nodev. */
@@ -192,6 +194,10 @@ export interface ShareMount {
   path: string;
   /** Mount it read-only. */
   readonly?: boolean | undefined;
+  /** Allow no execution of programs. */
+  noexec?: boolean | undefined;
+  /** Honour no set-user-ID bits. */
+  nosuid?: boolean | undefined;
 }
 
 /** A device of the machine in the container. A `/dev/loopN` is made if it is missing. */

@@ -109,6 +109,19 @@ test("a container writes to the engine's layer and to folders of the host, and n
   expect(left()).toEqual([]);
 });
 
+test("a tmpfs begins with the image's files, and so a read-only container can write where podman lets it", () => {
+  const script =
+    'cat /opt/not-executable; echo x >/opt/more; touch /tmp/x /run/x /var/tmp/x && touch /x 2>&1; /shared/run 2>&1; exit 4';
+  writeFileSync(join(folder, 'run'), '#!/bin/sh\necho ran\n', { mode: 0o755 });
+  const shared = ['-v', `${folder}:/shared:noexec`];
+  const run = podman(['run', '--rm', ...NONE, '--read-only', '--tmpfs', '/opt', ...shared, IMAGE, 'sh', '-c', script]);
+  expect(run).toMatchObject({
+    stdout: "#!/bin/sh\ntouch: cannot touch '/x': Read-only file system\nsh: 1: /shared/run: Permission denied\n",
+    status: 4,
+  });
+  expect(left()).toEqual([]);
+});
+
 test('podman stops a container with its own exit code, and kills one', async () => {
   const script = 'trap "exit 5" TERM; echo up; while :; do sleep 1; done';
   for (const [name, command, code] of [

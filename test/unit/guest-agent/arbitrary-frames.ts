@@ -12,12 +12,18 @@ const path = text.map((string) => `/${string}`);
 const limit = fc.oneof(size, fc.constant('unlimited' as const));
 
 const tmpfs = fc.record(
-  { path, size, mode: fc.integer({ min: 0, max: 0o7777 }), uid: u32, gid: u32, exec: fc.constant(true) },
+  {
+    ...{ path, size, mode: fc.integer({ min: 0, max: 0o7777 }), uid: u32, gid: u32 },
+    ...{ exec: fc.constant(true), copyUp: fc.constant(true) },
+  },
   { requiredKeys: ['path'] },
 );
 
 const share = fc.record(
-  { index: fc.integer({ min: 0, max: 99999 }), path, readonly: fc.constant(true) },
+  {
+    ...{ index: fc.integer({ min: 0, max: 99999 }), path, readonly: fc.constant(true) },
+    ...{ noexec: fc.constant(true), nosuid: fc.constant(true) },
+  },
   { requiredKeys: ['index', 'path'] },
 );
 

@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { buildSanitized } from './sanitized.js';
 
-const SOURCES = ['tools/tar-reader.c', 'tools/tar-extension.c', 'tools/tar-number.c'];
+const SOURCES = ['archive/tar-reader.c', 'archive/tar-extension.c', 'archive/tar-number.c'];
 
 /** Builds the program of read-archives.c and returns its path. */
 export function buildArchiveReader(directory: string): string {

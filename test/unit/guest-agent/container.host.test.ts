@@ -172,6 +172,32 @@ describe('the container', () => {
     expect(stdout).toBe('refused\nx\n750 7\nnosuid\nnodev\nsize=1024k\n');
   });
 
+  test('has a tmpfs with the mode of the directory there, and with its files if they are wanted', async () => {
+    const stdout = await shell(
+      'stat -c "%a %u:%g %N" /opt /opt/* /root /new; cat /opt/not-executable; touch /opt/more 2>/dev/null || echo refused; touch /root/more',
+      {},
+      {
+        tmpfs: [
+          { path: '/opt', copyUp: true, readonly: true },
+          { path: '/root', copyUp: true, mode: 0o750, uid: 7 },
+          { path: '/new', copyUp: true },
+        ],
+      },
+    );
+    expect(stdout).toBe(
+      "755 0:0 '/opt'\n777 0:0 '/opt/loop' -> 'loop'\n644 0:0 '/opt/not-executable'\n" +
+        "777 0:0 '/opt/outside' -> '../../../../opt'\n750 7:0 '/root'\n1777 0:0 '/new'\n#!/bin/sh\nrefused\n",
+    );
+  });
+
+  test('is not started if its tmpfs has no room for the files there', async () => {
+    await using session = await boot(startRequests({}, { tmpfs: [{ path: '/bin', copyUp: true, size: 4096 }] }));
+    expect(await session.error(1)).toMatchObject({
+      kind: 'setup-failed',
+      message: 'copy what is in /bin: write: No space left on device',
+    });
+  });
+
   test("has Docker's devices, links and mounts in /dev, and the machine's generation", async () => {
     const stdout = await shell(
       'ls /dev | tr "\\n" " "; echo; stat -c "%n %a %t:%T" /dev/null /dev/tty; echo hidden >/dev/null; ' +

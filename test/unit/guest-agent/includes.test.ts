@@ -6,7 +6,19 @@ import { expect, test } from 'vitest';
 const agent = new URL('../../../guest-agent/', import.meta.url).pathname;
 
 /** From the bottom up. A file may include headers of its own room and of rooms before it. */
-const ROOMS = ['base', 'protocol', 'boot', 'container', 'tools', 'process', 'snapshot', 'power', 'control', 'main'];
+const ROOMS = [
+  'base',
+  'archive',
+  'protocol',
+  'boot',
+  'container',
+  'tools',
+  'process',
+  'snapshot',
+  'power',
+  'control',
+  'main',
+];
 
 /**
  * The agent's headers that each file includes. A header and its source are one: `process/stream`.

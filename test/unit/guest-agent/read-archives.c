@@ -11,7 +11,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "../../../guest-agent/tools/tar-reader.h"
+#include "../../../guest-agent/archive/tar-reader.h"
 
 // As latin1: a character for each byte.
 static void print_bytes(const char *bytes, size_t length)

@@ -66,7 +66,7 @@ export function withDefaults(frame: HostFrame): Understood {
     };
   }
   if (frame.type !== 'container') return { ...frame };
-  const off = { readonly: false, exec: false, suid: false, dev: false };
+  const off = { readonly: false, exec: false, suid: false, dev: false, copyUp: false };
   return {
     shmSize: 64 * 1024 * 1024,
     sysctls: [],
@@ -74,9 +74,9 @@ export function withDefaults(frame: HostFrame): Understood {
     init: false,
     ...frame,
     root: { tmpfsSize: 0, readonly: false, share: 0xffff_ffff, ...frame.root },
-    tmpfs: (frame.tmpfs ?? []).map((mount) => ({ size: 0, mode: 0o1777, uid: 0, gid: 0, ...off, ...mount })),
+    tmpfs: (frame.tmpfs ?? []).map((mount) => ({ size: 0, mode: 0xffff, uid: 0, gid: 0, ...off, ...mount })),
     devices: frame.devices ?? [],
-    shares: (frame.shares ?? []).map((mount) => ({ readonly: false, ...mount })),
+    shares: (frame.shares ?? []).map((mount) => ({ readonly: false, noexec: false, nosuid: false, ...mount })),
     limits: frame.limits && { memory: 0, pids: 0, cpuQuota: 0, cpuPeriod: 0, ...frame.limits },
   };
 }

@@ -92,15 +92,16 @@ describe('a configuration', () => {
       { destination: '/a', type: 'bind', source: '/h', options: ['ro', 'rw'] },
       { destination: '/b', type: 'bind', source: '/h', options: ['rw', 'rro'] },
       { destination: '/c', type: 'tmpfs', options: ['ro', 'noexec', 'nosuid', 'nodev', 'rw', 'exec', 'suid', 'dev'] },
-      { destination: '/d', type: 'tmpfs', options: ['rw', 'exec', 'noexec', 'rro'] },
+      { destination: '/d', type: 'tmpfs', options: ['rw', 'exec', 'noexec', 'rro', 'tmpcopyup'] },
+      { destination: '/e', type: 'bind', source: '/h', options: ['noexec', 'nosuid', 'exec'] },
     ];
     const { shares, container } = translated({ mounts });
-    expect(shares.slice(1).map(({ readOnly }) => readOnly)).toEqual([false, true]);
+    expect(shares.slice(1).map(({ readOnly }) => readOnly)).toEqual([false, true, false]);
     expect(container).toMatchObject({
-      shares: [{ readonly: false }, { readonly: true }],
+      shares: [{ readonly: false }, { readonly: true }, { readonly: false, noexec: false, nosuid: true }],
       tmpfs: [
         { path: '/c', readonly: false, exec: true, suid: true, dev: true },
-        { path: '/d', readonly: true, exec: false, suid: true, dev: true },
+        { path: '/d', readonly: true, exec: false, suid: true, dev: true, copyUp: true },
       ],
     });
   });
@@ -118,7 +119,7 @@ describe('a configuration', () => {
     [{ hooks: { startContainer: [{ path: '/x' }] } }, 'hooks (startContainer) are not supported'],
     [{ mounts: [{ destination: '/x', type: 'overlay' }] }, 'mount /x: type overlay is not supported'],
     [
-      { mounts: [{ destination: '/x', type: 'tmpfs', options: ['tmpcopyup'] }] },
+      { mounts: [{ destination: '/x', source: '/', options: ['bind', 'tmpcopyup'] }] },
       'mount /x: tmpcopyup is not supported',
     ],
     [{ mounts: [{ destination: '/x', type: 'tmpfs', options: ['size=1e3'] }] }, 'mount /x: size 1e3 is not understood'],
@@ -160,7 +161,6 @@ describe('a configuration', () => {
     [{ domainname: 'x' }, 'config.json: domainname: is not supported'],
     [{ ociVersion: '1.0' }, 'config.json: ociVersion: is not 1.x'],
     [{ annotations: { '': 'x' } }, /^config\.json: annotations/],
-    [mounted('bind', 'noexec'), 'mount /x: noexec is not supported on a bind mount'],
     [mounted('bind', 'rshared'), 'mount /x: rshared is not supported'],
     [mounted('bind', 'idmap'), 'mount /x: idmap is not supported'],
     [{ mounts: [{ destination: '/x', type: 'tmpfs', options: ['mode=9'] }] }, 'mount /x: mode=9 is not understood'],

@@ -1,4 +1,4 @@
-#include "tools/tar-number.h"
+#include "archive/tar-number.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 // Writes archives: names, owners, modes, times to the nanosecond, hard links, extended attributes
 // and devices.
-#include "tools/archive.h"
+#include "archive/archive.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,9 +15,9 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/linux.h"
-#include "tools/tar.h"
-#include "tools/tool.h"
+#include "archive/tar.h"
 
 enum {
 	OUTPUT_SIZE = 64 * 1024,
@@ -50,7 +50,7 @@ static bool flush(void)
 		ssize_t count = write(STDOUT_FILENO, output + done, output_length - done);
 
 		if (count < 0)
-			return tool_fail("write");
+			return print_error("write");
 		done += (size_t)count;
 	}
 	output_length = 0;
@@ -91,7 +91,7 @@ static bool append(struct bytes *bytes, const void *data, size_t length)
 		char *grown = realloc(bytes->data, capacity);
 
 		if (grown == NULL)
-			return tool_fail("archive");
+			return print_error("archive");
 		bytes->data = grown;
 		bytes->capacity = capacity;
 	}
@@ -243,7 +243,7 @@ static bool put_contents(int file, uint64_t size)
 		ssize_t count = read(file, chunk, wanted);
 
 		if (count < 0)
-			return tool_fail("read");
+			return print_error("read");
 		if (count == 0) {
 			memset(chunk, 0, wanted);
 			count = (ssize_t)wanted;
@@ -286,7 +286,7 @@ static bool add_special(int at, const char *path, const char *name, const struct
 	case S_IFLNK:
 		length = readlinkat(at, path, target, sizeof target - 1);
 		if (length < 0)
-			return tool_fail(name);
+			return print_error(name);
 		target[length] = '\0';
 		return put_entry(name, status, '2', target, -1, kind);
 	case S_IFCHR:
@@ -306,7 +306,7 @@ static bool add_file(int at, const char *path, const char *name, const struct st
 	bool added;
 
 	if (file < 0)
-		return errno == ENOENT || tool_fail(name);
+		return errno == ENOENT || print_error(name);
 	added = put_entry(name, status, '0', "", file, kind) && put_contents(file, (uint64_t)status->st_size);
 	close(file);
 	return added;
@@ -320,7 +320,7 @@ static bool put_whiteout(const char *directory, const char *hidden, const char *
 	bool done;
 
 	if (asprintf(&name, "%s%s%s%s", directory, directory[0] != '\0' ? "/" : "", hidden, whited) < 0)
-		return tool_fail("archive");
+		return print_error("archive");
 	done = put_entry(name, &status, '0', "", -1, ARCHIVE_FILES);
 	free(name);
 	return done;
@@ -345,17 +345,17 @@ static bool add_children(int directory, const char *name, enum archive_kind kind
 
 	if (entries == NULL) {
 		close(directory);
-		return tool_fail(name);
+		return print_error(name);
 	}
 	if (kind == ARCHIVE_LAYER && is_opaque(dirfd(entries)))
 		added = put_whiteout(name, ".wh..wh..opq", "");
 	while (added) {
-		struct dirent *entry = tool_next_entry(entries);
+		struct dirent *entry = next_entry(entries);
 		struct stat status;
 		char *child;
 
 		if (entry == NULL) {
-			added = errno == 0 || tool_fail(name);
+			added = errno == 0 || print_error(name);
 			break;
 		}
 		if (fstatat(dirfd(entries), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
@@ -364,7 +364,7 @@ static bool add_children(int directory, const char *name, enum archive_kind kind
 			continue;
 		}
 		if (asprintf(&child, "%s%s%s", name, name[0] != '\0' ? "/" : "", entry->d_name) < 0) {
-			added = tool_fail("archive");
+			added = print_error("archive");
 			continue;
 		}
 		added = archive_add(dirfd(entries), entry->d_name, child, kind);
@@ -406,10 +406,10 @@ static bool add_directory(int at, const char *path, const char *name, const stru
 	bool added;
 
 	if (directory < 0)
-		return errno == ENOENT || tool_fail(name);
+		return errno == ENOENT || print_error(name);
 	if (asprintf(&entry, "%s/", name[0] != '\0' ? name : ".") < 0) {
 		close(directory);
-		return tool_fail("archive");
+		return print_error("archive");
 	}
 	added = put_entry(entry, status, '5', "", directory, kind);
 	free(entry);
@@ -429,7 +429,7 @@ bool archive_add(int at, const char *path, const char *name, enum archive_kind k
 	struct stat status;
 
 	if (fstatat(at, path, &status, AT_SYMLINK_NOFOLLOW) != 0)
-		return errno == ENOENT || tool_fail(name);
+		return errno == ENOENT || print_error(name);
 	if (S_ISDIR(status.st_mode))
 		return add_directory(at, path, name, &status, kind);
 	if (status.st_nlink > 1) {

@@ -1,4 +1,4 @@
-#include "tools/tar-reader.h"
+#include "archive/tar-reader.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -7,8 +7,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "tools/tar-number.h"
-#include "tools/tar.h"
+#include "archive/tar-number.h"
+#include "archive/tar.h"
 
 enum {
 	MAX_EXTENSION = 1024 * 1024,

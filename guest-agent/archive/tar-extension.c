@@ -1,9 +1,9 @@
-#include "tools/tar-extension.h"
+#include "archive/tar-extension.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/tar-number.h"
+#include "archive/tar-number.h"
 
 enum {
 	MAX_XATTR_NAME = 255, // the kernel's XATTR_NAME_MAX

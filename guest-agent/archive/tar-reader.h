@@ -9,7 +9,7 @@
 #include <sys/types.h>
 #include <time.h>
 
-#include "tools/tar-extension.h"
+#include "archive/tar-extension.h"
 
 struct tar_entry {
 	char type;               // '0' (a file) to '6' as in the header; else unknown, with contents to skip

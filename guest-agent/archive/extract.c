@@ -1,5 +1,7 @@
-// Tool `extract`: makes the files of an archive. It runs inside the container's root, so what its
-// symbolic links lead to is the container's own.
+// Makes the files of an archive. The process runs inside the container's root, so what its symbolic
+// links lead to is the container's own.
+#include "archive/extract.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -10,8 +12,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "tools/tar-reader.h"
-#include "tools/tool.h"
+#include "archive/tar-reader.h"
+#include "base/files.h"
 
 enum { CHUNK = 64 * 1024 };
 
@@ -37,7 +39,7 @@ static bool make_parents(char *path)
 	for (char *slash = strchr(path, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
 		*slash = '\0';
 		if (mkdir(path, 0755) != 0 && errno != EEXIST)
-			return tool_fail(path);
+			return print_error(path);
 		*slash = '/';
 	}
 	return true;
@@ -57,7 +59,7 @@ static bool write_contents(int file)
 			ssize_t count = write(file, chunk + done, length - done);
 
 			if (count < 0)
-				return tool_fail("write");
+				return print_error("write");
 			done += (size_t)count;
 		}
 	}
@@ -74,7 +76,7 @@ static bool note_directory(const char *path, struct timespec mtime)
 	struct directory *directory = malloc(sizeof *directory + strlen(path) + 1);
 
 	if (directory == NULL)
-		return tool_fail(path);
+		return print_error(path);
 	directory->mtime = mtime;
 	strcpy(directory->path, path);
 	directory->next = directories;
@@ -87,7 +89,7 @@ static bool make_directory(const char *path)
 	struct stat status;
 
 	return mkdir(path, 0700) == 0 || (errno == EEXIST && stat(path, &status) == 0 && S_ISDIR(status.st_mode)) ||
-	       tool_fail(path);
+	       print_error(path);
 }
 
 static bool make_file(const char *path)
@@ -96,7 +98,7 @@ static bool make_file(const char *path)
 	bool done;
 
 	if (file < 0)
-		return tool_fail(path);
+		return print_error(path);
 	done = write_contents(file);
 	close(file);
 	return done;
@@ -109,20 +111,20 @@ static bool make_entry(const struct tar_entry *entry)
 	if (entry->type == '5')
 		return make_directory(path);
 	if (unlink(path) != 0 && errno != ENOENT)
-		return tool_fail(path);
+		return print_error(path);
 	switch (entry->type) {
 	case '0':
 		return make_file(path);
 	case '1':
-		return link(entry->linkname, path) == 0 || tool_fail(path);
+		return link(entry->linkname, path) == 0 || print_error(path);
 	case '2':
-		return symlink(entry->linkname, path) == 0 || tool_fail(path);
+		return symlink(entry->linkname, path) == 0 || print_error(path);
 	case '3':
-		return mknod(path, S_IFCHR | 0600, entry->device) == 0 || tool_fail(path);
+		return mknod(path, S_IFCHR | 0600, entry->device) == 0 || print_error(path);
 	case '4':
-		return mknod(path, S_IFBLK | 0600, entry->device) == 0 || tool_fail(path);
+		return mknod(path, S_IFBLK | 0600, entry->device) == 0 || print_error(path);
 	default:
-		return mkfifo(path, 0600) == 0 || tool_fail(path);
+		return mkfifo(path, 0600) == 0 || print_error(path);
 	}
 }
 
@@ -134,9 +136,9 @@ static bool set_attributes(struct tar_entry *entry)
 	if (entry->type == '1')
 		return true;
 	if (lchown(path, keeps_owners ? entry->uid : 0, keeps_owners ? entry->gid : 0) != 0)
-		return tool_fail(path);
+		return print_error(path);
 	if (entry->type != '2' && chmod(path, entry->mode) != 0)
-		return tool_fail(path);
+		return print_error(path);
 	tar_extension_each_xattr(&reader.extension, set_xattr, path);
 	if (entry->type == '5')
 		return note_directory(path, entry->mtime);
@@ -165,19 +167,15 @@ static bool drain(void)
 
 	while ((count = read(STDIN_FILENO, rest, sizeof rest)) > 0)
 		;
-	return count == 0 || tool_fail("archive");
+	return count == 0 || print_error("archive");
 }
 
-// extract DIRECTORY [owners]: extracts the archive on stdin. Root owns the files, unless `owners`
-// is given.
-bool tool_extract(char **arguments)
+bool extract_archive(const char *path, bool with_owners)
 {
-	if (arguments[0] == NULL)
-		return tool_bad_arguments();
-	keeps_owners = arguments[1] != NULL;
+	keeps_owners = with_owners;
 	umask(0);
-	if (chdir(arguments[0]) != 0)
-		return tool_fail(arguments[0]);
+	if (chdir(path) != 0)
+		return print_error(path);
 	if (!extract_all())
 		return false;
 	for (const struct directory *directory = directories; directory != NULL; directory = directory->next) {
