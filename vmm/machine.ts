@@ -530,7 +530,8 @@ export interface ProbeResult {
  *   {@link RelaySpec.published}. Answered by `arrived`, and then asked again if there are more.
  * - `refused`: the guest tried a destination that it may not reach. Sent once per destination.
  * - `joined`: the answer to `join`; `error` says why it failed.
- * - `saved`: the answer to `save`. The machine is paused, or with an `error` it runs on.
+ * - `saved`: the answer to `save`. The machine is paused, or with an `error` it runs on. `isDiskFull`
+ *   says that the disk of the files is.
  * - `stopped`: the machine ended. A kernel panic is a `reset` whose `console` shows the panic.
  * - `failed`: the machine could not start or could not go on.
  *
@@ -545,7 +546,7 @@ export type MachineEvent =
   | { type: 'arrivals'; published: number }
   | { type: 'refused'; refusal: Refusal }
   | { type: 'joined'; error?: string }
-  | { type: 'saved'; error?: string }
+  | { type: 'saved'; error?: string; isDiskFull?: boolean }
   | { type: 'stopped'; reason: 'shutdown' | 'reset'; statistics: MachineStatistics; console?: string }
   | { type: 'failed'; code: MachineErrorCode; message: string; console?: string }
   | { type: 'probed'; result: ProbeResult };

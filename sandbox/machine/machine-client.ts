@@ -323,7 +323,7 @@ export class MachineClient implements Disposable {
    * Pauses the machine and saves it. If that fails it runs on. Never settles if the machine ends
    * first.
    * @param files {@link SAVED_MEMORY} and {@link SAVED_STATE}, owned from now on
-   * @throws SandboxError `snapshot`
+   * @throws SandboxError `no-space`, `snapshot`
    */
   async save(files: MachineFiles): Promise<void> {
     await this.#pass(files, { type: 'save' });
@@ -382,6 +382,7 @@ export class MachineClient implements Disposable {
       case 'saved': {
         const { done, fail } = asked(this.#saving);
         if (event.error === undefined) done();
+        else if (event.isDiskFull) fail(new SandboxError('no-space', 'the machine cannot be saved: the disk is full'));
         else fail(new SandboxError('snapshot', `the machine cannot be saved: ${event.error}`));
         break;
       }

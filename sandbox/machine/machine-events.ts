@@ -110,8 +110,11 @@ function readEvent(value: unknown): MachineEvent {
     case 'refused':
       return { type: 'refused', refusal: refusal(event.refusal) };
     case 'joined':
-    case 'saved':
-      return { type: event.type, ...optional('error', event.error, message) };
+      return { type: 'joined', ...optional('error', event.error, message) };
+    case 'saved': {
+      const { error, isDiskFull } = event;
+      return { type: 'saved', ...optional('error', error, message), ...optional('isDiskFull', isDiskFull, flag) };
+    }
     case 'stopped': {
       const reason = oneOf(event.reason, ['shutdown', 'reset'] as const, 'reason');
       const counted = statistics(event.statistics);

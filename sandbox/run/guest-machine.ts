@@ -303,7 +303,7 @@ export class GuestMachine implements Disposable {
    * Saves a frozen machine, which stands still then.
    * @param files what it is saved to, owned from now on
    * @param timeout in milliseconds: a machine process that a guest has taken over may never answer
-   * @throws SandboxError `snapshot`, `unresponsive`, `wrong-state`; what ended the machine
+   * @throws SandboxError `no-space`, `snapshot`, `unresponsive`, `wrong-state`; what ended the machine
    */
   async save(files: MachineFiles, timeout: number): Promise<void> {
     this.#expectFor(files, 'frozen');

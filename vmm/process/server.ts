@@ -2,7 +2,7 @@
 // the event loop from the start. The owner sends requests over the control socket. If the owner is
 // gone, the machine ends.
 import { join } from 'node:path';
-import { messageOf } from '../../errors/index.js';
+import { hasCode, messageOf } from '../../errors/index.js';
 import { chooseAccelerator } from '../accel/choose.js';
 import { createMachine, type KvmReserve } from '../accel/create.js';
 import type { Saved } from '../accel/kvm/machine.js';
@@ -224,7 +224,7 @@ class MachineServer {
   }
 
   /** Pauses the machine and saves it. Returns the reason if that failed, and then the machine runs on. */
-  #save(): { error?: string } {
+  #save(): { error?: string; isDiskFull?: boolean } {
     const [memory, state] = [this.#files.take(SAVED_MEMORY), this.#files.take(SAVED_STATE)];
     const machine = this.#machine;
     try {
@@ -235,7 +235,7 @@ class MachineServer {
       return {};
     } catch (error) {
       if (machine?.state.name === 'paused') machine.resume();
-      return { error: messageOf(error) };
+      return { error: messageOf(error), isDiskFull: hasCode(error, 'ENOSPC', 'EDQUOT') };
     } finally {
       for (const fd of [memory, state]) libc.close(fd);
     }

@@ -32,7 +32,8 @@ const EVENTS: MachineEvent[] = [
   { type: 'joined' },
   { type: 'joined', error: 'in use' },
   { type: 'saved' },
-  { type: 'saved', error: 'pwritev: ENOSPC' },
+  { type: 'saved', error: 'pwritev: EIO', isDiskFull: false },
+  { type: 'saved', error: 'pwritev: ENOSPC', isDiskFull: true },
   { type: 'stopped', reason: 'reset', statistics: { exits: {}, ioctls: {} }, console: 'one\r\ntwo' },
   { type: 'failed', code: 'host', message: 'no memory', console: '' },
 ];

@@ -285,10 +285,11 @@ describe('a machine that is frozen', () => {
 
   test.each([
     ['saved', "say({ type: 'saved' });", 'no error'],
+    ['not saved, for a reason', "say({ type: 'saved', error: 'EIO' });", 'snapshot: the machine cannot be saved: EIO'],
     [
-      'not saved, for a reason',
-      "say({ type: 'saved', error: 'ENOSPC' });",
-      'snapshot: the machine cannot be saved: ENOSPC',
+      'not saved to a full disk',
+      "say({ type: 'saved', error: 'pwritev: ENOSPC', isDiskFull: true });",
+      'no-space: the machine cannot be saved: the disk is full',
     ],
     [
       'never answered',
