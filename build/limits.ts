@@ -24,6 +24,8 @@ export const MAX_SECRET_BYTES = 500 << 10;
 export const MAX_DOWNLOAD_BYTES = 64 * 2 ** 30;
 /** Milliseconds of such a download. */
 export const DOWNLOAD_DEADLINE = 4 * 60 * 60 * 1000;
+/** Submodules of a repository, with those of its submodules. */
+export const MAX_SUBMODULES = 1000;
 /** Characters that all words of a Dockerfile expand to in a check. */
 export const MAX_CHECKED = 64 << 20;
 /** Characters of paths, times those of the patterns of `.dockerignore`, that a check compares. */

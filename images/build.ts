@@ -10,6 +10,8 @@ export { MAX_EXPANSION_BYTES, MAX_EXPANSION_RATIO } from './limits.js';
 export { parsePlatform } from './platform.js';
 export { fullReference, parseName } from './reference.js';
 export { type Download, type DownloadOptions, download } from './registry/download.js';
+export { ReachProxy } from './registry/proxy.js';
+export { readSettings } from './registry/settings.js';
 export type { Json } from './source/json.js';
 export {
   type BaseImage,

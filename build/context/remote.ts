@@ -1,14 +1,12 @@
-// What a build downloads: the files that ADD names, and a context that is a URL.
+// The files that a build downloads: those that ADD names, and a context that is a URL.
 import { type Download, type DownloadOptions, download, ImageError } from '../../images/build.js';
-import type { Home } from '../../sandbox/index.js';
+
 import { BuildError } from '../build-error.js';
 import { DOWNLOAD_DEADLINE, MAX_DOWNLOAD_BYTES } from '../limits.js';
-import type { ArchiveContext } from './archive-context.js';
-import { readStream } from './standard-input.js';
 
-/** True for a context that is no folder: what begins as a URL or as git's form of one. */
+/** True for a source that is no folder: what begins as a URL or as git's form of one. */
 export function isRemote(source: string): boolean {
-  return /^(?:[a-z][a-z0-9+.-]*:\/\/|git@)/i.test(source);
+  return /^(?:[a-z][a-z0-9+.-]*:\/\/|[a-z0-9_][a-z0-9_.-]*@[a-z0-9.-]+:)/i.test(source);
 }
 
 /** The URL of a file that is downloaded as it is. Undefined for any other source: of git, for one. */
@@ -46,20 +44,4 @@ export function shownUrl(url: URL): string {
   shown.username = '';
   shown.password = '';
   return shown.href;
-}
-
-/**
- * Reads a context at a URL that the user has written. Its server may be anywhere, and leads no nearer
- * to this host than it is.
- *
- * @returns as `readStream`
- * @throws BuildError `bad-option`, `bad-context`, `too-large`; ImageError; the reason of `signal`
- */
-export async function readUrl(home: Home, source: string, signal: AbortSignal): Promise<ArchiveContext | string> {
-  const url = fileUrl(source);
-  if (url === undefined) {
-    const message = 'a context is a folder, - or a URL of http or https, not a repository: clone it first';
-    throw new BuildError('bad-option', message);
-  }
-  return await fetchFile(url, { reach: 'host', signal }, ({ bytes }) => readStream(home, bytes));
 }

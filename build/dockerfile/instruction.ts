@@ -34,6 +34,8 @@ export interface CopyInstruction {
   checksum?: string | undefined;
   /** With `add`: unpacks archives. Default: those that are local. */
   unpack?: boolean | undefined;
+  /** With `add`: a repository keeps its `.git`. */
+  keepsGit: boolean;
 }
 
 export interface RunInstruction {

@@ -173,6 +173,7 @@ function copy(kind: 'copy' | 'add', line: Line, rest: string, escapeToken: Escap
     excludes: flags.each('exclude'),
     checksum: flags.one('checksum'),
     unpack: flags.has('unpack') ? flags.is('unpack') : undefined,
+    keepsGit: flags.is('keep-git-dir'),
   };
   return parsed;
 }

@@ -1,7 +1,7 @@
 // What COPY and ADD do to the files of a stage, as the entries of a layer (Dockerfile reference,
 // "COPY"). Both sides are trees: a context or the layers of an image, and the layers of the stage.
 // Symbolic links lead nowhere out of their tree.
-import { type Inode, mergeLayers, resolvePath, type Timestamp } from '../../images/build.js';
+import { type Inode, type LayerTree, mergeLayers, resolvePath, type Timestamp } from '../../images/build.js';
 import { BuildError } from '../build-error.js';
 import type { IgnoreRules, RuleState } from '../context/ignore.js';
 import { isPattern, Pattern, PatternError } from '../context/pattern.js';
@@ -24,6 +24,8 @@ export interface CopyOptions {
   excludes: IgnoreRules;
   /** Files that are in no tree: those that the Dockerfile holds, and downloads. */
   files?: readonly LooseFile[];
+  /** Trees that are copied whole: those of repositories. */
+  trees?: readonly LayerTree[];
   /** Files of the tree that are unpacked. */
   archives?: ReadonlyMap<Inode, Archive>;
 }
@@ -136,6 +138,8 @@ class Copy {
   readonly #options: CopyOptions;
   /** The entries of each file with several names, without those that were found replaced. */
   readonly #links = new Map<Inode, CopyEntry[]>();
+  /** Reads the tree that is copied. Undefined: the source of the instruction. */
+  #read: LayerTree['read'] | undefined;
 
   constructor(target: Inode, options: CopyOptions) {
     this.#layer = new LayerEntries(target, options);
@@ -143,10 +147,10 @@ class Copy {
   }
 
   run(matches: Match[]): CopyEntry[] {
-    const { destination, files = [], archives, sources, parents } = this.#options;
-    const several = matches.length + files.length > 1;
+    const { destination, files = [], trees = [], archives, sources, parents } = this.#options;
+    const several = matches.length + files.length + trees.length > 1;
     const isFolder = destination.endsWith('/') || destination.endsWith('/.');
-    if (sources.length + files.length > 1 && !isFolder) {
+    if (sources.length + files.length + trees.length > 1 && !isFolder) {
       throw new BuildError(
         'bad-dockerfile',
         'When using COPY with more than one source file, the destination must be a directory and end with a /',
@@ -162,6 +166,11 @@ class Copy {
       const path = this.#place(intoFolder ? `${destination}/${name}` : destination);
       const entry = { ...NOTHING, ...file, path, kind: 'file' as const, ...owner };
       this.#layer.add({ ...entry, mode: mode === undefined ? file.mode : mode.of(file.mode, false) });
+    }
+    for (const tree of trees) {
+      this.#read = (inode) => tree.read(inode);
+      this.#contents(tree.root, destination, this.#options.excludes.root);
+      this.#read = undefined;
     }
     for (const { path, inode, kept } of matches) {
       const root = this.#options.excludes.root;
@@ -252,6 +261,8 @@ class Copy {
       device,
       xattrs,
     };
+    const read = this.#read;
+    if (read !== undefined && kind === 'file') entry.contents = () => read(inode);
     if (first !== undefined) entry.link = first;
     others?.push(entry);
     this.#layer.add(entry);

@@ -77,7 +77,7 @@ function urlOf(source: string): URL {
   if (url === undefined) {
     throw new BuildError(
       'bad-dockerfile',
-      `ADD takes files from the context or from a URL of http or https, not from ${source}: clone a repository by RUN`,
+      `ADD takes files from the context, a URL of http or https or a repository of git, not from ${source}`,
     );
   }
   return url;

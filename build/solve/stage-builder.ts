@@ -1,6 +1,6 @@
 // Builds one stage, an instruction at a time. A step that changes files is looked up in the cache
 // by all that it depends on, and made if it is not there.
-import { type BuildSteps, type BuildStore, type Inode, parseName } from '../../images/build.js';
+import { type BuildSteps, type BuildStore, type Inode, type LayerTree, parseName } from '../../images/build.js';
 import type { Home } from '../../sandbox/index.js';
 import { BuildError, type Place } from '../build-error.js';
 import type { ContextFiles } from '../context/context-files.js';
@@ -11,11 +11,13 @@ import type { CommandForm, CopyInstruction, Instruction } from '../dockerfile/in
 import { parseMount } from '../dockerfile/mount.js';
 import { parseTrigger } from '../dockerfile/parse.js';
 import { type ExposedReader, portsOf } from '../dockerfile/port.js';
+import { parseGitSource } from '../git/source.js';
 import { type NamedContexts, namedContext } from '../named-contexts.js';
 import { expanded, findStage, type Plan, type Stage } from '../plan.js';
 import { isPredefined } from '../platform-args.js';
 import type { Step, Steps } from '../progress.js';
 import { copyEntries, EMPTY, findSources, type LooseFile } from './copy.js';
+import { GitFiles } from './git-files.js';
 import { stepKey } from './key.js';
 import { directoryEntries, shownPath } from './layer-entries.js';
 import { layerTar } from './layer-tar.js';
@@ -270,11 +272,17 @@ export class StageBuilder {
     const given = instruction.sources.map(word);
     const sources = given.filter((source) => kind === 'copy' || !isRemote(source)).map(bytes);
     const checksum = instruction.checksum === undefined ? undefined : word(instruction.checksum);
-    const remote = given
-      .filter((source) => kind === 'add' && isRemote(source))
-      .map((source) => new RemoteFile(source, checksum, { cache, network, signal }));
-    if (checksum !== undefined && (remote.length !== 1 || given.length !== 1)) {
+    const named = kind === 'add' ? given.filter(isRemote) : [];
+    if (checksum !== undefined && (named.length !== 1 || given.length !== 1)) {
       throw new BuildError('bad-dockerfile', 'ADD --checksum needs one source, which is a URL');
+    }
+    const remote: RemoteFile[] = [];
+    const repositories: GitFiles[] = [];
+    for (const source of named) {
+      const git = parseGitSource(source);
+      const options = { cache, network, signal };
+      if (git === undefined) remote.push(new RemoteFile(source, checksum, options));
+      else repositories.push(new GitFiles(git, checksum, { ...options, store, keepsGit: instruction.keepsGit }));
     }
     const target = word(instruction.destination);
     const destination = bytes(absolute(target, this.#state.settings.workdir) + (/(^|\/)\.?$/.test(target) ? '/' : ''));
@@ -291,6 +299,7 @@ export class StageBuilder {
     const told = source === undefined ? '' : await source.hash(sources, parents, rules);
     const downloads: unknown[] = [];
     for (const file of remote) downloads.push([file.name, await file.hash()]);
+    for (const repository of repositories) downloads.push(await repository.hash());
     const own = held.map(({ name, contents }) => [name, contents.toString('base64')]);
     const how = [sources, destination, chown, chmod, excludes, parents, unpack, clock.epoch];
     const key = stepKey(kind, this.#state.layers, told, own, downloads, how);
@@ -306,9 +315,11 @@ export class StageBuilder {
         if (unpack !== true || Buffer.isBuffer(contents)) files.push(opened);
         else files.push({ ...opened, archive: await openArchive(file.name, contents, opening) });
       }
+      const trees: LayerTree[] = [];
+      for (const repository of repositories) trees.push(await repository.open());
       const isUnpacked = kind === 'add' && unpack !== false && source !== undefined;
       const entries = copyEntries(source?.root ?? EMPTY, state.tree.root, {
-        ...{ sources, destination, owner, mode, files, parents },
+        ...{ sources, destination, owner, mode, files, trees, parents },
         ...{ now: clock.now, excludes: rules },
         archives: isUnpacked ? await findArchives(source, sources, opening) : new Map(),
       });

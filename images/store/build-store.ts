@@ -79,6 +79,8 @@ export interface BuildSteps extends AsyncDisposable {
   unpack(archive: AsyncIterable<Buffer>): Promise<string>;
   /** Writes a stream to a file that goes with the build. */
   spool(bytes: AsyncIterable<Buffer>): Promise<SpooledFile>;
+  /** Makes an empty folder that goes with the build. */
+  folder(): string;
   /** Makes an image for a machine of the build. No list shows it, and it is gone with the result. */
   image(image: Omit<ComposedImage, 'names'>): Promise<TemporaryImage>;
   /** Locks a name, for all builds. Returns undefined if it is locked. */
@@ -126,6 +128,7 @@ export function buildStore(place: string): BuildStore {
         add: (key, tar, created) => addStep(home, key, tar, created, needs),
         unpack: (archive) => unpackArchive(home, archive, needs),
         spool: (bytes) => needs.spool(bytes),
+        folder: () => needs.folder(),
         async image(image) {
           // Nothing else has this image: its comment is part of its ID.
           const own = { ...image, config: { ...image.config, comment: randomUUID() } };

@@ -2,7 +2,7 @@
 // layer with a key stays in the store until the key is pruned.
 
 import { createHash, randomUUID } from 'node:crypto';
-import { createWriteStream, mkdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { createWriteStream, mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -38,6 +38,8 @@ export interface Needs extends AsyncDisposable {
   dropImage(digest: string): void;
   /** Writes bytes to a file that goes with the build. */
   spool(bytes: AsyncIterable<Buffer>): Promise<SpooledFile>;
+  /** Makes an empty folder that goes with the build. */
+  folder(): string;
 }
 
 /** Bytes that came as a stream. */
@@ -61,6 +63,7 @@ export async function openNeeds(home: string): Promise<Needs> {
     addImage: (digest) => writeFileSync(ownImageFile(workspace.path, digest), ''),
     dropImage: (digest) => rmSync(ownImageFile(workspace.path, digest)),
     spool: (bytes) => spool(workspace, bytes),
+    folder: () => makeFolder(workspace.path),
     [Symbol.asyncDispose]: () => workspace[Symbol.asyncDispose](),
   };
 }
@@ -86,6 +89,14 @@ async function spool(workspace: Workspace, bytes: AsyncIterable<Buffer>): Promis
     throw ofSystem(error, 'cannot keep a file of a build');
   }
   return { path, size, sha256: hash.digest('hex') };
+}
+
+function makeFolder(place: string): string {
+  try {
+    return mkdtempSync(join(place, 'folder-'));
+  } catch (error) {
+    throw toImageError(error, 'cannot make a folder for a build');
+  }
 }
 
 /** Turns an error of a system call into an `ImageError`. Those of a source stay what they are. */

@@ -1,5 +1,5 @@
 // Where `tsvm build` has its Dockerfile and its context from: a folder, a URL, and what stdin has.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { addAbortSignal } from 'node:stream';
 import type { ArchiveContext, BuildOptions } from '../../../build/index.js';
@@ -19,15 +19,17 @@ export interface BuildSource extends AsyncDisposable, Pick<BuildOptions, 'docker
  *
  * @param context path of a folder; a URL; `-` for stdin
  * @param file as `--file` has it
+ * @param keepsGit a context of git keeps its `.git`
  * @throws UsageError, BuildError, ImageError; the reason of `signal`
  */
 export async function openSource(
   home: Home,
-  { context, file }: { context: string; file: string | undefined },
+  { context, file, keepsGit }: { context: string; file: string | undefined; keepsGit: boolean },
   signal: AbortSignal,
 ): Promise<BuildSource> {
-  const { isRemote, readStream, readUrl } = await import('../../../build/index.js');
-  if (isRemote(context)) return await streamed(await readUrl(home, context, signal), file, 'the URL');
+  const { isRemote, githubSource, readStream, readUrl } = await import('../../../build/index.js');
+  const url = existsSync(context) ? undefined : isRemote(context) ? context : githubSource(context);
+  if (url !== undefined) return await streamed(await readUrl(home, url, { keepsGit, signal }), file, 'the URL');
   if (context !== '-') {
     const path = file ?? join(context, 'Dockerfile');
     const dockerfile = readDockerfile(path);

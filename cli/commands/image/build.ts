@@ -19,6 +19,9 @@ import { openSource } from './build-source.js';
 const ACCELERATORS = ['auto', 'kvm', 'tcg', 'uml'] as const;
 const PROGRESS = ['auto', 'plain', 'rawjson', 'quiet'] as const;
 
+/** Go's words for true (strconv.ParseBool). */
+const KEEPS = /^(1|t|T|TRUE|true|True)$/;
+
 interface Options {
   tag?: string[];
   file?: string;
@@ -47,13 +50,17 @@ Examples:
   tsvm build --check .
   tsvm build -t empty - < Dockerfile
   tar c . | tsvm build -t web -
-  tsvm build -t web https://example.com/web.tar.gz`;
+  tsvm build -t web https://example.com/web.tar.gz
+  tsvm build -t web https://example.com/web.git#v1.2:server`;
 
 export function command(context: Context): Command {
   return createCommand('tsvm build', context)
     .description('Builds an image from a Dockerfile and the files of a folder. Prints the ID of the image.')
     .usage('[options] CONTEXT|URL|-')
-    .argument('<CONTEXT>', 'folder that COPY takes files from; a URL or - (stdin) gives a tar, or the Dockerfile alone')
+    .argument(
+      '<CONTEXT>',
+      'folder or repository of git that COPY takes files from; a URL or - (stdin) gives a tar, or the Dockerfile alone',
+    )
     .option('-t, --tag <NAME[:TAG]>', 'name of the image (repeatable)', collect)
     .option('-f, --file <FILE>', 'the Dockerfile, or - for stdin (default: CONTEXT/Dockerfile)')
     .option(
@@ -113,13 +120,15 @@ async function run(folder: string, options: Options, context: Context): Promise<
   const contexts = await parseContexts(options.buildContext ?? []);
   using ending = abortOnSignal();
   const home = new Home();
-  await using source = await openSource(home, { context: folder, file }, ending.signal);
+  const args = buildArgs(options.buildArg ?? []);
+  const keepsGit = KEEPS.test(args.BUILDKIT_CONTEXT_KEEP_GIT_DIR ?? '');
+  await using source = await openSource(home, { context: folder, file, keepsGit }, ending.signal);
   const about = {
     home,
     dockerfile: source.dockerfile,
     ignore: source.ignore,
     contexts,
-    buildArgs: buildArgs(options.buildArg ?? []),
+    buildArgs: args,
     ...defined({ target: options.target }),
   };
   try {
