@@ -190,6 +190,24 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'remove a tenant of a service',
     load: async () => ({ command: (await import('./commands/service/tenant.js')).rm }),
   },
+  'manifest create': {
+    summary: 'make a list of images for several platforms',
+    load: () => import('./commands/manifest/create.js'),
+  },
+  'manifest add': { summary: 'add images to a list', load: () => import('./commands/manifest/add.js') },
+  'manifest annotate': {
+    summary: 'say what platform an image of a list is for',
+    load: () => import('./commands/manifest/annotate.js'),
+  },
+  'manifest inspect': {
+    summary: 'show the manifest of an image, or a list',
+    load: () => import('./commands/manifest/inspect.js'),
+  },
+  'manifest push': {
+    summary: 'upload a list and its images to a registry',
+    load: () => import('./commands/manifest/push.js'),
+  },
+  'manifest rm': { summary: 'remove lists', load: () => import('./commands/manifest/rm.js') },
   'builder prune': { summary: 'remove the cache of builds', load: () => import('./commands/builder/prune.js') },
   'kernel path': { summary: 'print the path of a built kernel', load: () => import('./commands/kernel/path.js') },
   'kernel ls': { summary: 'list built kernels', load: () => import('./commands/kernel/ls.js') },
@@ -252,6 +270,10 @@ const GROUPS: Record<string, CommandGroup> = {
   builder: {
     summary: 'manage the cache of builds',
     commands: inGroup('builder', 'prune'),
+  },
+  manifest: {
+    summary: 'manage lists of images for several platforms',
+    commands: inGroup('manifest', 'create', 'add', 'annotate', 'inspect', 'push', 'rm'),
   },
   network: {
     summary: 'manage private networks, where containers reach each other by name',

@@ -114,6 +114,9 @@ function countArguments(command: Command, words: readonly string[]): number {
 async function valuesOf(argument: string, command: string): Promise<string[]> {
   if (argument === 'CONTAINER') return containerNames();
   if (argument === 'IMAGE') return imageNames();
+  if (argument === 'MANIFEST_LIST' && command !== 'manifest create') {
+    return (await import('./commands/manifest/names.js')).manifestListNames();
+  }
   if (argument === 'NETWORK') return networkNames();
   if (argument === 'VOLUME') return volumeNames();
   if (argument === 'CHECKPOINT' && command !== 'checkpoint create') return snapshotNames();

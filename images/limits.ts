@@ -53,6 +53,10 @@ export const MAX_INDEX_HEAP_BYTES = 128 << 20;
 export const MAX_INDEX_BYTES_PER_IMAGE = 512 << 20;
 /** Bytes of a manifest, an index or an image config; as the registries' own limit. */
 export const MAX_JSON_BYTES = 4 << 20;
+/** Manifests of a list that is made here. */
+export const MAX_LIST_MEMBERS = 256;
+/** Bytes of the manifests that one `manifest inspect` reads. */
+export const MAX_INSPECTED_BYTES = 64 << 20;
 /** Files of an archive that holds an image. */
 export const MAX_ARCHIVE_ENTRIES = 100_000;
 /**

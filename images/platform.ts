@@ -36,6 +36,11 @@ export function parsePlatform(text: string): Platform {
   return normalize({ os, architecture, variant });
 }
 
+/** Returns true for an operating system, an architecture or a variant that a platform may have. */
+export function isPlatformWord(text: string): boolean {
+  return WORD.test(text);
+}
+
 /** The canonical spelling of a platform. */
 export function normalize({ os, architecture, variant }: Platform): Platform {
   const name = SAME.get(architecture) ?? architecture;

@@ -241,7 +241,7 @@ export interface PushProgress {
    * - `mounted`: the registry took it from another of its repositories, `from`.
    */
   phase: 'pushing' | 'pushed' | 'present' | 'mounted';
-  /** The layer's diff-id, `sha256:<hex>`. */
+  /** The layer's diff-id, `sha256:<hex>`; in the push of a list of manifests, the blob's digest. */
   layer: string;
   /** Bytes read so far: of the blob if it is copied, of the tar if it is compressed. */
   done: number;

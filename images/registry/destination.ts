@@ -13,6 +13,7 @@ import {
   cancelUpload,
   checkStored,
   hasBlob,
+  hasManifest,
   openUpload,
   type UploadedBlob,
   uploadBlob,
@@ -68,9 +69,20 @@ export class Destination {
     return this.#do(() => uploadBlob(this.endpoint, whole, this.delay));
   }
 
-  /** Stores a manifest under the reference's tag, once the repository has all its blobs. */
-  putManifest(bytes: Buffer, mediaType: string, digest: string): Promise<void> {
-    const target = `v2/${this.reference.path}/manifests/${this.reference.tag}`;
+  /** Returns true if the repository has a manifest. */
+  hasManifest(digest: string): Promise<boolean> {
+    return this.#do(() =>
+      hasManifest(this.endpoint, this.reference.path, this.#scope, digest, this.delay, this.signal),
+    );
+  }
+
+  /**
+   * Stores a manifest once the repository has all that it names.
+   *
+   * @param under its digest or a tag; default: the reference's tag
+   */
+  putManifest(bytes: Buffer, mediaType: string, digest: string, under = this.reference.tag): Promise<void> {
+    const target = `v2/${this.reference.path}/manifests/${under}`;
     const headers = { 'content-type': mediaType };
     const request = { method: 'PUT', target, scope: this.#scope, headers, body: bytes, signal: this.signal } as const;
     const put = async () => {

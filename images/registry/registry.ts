@@ -7,7 +7,7 @@ import { MAX_JSON_BYTES } from '../limits.js';
 import type { Platform } from '../platform.js';
 import { familiarName, familiarReference, type NameReference } from '../reference.js';
 import { object, parseJson } from '../source/json.js';
-import { type Descriptor, INDEX_TYPES, MANIFEST_TYPES, openManifest } from '../source/manifest.js';
+import { ACCEPT_MANIFESTS, type Descriptor, INDEX_TYPES, MANIFEST_TYPES, openManifest } from '../source/manifest.js';
 import type { SourceImage } from '../source/source-image.js';
 import { blobRequest, downloadBlob, pullScope } from './blob.js';
 import { Connections, discard, readBody } from './connections.js';
@@ -19,7 +19,6 @@ import { failureOf } from './refusal.js';
 import { readSettings, type Settings } from './settings.js';
 import { retrying } from './transient.js';
 
-const ACCEPT = [...MANIFEST_TYPES, ...INDEX_TYPES].join(', ');
 /** Milliseconds of the first wait after a failure. */
 const DELAY = 500;
 
@@ -36,7 +35,8 @@ interface RegistryImage {
   image: SourceImage;
 }
 
-interface Manifest {
+/** A manifest or an index, as it came. */
+export interface Manifest {
   bytes: Buffer;
   descriptor: Descriptor;
 }
@@ -67,18 +67,21 @@ export class Registry implements Disposable {
    * @throws ImageError
    */
   async find(reference: NameReference, platform: Platform): Promise<RegistryImage> {
-    const all = this.#endpoints(reference.domain);
-    for (const [i, endpoint] of all.entries()) {
-      try {
-        const top = await this.#manifest(endpoint, reference, reference.digest ?? reference.tag ?? 'latest');
-        // The servers before this one failed: do not ask them for blobs.
-        const image = await this.#open([endpoint, ...all.slice(i + 1)], reference, top, platform);
-        return { digest: top.descriptor.digest, image };
-      } catch (error) {
-        if (i === all.length - 1) throw denied(error, reference);
-      }
-    }
-    throw new ImageError('network', `no server is known for ${reference.domain}`);
+    return await this.#first(reference, async (endpoints) => {
+      const top = await this.#manifest(endpoints[0], reference, wantedOf(reference));
+      const image = await this.#open(endpoints, reference, top, platform);
+      return { digest: top.descriptor.digest, image };
+    });
+  }
+
+  /**
+   * Reads the manifest or index that a name refers to.
+   *
+   * @param signal once aborted, the download fails
+   * @throws ImageError
+   */
+  manifest(reference: NameReference, signal?: AbortSignal): Promise<Manifest> {
+    return this.#first(reference, ([endpoint]) => this.#manifest(endpoint, reference, wantedOf(reference), signal));
   }
 
   /**
@@ -91,11 +94,12 @@ export class Registry implements Disposable {
   blob(
     repository: string,
     { digest, size }: { digest: string; size: number },
-    signal: AbortSignal,
+    signal?: AbortSignal,
+    what = 'a layer',
   ): AsyncGenerator<Buffer> {
     const slash = repository.indexOf('/');
     const endpoints = this.#endpoints(repository.slice(0, slash));
-    const request = { repository: repository.slice(slash + 1), digest, size, what: 'a layer' };
+    const request = { repository: repository.slice(slash + 1), digest, size, what };
     return downloadBlob(endpoints, request, this.#delay, signal);
   }
 
@@ -120,11 +124,25 @@ export class Registry implements Disposable {
     return endpoints;
   }
 
+  /** Reads from the first server that gives it: a mirror, or the registry, whose failure is thrown. */
+  async #first<T>(reference: NameReference, read: (endpoints: [Endpoint, ...Endpoint[]]) => Promise<T>): Promise<T> {
+    const all = this.#endpoints(reference.domain);
+    for (const [i, endpoint] of all.entries()) {
+      try {
+        // The servers before this one failed: do not ask them for blobs.
+        return await read([endpoint, ...all.slice(i + 1)]);
+      } catch (error) {
+        if (i === all.length - 1) throw denied(error, reference);
+      }
+    }
+    throw new ImageError('network', `no server is known for ${reference.domain}`);
+  }
+
   /** @param wanted a tag or a digest */
-  #manifest(endpoint: Endpoint, reference: NameReference, wanted: string): Promise<Manifest> {
-    return retrying(this.#delay, async () => {
+  #manifest(endpoint: Endpoint, reference: NameReference, wanted: string, signal?: AbortSignal): Promise<Manifest> {
+    const read = async () => {
       const path = `v2/${reference.path}/manifests/${wanted}`;
-      const answer = await endpoint.get(path, pullScope(reference.path), { accept: ACCEPT });
+      const answer = await endpoint.get(path, pullScope(reference.path), { accept: ACCEPT_MANIFESTS }, signal);
       if (answer.status === 404) {
         discard(answer);
         throw new ImageError('unknown-image', `No such image: ${endpoint.host} has no ${familiarReference(reference)}`);
@@ -148,7 +166,8 @@ export class Registry implements Disposable {
           platform: null,
         },
       };
-    });
+    };
+    return retrying(this.#delay, read, signal);
   }
 
   /** Opens an image whose manifest the first endpoint has. Its blobs may come from the others. */
@@ -176,6 +195,11 @@ export class Registry implements Disposable {
     const stream = (layer: Descriptor) => downloadBlob(endpoints, blobRequest(path, layer, 'a layer'), this.#delay);
     return openManifest({ read, stream }, top.descriptor, platform);
   }
+}
+
+/** The tag or digest that a name asks for. */
+function wantedOf({ digest, tag }: NameReference): string {
+  return digest ?? tag ?? 'latest';
 }
 
 /**

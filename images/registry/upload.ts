@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { ImageError } from '../errors.js';
 import { gathered } from '../gathered.js';
+import { ACCEPT_MANIFESTS } from '../source/manifest.js';
 import { type Answer, discard } from './connections.js';
 import type { Endpoint, EndpointRequest, Lead } from './endpoint.js';
 import { parseContentLength, parseUploadRange } from './headers.js';
@@ -58,7 +59,7 @@ const OUT_OF_STEP = [400, 404, 410, 416];
  *
  * @throws ImageError
  */
-export async function hasBlob(
+export function hasBlob(
   endpoint: Endpoint,
   repository: string,
   scope: string,
@@ -67,14 +68,32 @@ export async function hasBlob(
   signal: AbortSignal,
 ): Promise<boolean> {
   const target = `v2/${repository}/blobs/${digest}`;
+  return has(endpoint, { method: 'HEAD', target, scope, signal }, 'a blob', delay);
+}
+
+/** As `hasBlob`, of a manifest or an index. */
+export function hasManifest(
+  endpoint: Endpoint,
+  repository: string,
+  scope: string,
+  digest: string,
+  delay: number,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const target = `v2/${repository}/manifests/${digest}`;
+  const headers = { accept: ACCEPT_MANIFESTS };
+  return has(endpoint, { method: 'HEAD', target, scope, headers, signal }, 'a manifest', delay);
+}
+
+async function has(endpoint: Endpoint, request: EndpointRequest, what: string, delay: number): Promise<boolean> {
   const ask = async () => {
-    const answer = await endpoint.send({ method: 'HEAD', target, scope, signal });
+    const answer = await endpoint.send(request);
     discard(answer);
     if (answer.status === 200) return true;
     if (answer.status === 404) return false;
-    throw await refusalOf(answer, 'does not say whether it has a blob');
+    throw await refusalOf(answer, `does not say whether it has ${what}`);
   };
-  return retrying(delay, ask, signal);
+  return await retrying(delay, ask, request.signal);
 }
 
 /**
@@ -182,13 +201,10 @@ class Upload {
       const lead = endpoint.lead(answer);
       const least = answer.headers['oci-chunk-min-length'];
       discard(answer);
-      return new Upload(
-        endpoint,
-        blob,
-        delay,
-        lead,
-        chunkSize(typeof least === 'string' ? least : undefined, endpoint),
-      );
+      const size = Math.max(CHUNK, parseContentLength(typeof least === 'string' ? least : undefined) ?? 0);
+      if (size <= MAX_CHUNK) return new Upload(endpoint, blob, delay, lead, size);
+      await cancelUpload(endpoint, lead, scope);
+      throw new ImageError('too-large', `${endpoint.host} asks for chunks of ${size} bytes; the limit is ${MAX_CHUNK}`);
     };
     return retrying(delay, begin, signal);
   }
@@ -289,15 +305,6 @@ export function checkStored({ headers, url }: Answer, digest: string, what: stri
   if (typeof stored === 'string' && stored.startsWith('sha256:') && stored !== digest) {
     throw new ImageError('network', `${url.host} stored ${what} as ${stored} instead of ${digest}`);
   }
-}
-
-/** @param least the registry's OCI-Chunk-Min-Length header */
-function chunkSize(least: string | undefined, { host }: Endpoint): number {
-  const size = Math.max(CHUNK, parseContentLength(least) ?? 0);
-  if (size > MAX_CHUNK) {
-    throw new ImageError('too-large', `${host} asks for chunks of ${size} bytes; the limit is ${MAX_CHUNK}`);
-  }
-  return size;
 }
 
 /** Adds to a URL's query, whose other bytes stay as they are: a registry may have signed them. */

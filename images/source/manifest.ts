@@ -9,18 +9,20 @@ import { checkDigest, parseConfig } from './config.js';
 import { type Json, list, object, optionalObject, parseJson, string } from './json.js';
 import type { SourceImage, SourceLayer } from './source-image.js';
 
-export const INDEX_TYPES = [
-  'application/vnd.oci.image.index.v1+json',
-  'application/vnd.docker.distribution.manifest.list.v2+json',
+export const OCI_INDEX_TYPE = 'application/vnd.oci.image.index.v1+json';
+export const DOCKER_LIST_TYPE = 'application/vnd.docker.distribution.manifest.list.v2+json';
+export const DOCKER_MANIFEST_TYPE = 'application/vnd.docker.distribution.manifest.v2+json';
+export const INDEX_TYPES = [OCI_INDEX_TYPE, DOCKER_LIST_TYPE];
+export const MANIFEST_TYPES = ['application/vnd.oci.image.manifest.v1+json', DOCKER_MANIFEST_TYPE];
+/** The Accept header of requests for manifests and indexes. */
+export const ACCEPT_MANIFESTS = [...MANIFEST_TYPES, ...INDEX_TYPES].join(', ');
+export const CONFIG_TYPES = [
+  'application/vnd.oci.image.config.v1+json',
+  'application/vnd.docker.container.image.v1+json',
 ];
-export const MANIFEST_TYPES = [
-  'application/vnd.oci.image.manifest.v1+json',
-  'application/vnd.docker.distribution.manifest.v2+json',
-];
-const CONFIG_TYPES = ['application/vnd.oci.image.config.v1+json', 'application/vnd.docker.container.image.v1+json'];
 const LAYER_TYPE =
   /^application\/vnd\.(oci\.image\.layer\.v1\.tar(\+gzip|\+zstd|\+xz)?|docker\.image\.rootfs\.diff\.tar(\.gzip|\.zstd)?)$/;
-const FOREIGN_LAYER_TYPE = /nondistributable|foreign/;
+export const FOREIGN_LAYER_TYPE = /nondistributable|foreign/;
 /** Depth of nested image indexes. */
 const MAX_INDEX_DEPTH = 4;
 
@@ -141,12 +143,21 @@ async function readJson(
   if (digest !== descriptor.digest) {
     throw new ImageError('corrupt', `${what} does not match its digest: ${digest} instead of ${descriptor.digest}`);
   }
+  return { bytes, json: parseManifest(bytes, what) };
+}
+
+/**
+ * Parses a manifest, an index or a config.
+ *
+ * @throws ImageError `corrupt`
+ */
+export function parseManifest(bytes: Buffer, what: string): Json {
   const json = object(parseJson(bytes, what), what);
   // The same bytes must not be an index to one reader and a manifest to another (CVE-2021-41190).
   if (json.manifests !== undefined && (json.layers !== undefined || json.config !== undefined)) {
     throw new ImageError('corrupt', `${what} is both an image index and a manifest`);
   }
-  return { bytes, json };
+  return json;
 }
 
 function checkLayerType(mediaType: string): void {

@@ -11,6 +11,7 @@
 //                                    metadata): derived from the config and the layers
 //   names/<repository>/<tag>         the digest of the image with this name; `/` is written `+`
 //   names/<repository>/sha256:<hex>  the same, for the digest of a manifest or an image index
+//   lists/<repository>/<tag>         a list of manifests that is made here, by this name
 //   steps/<key>                      the diff-id of the layer that a build step made; `-` if it made
 //                                    none. Its time is that of its last use
 //   holders/<holder>                 the digest of an image that a container needs, even while it
@@ -33,6 +34,7 @@ export const STORE = 'store-2';
 export const LAYERS = 'layers';
 export const IMAGES = 'images';
 export const NAMES = 'names';
+export const LISTS = 'lists';
 export const HOLDERS = 'holders';
 export const STEPS = 'steps';
 export const TMP = 'tmp';
@@ -66,7 +68,12 @@ export function namePath(home: string, { domain, path, tag, digest }: NameRefere
   return join(home, NAMES, `${domain}/${path}`.replaceAll('/', '+'), digest ?? tag ?? 'latest');
 }
 
-/** The name that a file under names/ stands for. */
+/** The path of the file of a list of manifests. */
+export function listPath(home: string, { domain, path, tag }: NameReference): string {
+  return join(home, LISTS, `${domain}/${path}`.replaceAll('/', '+'), tag ?? 'latest');
+}
+
+/** The name that a file under names/ or lists/ stands for. */
 export function nameOf(directory: string, file: string): NameReference {
   const [domain = '', ...path] = directory.split('+');
   const [tag, digest] = file.startsWith('sha256:') ? [null, file] : [file, null];

@@ -11,13 +11,11 @@ import type { Pushed, PushOptions } from '../types.js';
 import { recordBlobs } from './blobs.js';
 import { isWhole } from './layers.js';
 import { readName } from './names.js';
+import { inParallel } from './parallel.js';
 import { type LayerPush, pushLayer } from './push-layer.js';
 import { manifestFor } from './push-manifest.js';
 import { damaged, readConfig, sha256 } from './record.js';
 import { recordPushed } from './record-pushed.js';
-
-/** Layers pushed at the same time. */
-const PARALLEL_LAYERS = 3;
 
 /**
  * Pushes an image.
@@ -95,23 +93,14 @@ interface LayersOptions {
 /** Pushes each layer once. The first failure stops the others. */
 async function pushLayers(diffIds: string[], { stop, ...options }: LayersOptions): Promise<Map<string, LayerPush>> {
   const pushed = new Map<string, LayerPush>();
-  const queue = [...new Set(diffIds)];
-  async function work(): Promise<void> {
-    for (let diffId = queue.shift(); diffId !== undefined && !stop.signal.aborted; diffId = queue.shift()) {
-      try {
-        pushed.set(diffId, await pushLayer(diffId, { ...options, signal: stop.signal }));
-      } catch (error) {
-        stop.abort(error);
-      }
-    }
-  }
-  await Promise.all(Array.from({ length: PARALLEL_LAYERS }, work));
-  stop.signal.throwIfAborted();
+  await inParallel([...new Set(diffIds)], stop, async (diffId) => {
+    pushed.set(diffId, await pushLayer(diffId, { ...options, signal: stop.signal }));
+  });
   return pushed;
 }
 
 /** Adds which image could not be pushed, unless the error says so already. */
-function pushError(error: unknown, name: string): ImageError {
+export function pushError(error: unknown, name: string): ImageError {
   const doing = `cannot push ${name}`;
   if (!(error instanceof ImageError)) return toImageError(error, doing);
   if (error.code === 'unauthorized') return error;

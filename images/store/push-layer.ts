@@ -5,12 +5,12 @@
 // 4. It is compressed here.
 
 import { compress, type PushCompression } from '../compress.js';
-import { ImageError } from '../errors.js';
 import type { NameReference } from '../reference.js';
 import type { Destination } from '../registry/destination.js';
 import type { Registry } from '../registry/registry.js';
 import type { PushProgress } from '../types.js';
 import { type KnownBlob, knownBlobs } from './blobs.js';
+import { copyBlob } from './copy-blob.js';
 import { layerTar, tarLength } from './layer-tar.js';
 
 export interface LayerPushOptions {
@@ -46,7 +46,7 @@ export async function pushLayer(diffId: string, options: LayerPushOptions): Prom
       if (await destination.mount(blob.digest, path)) return done('mounted', blob, path);
     }
   }
-  for (const blob of known) if (await copyBlob(diffId, blob, options)) return done('pushed', blob);
+  for (const blob of known) if (await copyFromAny(diffId, blob, options)) return done('pushed', blob);
   const total = tarLength(home, diffId);
   const uploaded = await destination.upload({
     what: 'a layer',
@@ -60,32 +60,18 @@ export async function pushLayer(diffId: string, options: LayerPushOptions): Prom
 }
 
 /** Copies a blob from a registry that has it. Returns false if none gives it. */
-async function copyBlob(diffId: string, blob: KnownBlob, options: LayerPushOptions): Promise<boolean> {
+async function copyFromAny(diffId: string, blob: KnownBlob, options: LayerPushOptions): Promise<boolean> {
   const { registry, destination, onProgress, signal } = options;
+  const progress = (stream: AsyncIterable<Buffer>) => counted(stream, diffId, blob.size, onProgress);
   for (const repository of blob.repositories) {
-    let failure: unknown = null;
-    async function* watched(): AsyncGenerator<Buffer> {
-      try {
-        yield* registry.blob(repository, blob, signal);
-      } catch (error) {
-        failure = error;
-        throw error;
-      }
-    }
-    const stream = () => counted(watched(), diffId, blob.size, onProgress);
-    try {
-      await destination.upload({ what: 'a layer', digest: blob.digest, stream });
-      return true;
-    } catch (error) {
-      signal.throwIfAborted();
-      const isWrong = error instanceof ImageError && error.code === 'corrupt';
-      if (failure === null && !isWrong) throw error;
-    }
+    const request = { repository, blob, what: 'a layer', progress, signal };
+    if ((await copyBlob(registry, destination, request)) === null) return true;
   }
   return false;
 }
 
-async function* counted(
+/** Tells the progress of a stream as it is read. */
+export async function* counted(
   source: AsyncIterable<Buffer>,
   layer: string,
   total: number,

@@ -174,6 +174,22 @@ test('a registry that loses each upload is given up', async () => {
   expect(posts).toBe(6);
 });
 
+test('an upload of chunks that are too long is refused, and cancelled', async () => {
+  const seen: string[] = [];
+  const host = await listen((request, response) => {
+    seen.push(`${request.method} ${request.url}`);
+    const headers = {
+      location: '/v2/app/blobs/uploads/1?_state=a%3Db',
+      'oci-chunk-min-length': String((64 << 20) + 1),
+    };
+    request.resume().on('end', () => response.writeHead(request.method === 'POST' ? 202 : 204, headers).end());
+  });
+  await expect(upload(host, Buffer.from('bytes'))).rejects.toEqual(
+    failure('too-large', `${host} asks for chunks of 67108865 bytes; the limit is 67108864`),
+  );
+  expect(seen).toEqual(['POST /v2/app/blobs/uploads/', 'DELETE /v2/app/blobs/uploads/1?_state=a%3Db']);
+});
+
 test('a registry that stops reading is given up', async () => {
   let stalled = 0;
   const host = await listen((request, response) => {
