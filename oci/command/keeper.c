@@ -199,12 +199,15 @@ bool keeper_plan(int keeper, struct plan *plan, char line[MAX_LINE])
 		value = strchr(line, ' ');
 		if (value != NULL) {
 			*value++ = '\0';
-			place = strcmp(line, "root") == 0     ? &plan->root :
-				strcmp(line, "hostname") == 0 ? &plan->hostname :
-				strcmp(line, "network") == 0  ? &plan->network :
-				strcmp(line, "streams") == 0  ? &plan->streams :
-				strcmp(line, "control") == 0  ? &plan->control :
-								NULL;
+			if (strcmp(line, "cgroup") == 0 && plan->cgroup_count < MAX_CGROUPS)
+				place = &plan->cgroups[plan->cgroup_count++];
+			else
+				place = strcmp(line, "root") == 0     ? &plan->root :
+					strcmp(line, "hostname") == 0 ? &plan->hostname :
+					strcmp(line, "network") == 0  ? &plan->network :
+					strcmp(line, "streams") == 0  ? &plan->streams :
+					strcmp(line, "control") == 0  ? &plan->control :
+									NULL;
 		}
 		if (place == NULL) {
 			snprintf(line, MAX_LINE, "the plan of the keeper is not understood");
@@ -251,6 +254,7 @@ void keeper_remove(const char *root, const char *id)
 	end_keeper();
 	if (!state_claim(root, id))
 		return;
+	state_remove_cgroups();
 	run_poststop();
 	state_remove(root, id);
 }

@@ -9,6 +9,7 @@
 //     keeper.pid   process id and start time of the keeper
 //     keeper       symbolic link to the keeper's socket
 //     keeper.log   what the keeper says
+//     cgroups      paths of the container's cgroup, one for each hierarchy, by the keeper; absent: none
 //     poststop     the hooks that run once the container is deleted, by the keeper; absent: none
 #ifndef TSVM_OCI_H
 #define TSVM_OCI_H
@@ -19,7 +20,10 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-enum { MAX_LINE = 16384 };
+enum {
+	MAX_LINE = 16384,
+	MAX_CGROUPS = 32, // hierarchies
+};
 
 struct options {
 	const char *root; // folder of the state folders
@@ -57,6 +61,8 @@ struct exec {
 
 // What the keeper wants a stub to be. That of an `exec` has its streams and its terminal alone.
 struct plan {
+	char *cgroups[MAX_CGROUPS]; // paths of those to be in
+	size_t cgroup_count;
 	char *root;
 	char *hostname;
 	char *network; // path of the network namespace to join; NULL: a new one
@@ -90,6 +96,8 @@ void state_kill(const char *file);
 // Waits until no other process has claimed the state folder. Returns false if it is gone. The claim ends with
 // this process.
 bool state_claim(const char *root, const char *id);
+// Removes the container's cgroup, and waits until its processes are gone.
+void state_remove_cgroups(void);
 void state_remove(const char *root, const char *id);
 enum list { LIST_TABLE, LIST_JSON, LIST_NAMES };
 // Prints the containers of a root to standard output.

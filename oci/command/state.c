@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "oci.h"
@@ -159,6 +160,28 @@ static void remove_files(const char *folder)
 	if (directory != NULL)
 		closedir(directory);
 	rmdir(folder);
+}
+
+// A process that is killed leaves its cgroup once its memory is given back.
+static void remove_cgroup(const char *path)
+{
+	const struct timespec moment = { .tv_nsec = 2000000 };
+
+	for (int waited = 0; rmdir(path) != 0 && errno == EBUSY && waited < KILL_TIMEOUT; waited += 2)
+		nanosleep(&moment, NULL);
+}
+
+void state_remove_cgroups(void)
+{
+	FILE *file = fopen("cgroups", "re");
+	char path[PATH_MAX];
+
+	while (file != NULL && fgets(path, sizeof path, file) != NULL) {
+		path[strcspn(path, "\n")] = '\0';
+		remove_cgroup(path);
+	}
+	if (file != NULL)
+		fclose(file);
 }
 
 void state_remove(const char *root, const char *id)

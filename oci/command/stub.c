@@ -63,6 +63,20 @@ static void enter_network(const char *path)
 	close(file);
 }
 
+// Engines find the container's cgroup by its process.
+static void enter_cgroups(const struct plan *plan)
+{
+	for (size_t i = 0; i < plan->cgroup_count; i++) {
+		int folder = open(plan->cgroups[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
+		int file = folder < 0 ? -1 : openat(folder, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+
+		if (file < 0 || write(file, "0", 1) != 1)
+			fail(plan->cgroups[i]);
+		close(file);
+		close(folder);
+	}
+}
+
 static int listen_at(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -146,6 +160,7 @@ void stub(const struct plan *plan, const char *console_socket, int ready)
 
 	told = ready;
 	setsid();
+	enter_cgroups(plan);
 	if (plan->terminal)
 		open_terminal(console_socket);
 	control = connect_to(plan->control);
@@ -179,6 +194,7 @@ void exec_stub(const struct plan *plan, const char *console_socket, int containe
 
 	told = ready;
 	setsid();
+	enter_cgroups(plan);
 	if (plan->terminal)
 		open_terminal(console_socket);
 	streams = listen_at(plan->streams);

@@ -86,6 +86,7 @@ export const resourcesSchema = z.object({
       mems: z.string().optional(),
       realtimeRuntime: z.number().optional(),
       realtimePeriod: z.number().optional(),
+      shares: count.optional(),
     })
     .nullish(),
   blockIO: z.record(z.string(), z.unknown()).nullish(),
@@ -133,6 +134,11 @@ const config = z.object({
     memoryPolicy: unsupported,
     netDevices: unsupported,
     resources: resourcesSchema.nullish(),
+    cgroupsPath: z
+      .string()
+      .max(4095)
+      .regex(/^[^\n\0]*$/, 'has a line end')
+      .nullish(),
   }),
 });
 

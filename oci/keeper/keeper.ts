@@ -31,6 +31,7 @@ import { limitWords, readUpdate, updatedLimits } from '../config/update.js';
 import { tellEvents } from './events.js';
 import { askTool } from './guest-tool.js';
 import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd } from './hooks.js';
+import { cpusOf, HostCgroup, hostLimits } from './host-cgroup.js';
 import { readLines } from './lines.js';
 import { checkProgram } from './program.js';
 import { type ContainerState, replaceFile } from './state-folder.js';
@@ -49,10 +50,11 @@ const NOT_RUNNING = 'container not running';
 const OUTPUT_TIMEOUT = 30_000;
 
 export class Keeper {
-  readonly #machine = new GuestMachine(new MachineClient({ shares: true }), { trace: new Trace(), log: SILENT });
+  readonly #machine: GuestMachine;
   readonly #server: Server = createServer((socket) => this.#serve(socket));
   readonly #config: OciConfig;
   readonly #translation: Translation;
+  readonly #cgroup: HostCgroup;
   #limits: Limits;
   /** What the configuration asks of the machine. */
   readonly #asked: OciMachine;
@@ -77,11 +79,14 @@ export class Keeper {
     private readonly id: string,
     private readonly bundle: string,
   ) {
-    this.#machine.lost.catch(() => this.#first?.exit(LOST));
     this.#config = readConfig(bundle);
     this.#translation = translate(this.#config, bundle);
     this.#limits = this.#translation.container.limits ?? {};
     this.#asked = readMachine(this.#config, this.#limits.memory ?? 0);
+    // The processes of the machine are in it from their start.
+    this.#cgroup = HostCgroup.enter(this.#config.linux.cgroupsPath, hostLimits(this.#config, this.#asked));
+    this.#machine = new GuestMachine(new MachineClient({ shares: true }), { trace: new Trace(), log: SILENT });
+    this.#machine.lost.catch(() => this.#first?.exit(LOST));
   }
 
   get isCreated(): boolean {
@@ -106,6 +111,7 @@ export class Keeper {
     // Hooks may change what the machine serves.
     if (!hasHooks) await this.#boot(home, folder);
     const lines = [
+      ...this.#cgroup.paths.map((path) => `cgroup ${path}`),
       `root ${shares[0]?.path}`,
       `hostname ${container.hostname}`,
       `streams ${portSocket(folder.path, STREAMS_PORT + FIRST_PROCESS)}`,
@@ -296,7 +302,8 @@ export class Keeper {
     if (this.#machine.state.name === 'frozen') throw new OciError('cannot exec in a paused container');
     const id = this.#nextProcess++;
     const streams = portSocket(folder.path, STREAMS_PORT + id);
-    socket.write([`streams ${streams}`, ...(process.terminal ? ['terminal'] : []), 'done', ''].join('\n'));
+    const cgroups = this.#cgroup.paths.map((path) => `cgroup ${path}`);
+    socket.write([...cgroups, `streams ${streams}`, ...(process.terminal ? ['terminal'] : []), 'done', ''].join('\n'));
     socket.on('close', () => rmSync(streams, { force: true }));
     return new StubbedProcess(socket, { ...translateProcess(process), id, port: STREAMS_PORT + id });
   }
@@ -326,6 +333,7 @@ export class Keeper {
     const limits = updatedLimits(this.#limits, readUpdate(text), { memory: this.#asked.largestLimit, cpus: CPUS });
     if (this.#isStarted) await this.#ask('update', ['limit', ...limitWords(limits)]);
     this.#limits = limits;
+    this.#cgroup.update(cpusOf(limits.cpuQuota, limits.cpuPeriod));
   }
 
   /** Tells statistics once, or events to the end of the container. @throws SandboxError, OciError */

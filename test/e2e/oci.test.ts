@@ -37,6 +37,14 @@ function podman(args: string[], input = ''): { status: number | null; stdout: st
   return spawnSync('podman', [...global(), ...args], { input, encoding: 'utf8', env: environment });
 }
 
+/** The cgroups of containers of this test, in all hierarchies. */
+const cgroups = () => {
+  const names = ['-type', 'd', '-path', `*/${CGROUP}/libpod-*`, '!', '-name', 'libpod-conmon-*'];
+  return execFileSync('find', ['/sys/fs/cgroup', ...names], { encoding: 'utf8' })
+    .split('\n')
+    .slice(0, -1);
+};
+
 /** What the runtime has on this host for containers of this test. */
 const left = () => {
   const found: string[] = [];
@@ -52,7 +60,7 @@ const left = () => {
       // It has ended.
     }
   }
-  return found;
+  return [...found, ...cgroups()];
 };
 
 beforeAll(() => {
@@ -152,6 +160,28 @@ describe('in a running container', () => {
   afterAll(() => {
     expect(podman(['rm', '--force', '--time', '0', 'busy'])).toMatchObject({ status: 0 });
     expect(left()).toEqual([]);
+  });
+
+  test('what works for it is in the cgroup that podman names, which has limits that hold its machine', async () => {
+    const { pid } = JSON.parse(runtime(['state', id]).stdout);
+    const own = join(`/${CGROUP}`, `libpod-${id}`);
+    const inCgroup = (process: number) =>
+      readFileSync(`/proc/${process}/cgroup`, 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => line.split(':').slice(2).join(':'));
+    expect([...new Set(inCgroup(pid))]).toEqual([own]);
+    const pidFile = join(folder, 'exec.pid');
+    const exec = spawn(RUNTIME, ['exec', '--pid-file', pidFile, id, 'sh', '-c', 'echo up; read end']);
+    await once(exec.stdout, 'data');
+    expect([...new Set(inCgroup(Number(readFileSync(pidFile, 'utf8'))))]).toEqual([own]);
+    exec.stdin.end('\n');
+    expect(await once(exec, 'exit')).toEqual([0, null]);
+    const memory = cgroups().find((path) => existsSync(join(path, 'memory.limit_in_bytes'))) ?? '';
+    const processes = readFileSync(join(memory, 'cgroup.procs'), 'utf8').trim().split('\n');
+    const lines = processes.map((each) => readFileSync(`/proc/${each}/cmdline`, 'utf8'));
+    for (const part of ['keeper.js', 'machine.js', 'tsvm-oci']) expect(lines.join('\n')).toContain(part);
+    expect(sh('true').status).toBe(0);
   });
 
   test('that names no machine, it is KVM, or User-Mode Linux where no stock kernel runs on that', () => {
@@ -279,6 +309,24 @@ describe('in a running container', () => {
     );
     expect(runtime(['list', '-q']).stdout.split('\n')).toContain(id);
   });
+});
+
+test('limits hold on the host too, with room for the machine, and change with an update', () => {
+  const limits = ['-m', '128m', '--cpus', '0.5', '--cpu-shares', '512'];
+  const run = podman(['run', '-d', '--name', 'bounded', ...NONE, ...limits, IMAGE, 'sleep', '1000']);
+  expect(run).toMatchObject({ status: 0 });
+  const read = (file: string) => {
+    const at = cgroups().find((path) => existsSync(join(path, file)));
+    return readFileSync(join(at ?? '', file), 'utf8').trim();
+  };
+  const MIB = 2 ** 20;
+  // The container's, the kernel's and the overhead of User-Mode Linux (sandbox/cgroup/limits.ts).
+  expect(Number(read('memory.limit_in_bytes'))).toBe((128 + 64 + 256 + 24 + 384) * MIB);
+  expect(['cpu.cfs_quota_us', 'cpu.shares'].map(read)).toEqual(['150000', '512']);
+  expect(podman(['update', '--cpus', '1', 'bounded'])).toMatchObject({ status: 0 });
+  expect(read('cpu.cfs_quota_us')).toBe('200000');
+  expect(podman(['rm', '--force', '--time', '0', 'bounded'])).toMatchObject({ status: 0 });
+  expect(left()).toEqual([]);
 });
 
 test("podman's hooks run at their points, and one that fails is podman's failure", () => {

@@ -1,0 +1,219 @@
+// The cgroup of the host that an engine gives a container (`linux.cgroupsPath`), in each hierarchy of
+// cgroups. Engines look into that of the container's process for its statistics, and set the share of a
+// whole pod in a folder above. So all that works for the container is in it: stub, keeper and machine.
+import { mkdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { codeOf, hasCode, messageOf } from '../../errors/index.js';
+import { foldersTo, wordsOf, writeControl } from '../../sandbox/cgroup/hierarchy.js';
+import { cgroupLimits } from '../../sandbox/cgroup/limits.js';
+import type { OciConfig } from '../config/config.js';
+import type { OciMachine } from '../config/machine.js';
+import { OciError } from '../config/oci-error.js';
+import { replaceFile } from './state-folder.js';
+
+/** Controllers of cgroup v2 that the limits are of. */
+const CONTROLLERS = ['memory', 'cpu'];
+/** The host does not let this process make cgroups: it stays in the engine's. */
+const REFUSALS = ['EACCES', 'EPERM', 'EROFS'] as const;
+
+export interface Hierarchy {
+  /** Path of the mount. */
+  mount: string;
+  /** Of cgroup v1, as `memory` or `name=systemd`; undefined: cgroup v2. */
+  controllers: readonly string[] | undefined;
+  /** Path of the caller's cgroup in it. */
+  own: string;
+}
+
+export interface HostLimits {
+  /** Bytes; undefined: any. */
+  memory: number | undefined;
+  /** CPUs; undefined: any. */
+  cpus: number | undefined;
+  /** The weight of cgroup v1, 2 to 262144; undefined: the kernel's. */
+  shares: number | undefined;
+}
+
+/**
+ * The hierarchies that this process is in and that are mounted.
+ * @param own text of /proc/self/cgroup (cgroups(7))
+ * @param mountinfo text of /proc/self/mountinfo (proc(5))
+ */
+export function hierarchies(own: string, mountinfo: string): Hierarchy[] {
+  const mounts = mountinfo.split('\n').map((line) => {
+    const [mounted = '', type = ''] = line.split(' - ');
+    const [, , , root, mount = ''] = mounted.split(' ');
+    const [kind, , options = ''] = type.split(' ');
+    return { root, mount, kind, options: options.split(',') };
+  });
+  return own.split('\n').flatMap((line) => {
+    const [, names, ...path] = line.split(':');
+    if (names === undefined) return [];
+    const controllers = names === '' ? undefined : names.split(',');
+    const { mount } =
+      mounts.find(({ root, kind, options }) => {
+        // What is mounted from inside a hierarchy has other paths.
+        if (root !== '/') return false;
+        return controllers === undefined
+          ? kind === 'cgroup2'
+          : kind === 'cgroup' && controllers.every((each) => options.includes(each));
+      }) ?? {};
+    return mount === undefined ? [] : [{ mount, controllers, own: path.join(':') }];
+  });
+}
+
+/** Path of the cgroup in a hierarchy. As with runc, a path that is not absolute is below the caller's. */
+export function pathIn({ mount, own }: Hierarchy, cgroupsPath: string): string {
+  // No `..` leads out of the hierarchy.
+  return join(mount, join('/', cgroupsPath.startsWith('/') ? '' : own, join('/', cgroupsPath)));
+}
+
+/** The limits beside those of the cgroup in the guest, which are the container's. */
+export function hostLimits(
+  { linux }: Pick<OciConfig, 'linux'>,
+  { memory, accel }: Pick<OciMachine, 'memory' | 'accel'>,
+): HostLimits {
+  const { memory: limit, cpu } = linux.resources ?? {};
+  const hasMemory = (limit?.limit ?? 0) > 0;
+  return {
+    memory: hasMemory ? cgroupLimits({ memory, cpus: 1, accel }).memory : undefined,
+    cpus: cpusOf(cpu?.quota, cpu?.period),
+    shares: cpu?.shares || undefined,
+  };
+}
+
+export function cpusOf(quota = 0, period = 0): number | undefined {
+  return quota > 0 ? quota / (period || 100_000) : undefined;
+}
+
+/** The files of a cgroup with what is written to them. */
+export function controlFiles(controllers: Hierarchy['controllers'], limits: HostLimits): [string, string][] {
+  const { memory, shares } = limits;
+  // One CPU more: the devices have a thread.
+  const { cpuQuota, cpuPeriod } = cgroupLimits({ memory: 0, cpus: limits.cpus ?? 1, accel: 'auto' });
+  const quota = limits.cpus === undefined ? undefined : cpuQuota;
+  if (controllers === undefined) {
+    return [
+      ['memory.max', memory === undefined ? 'max' : String(memory)],
+      ['cpu.max', `${quota ?? 'max'} ${cpuPeriod}`],
+      ...(shares === undefined ? [] : [['cpu.weight', String(weightOf(shares))] satisfies [string, string]]),
+    ];
+  }
+  const files: [string, string][] = [];
+  if (controllers.includes('memory')) files.push(['memory.limit_in_bytes', String(memory ?? -1)]);
+  if (controllers.includes('cpu')) {
+    files.push(['cpu.cfs_period_us', String(cpuPeriod)], ['cpu.cfs_quota_us', String(quota ?? -1)]);
+    if (shares !== undefined) files.push(['cpu.shares', String(shares)]);
+  }
+  return files;
+}
+
+/** The weight of cgroup v2, 1 to 10000, for one of v1, as runc has it. */
+function weightOf(shares: number): number {
+  const inRange = Math.min(Math.max(shares, 2), 262_144);
+  return Math.floor(1 + ((inRange - 2) * 9999) / 262_142);
+}
+
+interface Made extends Hierarchy {
+  path: string;
+}
+
+export class HostCgroup {
+  private constructor(
+    private readonly made: readonly Made[],
+    private limits: HostLimits,
+  ) {}
+
+  /**
+   * Makes the cgroup and puts this process into it. The file `cgroups` of the state folder has its
+   * paths from then on. Where the host does not let this process make one, there is none.
+   * @throws OciError if another container is in it
+   */
+  static enter(cgroupsPath: string | undefined, limits: HostLimits): HostCgroup {
+    if (!cgroupsPath) return new HostCgroup([], limits);
+    const [own, mountinfo] = ['cgroup', 'mountinfo'].map((name) => readFileSync(`/proc/self/${name}`, 'utf8'));
+    const wanted = hierarchies(own ?? '', mountinfo ?? '').map((hierarchy) => {
+      return { ...hierarchy, path: pathIn(hierarchy, cgroupsPath) };
+    });
+    for (const { path } of wanted) {
+      const processes = wordsOf(join(path, 'cgroup.procs')).length;
+      if (processes > 0) throw new OciError(`container's cgroup is not empty: ${processes} process(es) found`);
+    }
+    replaceFile('cgroups', wanted.map(({ path }) => `${path}\n`).join(''));
+    const cgroup = new HostCgroup(wanted.filter(make), limits);
+    cgroup.#write();
+    return cgroup;
+  }
+
+  /** One path for each hierarchy. */
+  get paths(): string[] {
+    return this.made.map(({ path }) => path);
+  }
+
+  /** The memory stays: it is the machine's. */
+  update(cpus: number | undefined): void {
+    this.limits = { ...this.limits, cpus };
+    this.#write();
+  }
+
+  #write(): void {
+    for (const { path, controllers } of this.made) {
+      for (const [file, value] of controlFiles(controllers, this.limits)) {
+        try {
+          writeControl(join(path, file), value);
+        } catch (error) {
+          // A hierarchy of the host without the controller.
+          if (!hasCode(error, 'ENOENT', ...REFUSALS)) throw failed(path, error);
+        }
+      }
+    }
+  }
+}
+
+/** Returns false if the host does not let this process. */
+function make({ path, mount, controllers }: Made): boolean {
+  try {
+    for (const folder of foldersTo(path, mount).slice(1)) {
+      mkdirSync(folder, { recursive: true });
+      if (controllers === undefined) enableControllers(dirname(folder));
+      else if (controllers.includes('cpuset')) copyCpuset(dirname(folder), folder);
+    }
+    writeControl(join(path, 'cgroup.procs'), '0');
+    return true;
+  } catch (error) {
+    if (!hasCode(error, ...REFUSALS)) throw failed(path, error);
+    remove(path);
+    return false;
+  }
+}
+
+function remove(path: string): void {
+  try {
+    rmdirSync(path);
+  } catch {
+    // It was not made.
+  }
+}
+
+function failed(path: string, error: unknown): OciError {
+  return new OciError(`cgroup ${path}: ${codeOf(error) ?? messageOf(error)}`);
+}
+
+/** Those that the kernel lets a folder have: one with processes has none below it. */
+function enableControllers(folder: string): void {
+  for (const controller of CONTROLLERS) {
+    try {
+      writeControl(join(folder, 'cgroup.subtree_control'), `+${controller}`);
+    } catch {
+      // Without it the cgroup has no such limit.
+    }
+  }
+}
+
+/** No process can be in a cgroup of this controller that has no CPUs (cpusets.rst). */
+function copyCpuset(parent: string, folder: string): void {
+  for (const file of ['cpuset.cpus', 'cpuset.mems']) {
+    if (wordsOf(join(folder, file)).length > 0) continue;
+    writeControl(join(folder, file), readFileSync(join(parent, file), 'latin1').trim());
+  }
+}
