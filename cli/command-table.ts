@@ -182,9 +182,13 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'make an API key of a tenant',
     load: async () => ({ command: (await import('./commands/service/tenant.js')).key }),
   },
-  'tenant secret': {
+  'tenant callback-secret': {
     summary: 'print what signs callbacks of a tenant',
-    load: async () => ({ command: (await import('./commands/service/tenant.js')).secret }),
+    load: async () => ({ command: (await import('./commands/service/tenant.js')).callbackSecret }),
+  },
+  'tenant secret': {
+    summary: 'set, list and remove secrets of a tenant',
+    load: () => import('./commands/service/secret.js'),
   },
   'tenant rm': {
     summary: 'remove a tenant of a service',
@@ -301,7 +305,7 @@ const GROUPS: Record<string, CommandGroup> = {
   },
   tenant: {
     summary: 'manage the tenants of a service',
-    commands: inGroup('tenant', 'add', 'set', 'ls', 'key', 'secret', 'rm'),
+    commands: inGroup('tenant', 'add', 'set', 'ls', 'key', 'callback-secret', 'secret', 'rm'),
   },
   kernel: {
     summary: 'build, fetch, find and remove kernels',

@@ -18,6 +18,8 @@ export type ServiceErrorCode =
   | 'not-json'
   /** The tenant has no image of this name. */
   | 'no-image'
+  /** The tenant has no secret of this name, or it cannot be read. */
+  | 'no-secret'
   /** The program of a command does not exist in the sandbox, or cannot be executed. */
   | 'no-command'
   /** A file does not exist in the sandbox. */

@@ -15,11 +15,13 @@ import { homePath, type MachineOptions, removeLeft } from './sandboxes/container
 import { Files } from './sandboxes/files.js';
 import { Places } from './sandboxes/places.js';
 import { Sandboxes } from './sandboxes/sandboxes.js';
+import type { SecretRecord } from './secret.js';
 import { type Database, holdFolder, openDatabase } from './store/database.js';
 import { FileStore, filesPath } from './store/file-store.js';
 import { held } from './store/held.js';
 import { JobStore } from './store/job-store.js';
 import { SandboxStore } from './store/sandbox-store.js';
+import { SecretStore } from './store/secret-store.js';
 import { Statistics } from './store/statistics.js';
 import { TenantStore } from './store/tenant-store.js';
 
@@ -80,13 +82,14 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
     const metrics = options.metrics === undefined ? undefined : new Metrics({ tenants, statistics, host });
     const places = new Places();
     const files = new FileStore(folder);
+    const secrets = new SecretStore(database, folder);
     const sandboxStore = new SandboxStore(database);
-    const sandboxes = new Sandboxes(sandboxStore, places, machines);
+    const sandboxes = new Sandboxes(sandboxStore, secrets, places, machines);
     const commands = new Commands(sandboxes, places);
     const contents = new Files(sandboxes, places);
     const jobStore = new JobStore(database, { onEnd: (tenant, reason) => metrics?.jobEnded(tenant, reason) });
     const callbacks = new Callbacks(jobStore, tenants, onFault, options.callbacks);
-    const runs = new ContainerMachines(readFileSync(BOOT_ID, 'latin1').trim(), files, machines);
+    const runs = new ContainerMachines(readFileSync(BOOT_ID, 'latin1').trim(), files, secrets, machines);
     const jobs = new Jobs(jobStore, files, runs, { host, onFault });
     let server: HttpServer | undefined;
     let metricsServer: MetricsServer | undefined;
@@ -115,6 +118,7 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
       sandboxes,
       jobs,
       places,
+      secrets,
       commands,
       files: contents,
       templates: options.templates ?? new Map(),
@@ -136,12 +140,14 @@ export class Tenants implements Disposable {
   readonly #folder: string;
   readonly #database: Database;
   readonly #store: TenantStore;
+  readonly #secrets: SecretStore;
 
   /** @throws ServiceError `internal` */
   constructor(folder: string) {
     this.#folder = folder;
     this.#database = openDatabase(folder);
     this.#store = new TenantStore(this.#database);
+    this.#secrets = new SecretStore(this.#database, folder);
   }
 
   /**
@@ -172,8 +178,23 @@ export class Tenants implements Disposable {
    * @param isNew true: another one takes its place
    * @throws ServiceError `not-found`
    */
-  secret(name: string, { isNew = false } = {}): string {
-    return this.#store.secret(name, isNew);
+  callbackSecret(name: string, { isNew = false } = {}): string {
+    return this.#store.callbackSecret(name, isNew);
+  }
+
+  /** Gives a secret of a tenant its value. @throws ServiceError `not-found`, `bad-request`, `quota` */
+  setSecret(tenant: string, name: string, value: string): void {
+    this.#secrets.set(tenant, name, value);
+  }
+
+  /** The secrets of a tenant, without their values. @throws ServiceError `not-found` */
+  secrets(tenant: string): SecretRecord[] {
+    return this.#secrets.list(tenant);
+  }
+
+  /** @throws ServiceError `not-found` */
+  removeSecret(tenant: string, name: string): void {
+    this.#secrets.remove(tenant, name);
   }
 
   /** Makes another API key. `revoke` ends all others. @throws ServiceError `not-found` */

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { specSchema as sandboxSchema } from './records.js';
 
 const HOUR = 3_600_000;
-const { image, cpus, memory, disk, env, network, metadata } = sandboxSchema.shape;
+const { image, cpus, memory, disk, env, secrets, network, metadata } = sandboxSchema.shape;
 
 /** What the contents of a file are called. */
 export const DIGEST = /^sha256:([0-9a-f]{64})$/;
@@ -20,7 +20,7 @@ const isNormal = (path: string): boolean => path !== '/' && posix.normalize(path
 export const jobSpecSchema = z.strictObject({
   image,
   command: z.array(z.string().max(131_072)).max(1024).default([]).describe("Arguments. Default: the image's command"),
-  ...{ cpus, memory, disk, env, network, metadata },
+  ...{ cpus, memory, disk, env, secrets, network, metadata },
   cwd: z.string().min(1).max(4096).optional().describe("An absolute path. Default: the image's"),
   user: z.string().min(1).max(256).optional().describe("user[:group], names or numbers. Default: the image's"),
   timeout: z

@@ -1,6 +1,7 @@
 // What the service keeps: tenants and their sandboxes, as plain data. The schemas check a request,
 // and are the API's document.
 import { z } from 'zod';
+import { secretUsesSchema } from './secret.js';
 
 /** What a host, a tenant or a sandbox holds. */
 export interface Resources {
@@ -70,6 +71,7 @@ export const specSchema = z.strictObject({
     .default(GIB)
     .describe('Bytes of the writable layer'),
   env: wordsSchema.default({}).describe("Added to the image's variables"),
+  secrets: secretUsesSchema,
   network: z.enum(['none', 'public']).default('none').describe('public: outbound connections to the public Internet'),
   metadata: wordsSchema.default({}).describe("The tenant's own words. No program reads them."),
   lifetime: z

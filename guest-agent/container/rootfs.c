@@ -16,6 +16,7 @@
 #include "container/disk.h"
 #include "container/identity.h"
 #include "container/mounts.h"
+#include "container/secrets.h"
 #include "container/target.h"
 
 // In the container's directory.
@@ -164,7 +165,8 @@ bool rootfs_enter(const struct container_request *container, const char *cwd, st
 	if (!mount_defaults(root, container, failure) || !devices_make(root, container, failure) ||
 	    !identity_mount(root, failure))
 		return false;
-	if (!mounts_make(root, container, failure) || !mount_files(root, container, failure))
+	if (!mounts_make(root, container, failure) || !mount_files(root, container, failure) ||
+	    !secrets_mount(root, container, failure))
 		return false;
 	directory = target_open(root, cwd, TARGET_DIRECTORY, failure);
 	if (directory < 0)

@@ -213,6 +213,18 @@ struct sysctl_list {
 	size_t capacity;
 };
 
+// A file in the memory of the machine.
+struct secret_spec {
+	const char *name;     // without /, not . or ..
+	const char *contents; // what it has
+};
+
+struct secret_list {
+	struct secret_spec *items;
+	size_t count;
+	size_t capacity;
+};
+
 // What a container of a cloned machine has instead of what its original has.
 struct identity_spec {
 	uint32_t container;      // id of the container
@@ -252,6 +264,7 @@ struct container_request {
 	bool privileged;            // all devices of the machine; /proc, /sys and cgroups are writable
 	bool init;                  // process 1 of the container is the agent's, which reaps; the program is its child
 	struct device_list devices; // devices of the machine, beside those that every container has
+	struct secret_list secrets; // files of a read-only tmpfs at /run/secrets; absent: there is none
 };
 
 // Starts a process in a container. The first one is process 1 of the container.

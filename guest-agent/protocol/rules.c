@@ -105,6 +105,14 @@ static const struct group_rule sysctl_rule = {
 	.name = "sysctl", .size = sizeof(struct sysctl_spec), .fields = sysctl_fields, .count = 2,
 };
 
+static const struct field_rule secret_fields[] = {
+	{ .tag = 1, .name = "name", .kind = FIELD_TEXT, .required = true, .offset = offsetof(struct secret_spec, name), .max = 255 },
+	{ .tag = 2, .name = "contents", .kind = FIELD_TEXT, .required = true, .offset = offsetof(struct secret_spec, contents), .max = 1048576 },
+};
+static const struct group_rule secret_rule = {
+	.name = "secret", .size = sizeof(struct secret_spec), .fields = secret_fields, .count = 2,
+};
+
 static const struct field_rule identity_fields[] = {
 	{ .tag = 1, .name = "container", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct identity_spec, container), .size = sizeof(uint32_t), .min = 1, .max = 4294967295 },
 	{ .tag = 2, .name = "hostname", .kind = FIELD_TEXT, .required = true, .offset = offsetof(struct identity_spec, hostname), .max = 64 },
@@ -139,9 +147,10 @@ static const struct field_rule container_request_fields[] = {
 	{ .tag = 11, .name = "privileged", .kind = FIELD_FLAG, .offset = offsetof(struct container_request, privileged) },
 	{ .tag = 12, .name = "init", .kind = FIELD_FLAG, .offset = offsetof(struct container_request, init) },
 	{ .tag = 13, .name = "devices", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct container_request, devices), .group = &device_rule },
+	{ .tag = 14, .name = "secrets", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct container_request, secrets), .group = &secret_rule },
 };
 static const struct group_rule container_request_rule = {
-	.name = "container", .size = sizeof(struct container_request), .fields = container_request_fields, .count = 13,
+	.name = "container", .size = sizeof(struct container_request), .fields = container_request_fields, .count = 14,
 };
 
 static const struct field_rule process_request_fields[] = {

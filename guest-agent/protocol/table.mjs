@@ -227,6 +227,14 @@ export const groups = {
       required(2, 'value', text(4095), 'what is written to the file'),
     ],
   },
+  secret: {
+    type: 'SecretFile',
+    doc: 'A file in the memory of the machine.',
+    fields: [
+      required(1, 'name', text(255), 'without `/`, not `.` or `..`'),
+      required(2, 'contents', text(1024 * 1024), 'what it has'),
+    ],
+  },
   identity: {
     type: 'ContainerIdentity',
     doc: 'What a container of a cloned machine has instead of what its original has.',
@@ -275,6 +283,7 @@ export const frames = {
       optional(11, 'privileged', flag, 'all devices of the machine; `/proc`, `/sys` and cgroups are writable'),
       optional(12, 'init', flag, "process 1 of the container is the agent's, which reaps; the program is its child"),
       repeated(13, 'devices', group('device'), 'devices of the machine, beside those that every container has'),
+      repeated(14, 'secrets', group('secret'), 'files of a read-only tmpfs at `/run/secrets`; absent: there is none'),
     ],
   },
   process: {

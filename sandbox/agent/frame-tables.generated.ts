@@ -76,6 +76,11 @@ const sysctl: Fields = [
   { tag: 2, name: 'value', kind: 'text', max: 4095, required: true },
 ];
 
+const secret: Fields = [
+  { tag: 1, name: 'name', kind: 'text', max: 255, required: true },
+  { tag: 2, name: 'contents', kind: 'text', max: 1048576, required: true },
+];
+
 const identity: Fields = [
   { tag: 1, name: 'container', kind: 'integer', min: 1, max: 4294967295, required: true },
   { tag: 2, name: 'hostname', kind: 'text', max: 64, required: true },
@@ -115,6 +120,7 @@ export const FRAMES: readonly FrameType[] = [
       { tag: 11, name: 'privileged', kind: 'flag' },
       { tag: 12, name: 'init', kind: 'flag' },
       { tag: 13, name: 'devices', kind: 'group', fields: device, repeated: true },
+      { tag: 14, name: 'secrets', kind: 'group', fields: secret, repeated: true },
     ],
   },
   {

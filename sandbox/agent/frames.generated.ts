@@ -254,6 +254,14 @@ export interface Sysctl {
   value: string;
 }
 
+/** A file in the memory of the machine. */
+export interface SecretFile {
+  /** Without `/`, not `.` or `..`. */
+  name: string;
+  /** What it has. */
+  contents: string;
+}
+
 /** What a container of a cloned machine has instead of what its original has. */
 export interface ContainerIdentity {
   /** Id of the container. */
@@ -312,6 +320,8 @@ export interface ContainerRequest {
   init?: boolean | undefined;
   /** Devices of the machine, beside those that every container has. */
   devices?: DeviceSpec[] | undefined;
+  /** Files of a read-only tmpfs at `/run/secrets`; absent: there is none. */
+  secrets?: SecretFile[] | undefined;
 }
 
 /** Starts a process in a container. The first one is process 1 of the container. */

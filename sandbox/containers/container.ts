@@ -23,6 +23,7 @@ import {
 } from '../snapshots/snapshot-store.js';
 import type { ContainerSpec } from '../spec/container-spec.js';
 import { type BoundPort, eachPort } from '../spec/published-ports.js';
+import { checkSecrets } from '../spec/secrets.js';
 import { type Signal, signalNumber } from '../spec/signal-number.js';
 import { openRequest } from '../supervision/control-client.js';
 import type { RollbackFiles } from '../supervision/control-protocol.js';
@@ -180,6 +181,7 @@ export class Container {
     // Not in the list of parameters, which the declarations show: `supervisor` is internal.
     const { supervisor = new SupervisorProcess(), checkpoint, ...rest } = options;
     using process = supervisor;
+    checkSecrets(rest.secrets ?? {});
     if (checkpoint !== undefined) {
       this.#checkFree();
       return await this.#withCopy(checkpoint, (files) =>

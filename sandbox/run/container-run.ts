@@ -20,6 +20,7 @@ import { copyDisk } from '../machine/copy-disk.js';
 import { MachineClient } from '../machine/machine-client.js';
 import type { SavedContainer, SavedMachine, UnfinishedMachine } from '../machine/saved-machine.js';
 import { processLimits, seccompFilter } from '../spec/limits.js';
+import { mergeEnvironment } from '../spec/process-spec.js';
 import type { RunSpec } from '../spec/run-spec.js';
 import { type Boot, bootMachine } from './boot.js';
 import type { GuestContainer, GuestProcess } from './guest-container.js';
@@ -214,7 +215,8 @@ export class ContainerRun {
     const { container, seccomp } = this.#running();
     const limits = processLimits(this.config.spec);
     const capabilities = described.capabilities ?? limits.capabilities;
-    const process = container.start({ ...described, ...limits, capabilities, seccomp });
+    const env = described.tool ? described.env : mergeEnvironment(described.env ?? [], this.options.secrets?.env);
+    const process = container.start({ ...described, env, ...limits, capabilities, seccomp });
     if (described.port === undefined) process.discardOutput();
     const pid = await process.started();
     const exited = process.exited();
@@ -506,9 +508,9 @@ export class ContainerRun {
   }
 
   #requests({ layer, shares, network }: StartParts, process: number): StartRequests {
-    const { noCommand } = this.options;
+    const { noCommand, secrets } = this.options;
     const { terminalSize } = this.io;
-    return startRequests(this.config, { process, layer, shares, network, noCommand, terminalSize });
+    return startRequests(this.config, { process, layer, shares, network, noCommand, secrets, terminalSize });
   }
 
   /** Connects the streams of the first process. Resolves when its output has ended. */

@@ -6,6 +6,7 @@ import type { ContainerNetworks } from '../home/networks.js';
 import type { SocketFolder } from '../home/socket-folder.js';
 import type { Log } from '../log.js';
 import type { MachineClient } from '../machine/machine-client.js';
+import type { Secrets } from '../spec/secrets.js';
 import type { Trace } from './trace.js';
 
 /** Where the disk of the writable layer is. */
@@ -36,6 +37,8 @@ export interface RunOptions {
   folder: SocketFolder;
   /** If true, no process of the container runs: the guest only gives access to its files. */
   noCommand?: boolean | undefined;
+  /** Of its processes, the first and those of `exec`. */
+  secrets?: Secrets | undefined;
   /** If false, the container has no network, whatever its spec asks for. Default true. */
   online?: boolean | undefined;
   /** The disk of the writable layer, made if missing. Without it the layer is in memory. */

@@ -5,7 +5,9 @@ import type { ContainerConfig } from '../home/container-record.js';
 import { deviceSpecs } from '../spec/devices.js';
 import { cgroupLimits, processLimits, resolveSysctls } from '../spec/limits.js';
 import { hostNames } from '../spec/network.js';
+import { mergeEnvironment } from '../spec/process-spec.js';
 import type { RunSpec } from '../spec/run-spec.js';
+import type { Secrets } from '../spec/secrets.js';
 import type { NetworkPlan } from './network-plan.js';
 import type { Share } from './shares.js';
 
@@ -21,6 +23,7 @@ export interface StartParts {
   network?: NetworkPlan | undefined;
   /** If true, no process of the container runs: the guest only gives access to its files. */
   noCommand?: boolean | undefined;
+  secrets?: Secrets | undefined;
   /** Size of the process's terminal, if known. */
   terminalSize?: TerminalSize | undefined;
 }
@@ -38,7 +41,7 @@ export interface StartRequests {
 /** The requests for a container. Called when it is known whether the machine's network is up. */
 export function startRequests(config: ContainerConfig, parts: StartParts): StartRequests {
   const { spec, hostname, argv, env, cwd, user } = config;
-  const { network, shares } = parts;
+  const { network, shares, secrets = {} } = parts;
   return {
     machine: { network: network?.guest, shares: shares.length > 0 },
     container: {
@@ -56,12 +59,13 @@ export function startRequests(config: ContainerConfig, parts: StartParts): Start
       privileged: spec.privileged,
       init: spec.init,
       devices: deviceSpecs(spec.devices),
+      secrets: Object.entries(secrets.files ?? {}).map(([name, contents]) => ({ name, contents })),
     },
     process: parts.noCommand
       ? { id: parts.process, argv: ['hold'], tool: true }
       : {
           id: parts.process,
-          ...{ argv, env, cwd, user },
+          ...{ argv, env: mergeEnvironment(env, secrets.env), cwd, user },
           ...processLimits(spec),
           terminal: spec.terminal ? (parts.terminalSize ?? { columns: 0, rows: 0 }) : undefined,
           stdin: spec.stdin,

@@ -23,6 +23,7 @@ import { ContainerRun } from '../run/container-run.js';
 import type { ExitStatus, Fallback, Layer, SavedSource } from '../run/run-options.js';
 import type { Trace } from '../run/trace.js';
 import type { RestartPolicy } from '../spec/container-spec.js';
+import type { Secrets } from '../spec/secrets.js';
 import { type ControlReply, type RollbackFiles, type SnapshotFiles, toReply } from './control-protocol.js';
 import { ControlServer } from './control-server.js';
 import { LogRate, OutputFanOut } from './output-fan-out.js';
@@ -76,6 +77,8 @@ export interface SuperviseOptions {
   rollsBack?: boolean | undefined;
   /** Path of a file that the process reads as its stdin. Undefined: clients attach. */
   input?: string | undefined;
+  /** Of each run. */
+  secrets?: Secrets | undefined;
   /** Called when the control socket is served. The first run waits for the returned promise. */
   onListening?: (() => Promise<void> | void) | undefined;
 }
@@ -471,6 +474,7 @@ export class Supervision {
         log: this.#log,
         trace,
         noCommand: this.#options.filesOnly || spec.noCommand,
+        secrets: this.#options.secrets,
         online: !this.#options.filesOnly,
         machineLog: machineLog ?? (this.#options.io === undefined ? 'silent' : undefined),
         onFallback,

@@ -7,6 +7,7 @@ import type { ContainerFolder } from '../home/container-folder.js';
 import type { Home } from '../home/home.js';
 import { programEnvironment, SUPERVISOR_PROGRAM } from '../programs.js';
 import type { Fallback } from '../run/run-options.js';
+import type { Secrets } from '../spec/secrets.js';
 import { ControlClient } from './control-client.js';
 
 /** The orders to the supervisor: one line each, in this order. */
@@ -21,6 +22,7 @@ export type SupervisorOrder =
       layer?: string | undefined;
       rollsBack?: boolean | undefined;
       input?: string | undefined;
+      secrets?: Secrets | undefined;
     }
   | { type: 'go' };
 
@@ -42,6 +44,11 @@ export interface StartOptions {
    * must be true. Default: what clients that attach send.
    */
   input?: string | undefined;
+  /**
+   * Variables and files of this start alone. They are in the memory of its supervisor and its machine,
+   * and in no record: another start needs them again.
+   */
+  secrets?: Secrets | undefined;
   /**
    * Called when clients can attach. The container's process starts after the returned promise
    * resolves.
@@ -88,9 +95,9 @@ export class SupervisorProcess implements Disposable {
    * @throws SandboxError the reason that it could not be started
    */
   async start({ home, folder }: { home: Home; folder: ContainerFolder }, options: StartOptions = {}): Promise<void> {
-    const { onListening, resumes = false, snapshot, layer, rollsBack, input } = options;
+    const { onListening, resumes = false, snapshot, layer, rollsBack, input, secrets } = options;
     const { path, runtime } = home;
-    const how = { resumes, snapshot, layer, rollsBack, input };
+    const how = { resumes, snapshot, layer, rollsBack, input, secrets };
     this.#send({ type: 'supervise', home: path, runtime, id: folder.id, ...how });
     if (onListening !== undefined) {
       await this.#expect('done', options);

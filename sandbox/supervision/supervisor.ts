@@ -69,6 +69,7 @@ async function supervise(order: Extract<SupervisorOrder, { type: 'supervise' }>)
       layer: order.layer,
       rollsBack: order.rollsBack,
       input: order.input,
+      secrets: order.secrets,
       onListening: () => {
         say({ type: 'done' });
         return go.promise;

@@ -6,6 +6,7 @@ import { ServiceError, type ServiceErrorCode } from '../errors.js';
 export const PROBLEMS: Readonly<Record<ServiceErrorCode, readonly [status: number, title: string]>> = {
   'bad-request': [400, 'The request is wrong'],
   'no-image': [400, 'There is no such image'],
+  'no-secret': [400, 'There is no such secret'],
   'no-command': [400, 'There is no such command'],
   'no-file': [400, 'There is no such file'],
   files: [400, 'The files cannot be read or written'],

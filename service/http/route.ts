@@ -6,6 +6,7 @@ import type { Jobs } from '../jobs/jobs.js';
 import type { Tenant } from '../records.js';
 import type { Places } from '../sandboxes/places.js';
 import type { Sandboxes } from '../sandboxes/sandboxes.js';
+import type { SecretStore } from '../store/secret-store.js';
 
 /** A request whose key is known. */
 export interface Call {
@@ -13,6 +14,7 @@ export interface Call {
   sandboxes: Sandboxes;
   jobs: Jobs;
   places: Places;
+  secrets: SecretStore;
   /** The word in the place of `{id}`. */
   id: string;
   /** The header Idempotency-Key. */
@@ -34,7 +36,7 @@ interface Schemas {
 
 export interface Route extends Schemas {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE';
-  /** `{id}` stands for the ID of a sandbox or job. */
+  /** `{id}` stands for the ID of a sandbox or job, or the name of a secret. */
   path: string;
   operation: string;
   summary: string;

@@ -44,7 +44,7 @@ export const SANDBOX_ROUTES: readonly Route[] = [
     body: specSchema,
     status: 201,
     answer: sandboxSchema,
-    problems: ['no-image', 'conflict', 'quota', 'no-room', 'unresponsive'],
+    problems: ['no-image', 'no-secret', 'conflict', 'quota', 'no-room', 'unresponsive'],
     handle: async ({ sandboxes, tenant, key }, { body }) => described(await sandboxes.create(tenant, body, key)),
   }),
   route({

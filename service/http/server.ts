@@ -13,6 +13,7 @@ import type { Commands } from '../sandboxes/commands.js';
 import type { Files } from '../sandboxes/files.js';
 import type { Places } from '../sandboxes/places.js';
 import type { Sandboxes } from '../sandboxes/sandboxes.js';
+import type { SecretStore } from '../store/secret-store.js';
 import type { TenantStore } from '../store/tenant-store.js';
 import { audited, type Shared } from './audit.js';
 import { controlApi } from './e2b/control.js';
@@ -49,6 +50,7 @@ export interface ServerParts {
   sandboxes: Sandboxes;
   jobs: Jobs;
   places: Places;
+  secrets: SecretStore;
   commands: Commands;
   files: Files;
   /** Images by the names of E2B's templates. */
@@ -191,9 +193,9 @@ async function answer(context: Context<Shared>, route: Route, parts: ServerParts
   const { signal } = context.req.raw;
   const id = context.req.param('id') ?? '';
   const archive = Readable.from(bounded(context.req.raw.body, MAX_ARCHIVE));
-  const { sandboxes, jobs, places, readers: { beat, stall } = READER_TIMES } = parts;
+  const { sandboxes, jobs, places, secrets, readers: { beat, stall } = READER_TIMES } = parts;
   const lastEvent = context.req.header('Last-Event-ID');
-  const call = { tenant, sandboxes, jobs, places, id, key: keyOf(context), lastEvent, beat, signal, archive };
+  const call = { tenant, sandboxes, jobs, places, secrets, id, key: keyOf(context), lastEvent, beat, signal, archive };
   const result = await route.handle(call, { query, body });
   if (result instanceof Readable) {
     endStalled(context.env, stall);

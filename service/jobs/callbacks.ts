@@ -126,7 +126,7 @@ export class Callbacks {
           signal,
         },
         servername: isIP(host) === 0 ? host : '',
-        headers: { Host: url.host, ...signed(job.id, body, this.#tenants.secret(job.tenant)) },
+        headers: { Host: url.host, ...signed(job.id, body, this.#tenants.callbackSecret(job.tenant)) },
       });
       outgoing.once('response', (answer) => {
         answer.destroy();

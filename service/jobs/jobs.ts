@@ -33,7 +33,7 @@ const EXPIRY = 60_000;
 /** Milliseconds until what failed is tried again. */
 const AGAIN = 10_000;
 /** Errors of a start that another one would meet too. */
-const NEVER: readonly ServiceErrorCode[] = ['no-image', 'no-command', 'bad-request', 'no-file', 'files'];
+const NEVER: readonly ServiceErrorCode[] = ['no-image', 'no-command', 'no-secret', 'bad-request', 'no-file', 'files'];
 /** A program that ended so may have left files. */
 const LEAVING: readonly JobReason[] = ['succeeded', 'failed', 'timed-out'];
 

@@ -12,6 +12,7 @@ import type { JobEnd, JobOutput, JobRecord, OutputLine } from '../job.js';
 import { findContainer, homeOf, imageName, type MachineOptions, removeContainer } from '../sandboxes/container.js';
 import { tell } from '../sandboxes/tell.js';
 import type { FileStore } from '../store/file-store.js';
+import type { SecretStore } from '../store/secret-store.js';
 
 /** The newest output that is kept, in characters of its lines. The log holds more. */
 export const MAX_OUTPUT = 2 ** 20;
@@ -69,10 +70,12 @@ export class ContainerMachines implements Machines {
   readonly boot: string;
 
   readonly #files: FileStore;
+  readonly #secrets: SecretStore;
 
-  constructor(boot: string, files: FileStore, options: MachineOptions) {
+  constructor(boot: string, files: FileStore, secrets: SecretStore, options: MachineOptions) {
     this.boot = boot;
     this.#files = files;
+    this.#secrets = secrets;
     this.#options = options;
   }
 
@@ -80,6 +83,7 @@ export class ContainerMachines implements Machines {
     const { spec, tenant } = job;
     const { accel, jail, onFallback, onFault } = this.#options;
     try {
+      const secrets = this.#secrets.join(tenant, spec.secrets);
       const container = await Container.create(homeOf(this.#options.folder, tenant), {
         ...{ image: imageName(spec.image), name: runName(job), command: spec.command, pull: 'never' },
         ...{ cpus: spec.cpus, memory: spec.memory, disk: spec.disk, env: spec.env, timeout: spec.timeout },
@@ -90,7 +94,7 @@ export class ContainerMachines implements Machines {
       });
       if (spec.files !== undefined) await this.#extract(job, container);
       const input = spec.stdin === undefined ? undefined : resolve(this.#files.path(tenant, job.id, 'stdin'));
-      await container.start({ onFallback, input });
+      await container.start({ onFallback, input, secrets });
     } catch (error) {
       throw tell(error, 'the job did not start', onFault);
     }

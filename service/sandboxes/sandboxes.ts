@@ -8,6 +8,7 @@ import { Container, type Home } from '../../sandbox/index.js';
 import { ServiceError } from '../errors.js';
 import type { End, SandboxRecord, SandboxSpec, Tenant } from '../records.js';
 import type { Page, SandboxStore } from '../store/sandbox-store.js';
+import type { SecretStore } from '../store/secret-store.js';
 import { type CommandResult, type CommandSpec, runCommand } from './command.js';
 import { findContainer, homeOf, imageName, type MachineOptions, removeContainer } from './container.js';
 import type { Places } from './places.js';
@@ -34,9 +35,11 @@ export class Sandboxes {
   readonly #due = new Map<string, NodeJS.Timeout>();
   #isClosed = false;
   readonly #places: Places;
+  readonly #secrets: SecretStore;
 
-  constructor(store: SandboxStore, places: Places, options: MachineOptions) {
+  constructor(store: SandboxStore, secrets: SecretStore, places: Places, options: MachineOptions) {
     this.#store = store;
+    this.#secrets = secrets;
     this.#places = places;
     this.#options = options;
   }
@@ -79,13 +82,14 @@ export class Sandboxes {
     const { record, isNew } = this.#store.add(tenant, this.#options.host, { id, spec, key });
     if (!isNew) return record;
     try {
+      const secrets = this.#secrets.join(tenant.name, spec.secrets);
       const container = await Container.create(this.#home(tenant.name), {
         ...{ image, name: id, command: [], noCommand: true, pull: 'never' },
         ...{ cpus: spec.cpus, memory: spec.memory, disk: spec.disk, env: spec.env },
         network: spec.network === 'none' ? { mode: 'none' } : {},
         ...{ accel: this.#options.accel, jail: this.#options.jail },
       });
-      await container.start({ onFallback: this.#options.onFallback });
+      await container.start({ onFallback: this.#options.onFallback, secrets });
       this.#store.run(id);
       const running = this.#store.find(tenant.name, id);
       this.#watch(running, container);

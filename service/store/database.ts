@@ -80,6 +80,11 @@ export const MIGRATIONS = [
   `
   ALTER TABLE sandboxes ADD COLUMN expires TEXT;
   ALTER TABLE sandboxes ADD COLUMN token TEXT;`,
+  `
+  CREATE TABLE secrets (
+    tenant TEXT NOT NULL REFERENCES tenants (name) ON DELETE CASCADE, name TEXT NOT NULL,
+    value BLOB NOT NULL, created TEXT NOT NULL, updated TEXT NOT NULL, PRIMARY KEY (tenant, name)
+  ) STRICT;`,
 ];
 
 /** Milliseconds to wait for another process's transaction. */

@@ -117,7 +117,7 @@ export class TenantStore {
    * @param isNew true: another one takes its place
    * @throws ServiceError `not-found`
    */
-  secret(tenant: string, isNew = false): string {
+  callbackSecret(tenant: string, isNew = false): string {
     this.#check(tenant);
     const find = this.#database.prepare('SELECT secret FROM tenants WHERE name = ?');
     const known = SECRET.parse(find.get(tenant)).secret;

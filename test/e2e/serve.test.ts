@@ -1,6 +1,7 @@
 // tsvm serve with real machines: sandboxes take commands, end as they should, outlive the server, and
 // a server that is killed at any moment leaves nothing behind that the next one does not know.
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
@@ -212,6 +213,80 @@ test.each(fastestAndUml)('$name: a sandbox takes commands until it is stopped', 
   expect((await served.call(key, 'DELETE', `/${id}`)).status).toBe(204);
   expect(await served.end('SIGTERM')).toBe(0);
 });
+
+test('secrets reach jobs and sandboxes as they are when these start, and lie nowhere as they are', async () => {
+  await using served = new Served(uml);
+  const key = await served.tenant('acme');
+  const [first, second] = ['the value of the first run', 'the value of the second run'];
+  const set = (value: string) => {
+    const words = ['tenant', 'secret', '--data', served.data, 'set', 'acme', 'TOKEN'];
+    return run(uml, [TSVM, ...words], { stdin: value });
+  };
+  expect(await set(first)).toMatchObject({ code: 0, stdout: 'TOKEN\n', stderr: '' });
+  await served.start();
+  const secrets = [
+    { name: 'TOKEN', env: 'API_TOKEN' },
+    { name: 'TOKEN', file: '/run/secrets/token' },
+  ];
+  const show = 'printf %s "$API_TOKEN" | sha256sum; sha256sum < /run/secrets/token';
+  const shown = (value: string) => `${createHash('sha256').update(value).digest('hex')}  -\n`.repeat(2);
+
+  const sandbox = await served.create(key, { secrets });
+  expect((await served.exec(key, sandbox, ['sh', '-c', show])).body).toMatchObject({ stdout: shown(first) });
+  const others = await served.exec(key, sandbox, ['cat', '/run/secrets/token'], { user: '1000', env: { A: 'b' } });
+  expect(others.body).toMatchObject({ stdout: first, exitCode: 0 });
+  const job = await served.submit(key, ['sh', '-c', `${show}; exec sleep 1006`], { secrets, retries: 1 });
+  await served.jobThatIs(key, job, 'running');
+  const logged = async () => (await served.output(key, job)).map(({ log }) => log).join('');
+  while ((await logged()) !== shown(first)) await sleep(50);
+
+  const container = Container.find(served.home('acme'), `${job}-1`);
+  const told = [container.describe(), container.config, container.state, await served.job(key, job)];
+  expect(JSON.stringify(told)).not.toContain(first);
+  expect(JSON.stringify(told)).toContain('API_TOKEN');
+  const stderr = text(served.stderr);
+  await served.end('SIGKILL');
+  expect(await set(second)).toMatchObject({ code: 0 });
+  await served.start();
+  process.kill(container.state.machinePid!, 'SIGKILL');
+  while ((await served.job(key, job)).attempts < 2) await sleep(50);
+  await served.jobThatIs(key, job, 'running');
+  while ((await logged()) !== shown(second)) await sleep(50);
+
+  const lacking = [{ name: 'NONE', env: 'X' }];
+  const failed = await served.submit(key, ['true'], { secrets: lacking });
+  const error = 'the tenant has no secret NONE';
+  expect(await served.jobThatIs(key, failed, 'ended')).toMatchObject({ reason: 'not-started', error, attempts: 1 });
+  const refused = await served.call(key, 'POST', '', { image: DEBIAN, secrets: lacking });
+  expect(refused).toMatchObject({ status: 400, body: { code: 'no-secret', detail: error } });
+
+  const searched = await run(uml, ['grep', '-rlaF', '-f', '-', served.data], { stdin: 'API_TOKEN' });
+  expect(searched.stdout).toContain('service.db');
+  for (const value of [first, second, Buffer.from(first).toString('base64')]) {
+    // The pattern comes by stdin, so this search is none of what is found.
+    expect((await run(uml, ['grep', '-rlaF', '-f', '-', served.data], { stdin: value })).stdout).toBe('');
+    // What the processes of the host were started with.
+    const seen = list('/proc').filter((pid) =>
+      ['cmdline', 'environ'].some((name) => says(`/proc/${pid}/${name}`, value)),
+    );
+    expect(seen).toEqual([]);
+  }
+  await served.call(key, 'POST', `/${job}/cancel`, undefined, {}, 'jobs');
+  await served.jobThatIs(key, job, 'ended');
+  await served.call(key, 'DELETE', `/${sandbox}`);
+  const rest = text(served.stderr);
+  await served.end('SIGTERM');
+  expect(`${await stderr}${await rest}`).not.toContain('the value of');
+});
+
+/** Whether a file has a text. One that is gone or another's has none. */
+function says(path: string, value: string): boolean {
+  try {
+    return readFileSync(path, 'latin1').includes(value);
+  } catch {
+    return false;
+  }
+}
 
 test('the administrator is told once that there is no KVM', async () => {
   await using served = new Served(uml);

@@ -137,8 +137,8 @@ export function key(context: Context): Command {
     });
 }
 
-export function secret(context: Context): Command {
-  return createCommand('tsvm tenant secret', context)
+export function callbackSecret(context: Context): Command {
+  return createCommand('tsvm tenant callback-secret', context)
     .description("Prints what signs the callbacks of a tenant's jobs: the receiver checks them with it.")
     .usage('[options] --data FOLDER NAME')
     .argument('<NAME>', 'of a tenant')
@@ -146,7 +146,7 @@ export function secret(context: Context): Command {
     .option('--new', 'another one takes its place')
     .action(async (name: string, options: { data: string; new?: boolean }) => {
       using tenants = await openTenants(options);
-      process.stdout.write(`${tenants.secret(name, { isNew: options.new === true })}\n`);
+      process.stdout.write(`${tenants.callbackSecret(name, { isNew: options.new === true })}\n`);
     });
 }
 

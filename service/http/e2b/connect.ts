@@ -27,6 +27,7 @@ const CODES: Readonly<Record<ServiceErrorCode, ConnectCode>> = {
   'bad-request': 'invalid_argument',
   'no-image': 'invalid_argument',
   'no-command': 'invalid_argument',
+  'no-secret': 'invalid_argument',
   files: 'invalid_argument',
   'not-json': 'invalid_argument',
   'no-file': 'not_found',

@@ -81,6 +81,7 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
       sysctls: fc.array(fc.record({ path: text, value: text }), { minLength: 1, maxLength: 3 }),
       privileged: fc.constant(true),
       init: fc.constant(true),
+      secrets: fc.array(fc.record({ name: text, contents: text }), { minLength: 1, maxLength: 3 }),
       devices: fc.array(fc.record({ path, target: path, access: fc.subarray([...DEVICE_ACCESS]) }), {
         minLength: 1,
         maxLength: 3,

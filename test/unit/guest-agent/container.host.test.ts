@@ -420,6 +420,39 @@ describe('a container with devices', () => {
   });
 });
 
+describe('a container with secrets', () => {
+  const secrets = [
+    { name: 'token', contents: 'of the tenant' },
+    { name: '.empty', contents: '' },
+    { name: 'large', contents: 'x'.repeat(1024 * 1024) },
+  ];
+
+  test('has them as files in memory that all users read and none writes, over a mount at their place', async () => {
+    const script = `cd /run/secrets; stat -c "%n %a %u %s" token .empty large .; cat token; echo;
+      (echo x > token) 2>/dev/null || echo refused; rm -f token 2>/dev/null; ls -A | wc -l;
+      grep -c "^tmpfs /run/secrets tmpfs ro,nosuid,nodev,noexec" /proc/mounts`;
+    const below = { tmpfs: [{ path: '/run' }, { path: '/run/secrets' }] };
+    expect(await shell(script, {}, { secrets, ...below })).toBe(
+      'token 444 0 13\n.empty 444 0 0\nlarge 444 0 1048576\n. 755 0 100\nof the tenant\nrefused\n3\n1\n',
+    );
+    expect(await shell('cat /run/secrets/token', { user: '1000:1000' }, { secrets })).toBe('of the tenant');
+  });
+
+  test('has no folder for them without any', async () => {
+    expect(await shell('ls -d /run/secrets 2>/dev/null || echo none')).toBe('none\n');
+  });
+
+  test.each(['', '.', '..', 'a/b', '../x'])(
+    'cannot have one called %j, and the error has no contents',
+    async (name) => {
+      await using session = await boot(startRequests({}, { secrets: [{ name, contents: 'hidden' }] }));
+      const error = await session.error(1);
+      expect(error).toMatchObject({ kind: 'bad-request' });
+      expect(JSON.stringify(error)).not.toContain('hidden');
+    },
+  );
+});
+
 describe('an init', () => {
   const withInit = { init: true };
 

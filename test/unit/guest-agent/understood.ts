@@ -76,6 +76,7 @@ export function withDefaults(frame: HostFrame): Understood {
     root: { tmpfsSize: 0, readonly: false, share: 0xffff_ffff, ...frame.root },
     tmpfs: (frame.tmpfs ?? []).map((mount) => ({ size: 0, mode: 0xffff, uid: 0, gid: 0, ...off, ...mount })),
     devices: frame.devices ?? [],
+    secrets: frame.secrets ?? [],
     shares: (frame.shares ?? []).map((mount) => ({ readonly: false, noexec: false, nosuid: false, ...mount })),
     limits: frame.limits && { memory: 0, pids: 0, cpuQuota: 0, cpuPeriod: 0, ...frame.limits },
   };

@@ -91,7 +91,7 @@ test('the record of a job that has ended is sent, signed, until it is taken', as
   // It is taken: there is no other, though there is time for several.
   await sleep(2500);
   expect(receiver.calls.map(({ path }) => path)).toEqual(Array(4).fill('/hook?of=acme'));
-  const secret = Buffer.from(service.secret('acme').replace('whsec_', ''), 'base64');
+  const secret = Buffer.from(service.callbackSecret('acme').replace('whsec_', ''), 'base64');
   expect(secret).toHaveLength(32);
   for (const { headers, body } of receiver.calls) {
     expect(JSON.parse(body)).toEqual(await show(id));

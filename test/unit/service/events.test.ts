@@ -33,6 +33,7 @@ import { type Database, openDatabase } from '../../../service/store/database.js'
 import { FileStore } from '../../../service/store/file-store.js';
 import { JobStore } from '../../../service/store/job-store.js';
 import { SandboxStore } from '../../../service/store/sandbox-store.js';
+import { SecretStore } from '../../../service/store/secret-store.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
 import { fuzzing } from '../../fixtures/fuzz.js';
 import { HOST, send } from '../../fixtures/service.js';
@@ -145,14 +146,15 @@ beforeEach(async () => {
   jobs.recover();
   const places = new Places();
   const machines = { folder, host: HOST, accel: 'auto', jail: 'require', onFault, onFallback: () => {} } as const;
-  const sandboxes = new Sandboxes(new SandboxStore(database), places, machines);
+  const secrets = new SecretStore(database, folder);
+  const sandboxes = new Sandboxes(new SandboxStore(database), secrets, places, machines);
   const e2b = {
     commands: new Commands(sandboxes, places),
     files: new Files(sandboxes, places),
     templates: new Map<string, string>(),
   };
   const rates = new RequestRates();
-  const parts = { folder, tenants, sandboxes, jobs, places, onFault, readers: READERS, rates, ...e2b };
+  const parts = { folder, tenants, sandboxes, jobs, places, secrets, onFault, readers: READERS, rates, ...e2b };
   server = await startServer({ host: '127.0.0.1', port: 0 }, parts);
 });
 

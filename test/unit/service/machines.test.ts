@@ -8,19 +8,28 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Container } from '../../../sandbox/index.js';
 import { type JobRecord, jobSpecSchema } from '../../../service/job.js';
 import { ContainerMachines } from '../../../service/jobs/machines.js';
+import { type Database, openDatabase } from '../../../service/store/database.js';
 import { FileStore } from '../../../service/store/file-store.js';
+import { SecretStore } from '../../../service/store/secret-store.js';
+import { TenantStore } from '../../../service/store/tenant-store.js';
 
 let folder: string;
 let files: FileStore;
+let database: Database;
+let secrets: SecretStore;
 let machines: ContainerMachines;
 const faults: string[] = [];
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'tsvm-machines-'));
   files = new FileStore(folder);
+  database = openDatabase(folder);
+  const limits = { sandboxes: 1, jobs: 1, cpus: 1, memory: 1, disk: 1, files: 1, rate: 'none' };
+  new TenantStore(database).add({ name: 'acme', ...limits });
+  secrets = new SecretStore(database, folder);
   const host = { cpus: 1, memory: 1, disk: 1 };
   const onFault = (message: string) => faults.push(message);
-  machines = new ContainerMachines('boot', files, {
+  machines = new ContainerMachines('boot', files, secrets, {
     folder,
     host,
     accel: 'auto',
@@ -32,6 +41,7 @@ beforeEach(() => {
 
 afterEach(() => {
   vi.restoreAllMocks();
+  database.close();
   rmSync(folder, { recursive: true });
   faults.splice(0);
 });
@@ -54,6 +64,30 @@ test('a job whose files cannot be read does not start without them', async () =>
   await expect(machines.start(job)).rejects.toMatchObject({ code: 'internal' });
   expect(start).not.toHaveBeenCalled();
   expect(faults).toEqual([expect.stringContaining('EISDIR')]);
+});
+
+test('each run gets the values of its time, beside its record, and one that lacks a secret does not start', async () => {
+  const start = vi.fn();
+  const create = vi.spyOn(Container, 'create').mockResolvedValue({ start } as unknown as Container);
+  const job = jobOf({
+    secrets: [
+      { name: 'TOKEN', env: 'API_TOKEN' },
+      { name: 'TOKEN', file: '/run/secrets/token' },
+    ],
+  });
+  const missing = { code: 'no-secret', message: 'the tenant has no secret TOKEN' };
+  await expect(machines.start(job)).rejects.toMatchObject(missing);
+  expect(create).not.toHaveBeenCalled();
+  for (const value of ['first value', 'second value']) {
+    secrets.set('acme', 'TOKEN', value);
+    await machines.start(job);
+    const joined = { env: { API_TOKEN: value }, files: { token: value } };
+    expect(start).toHaveBeenLastCalledWith(expect.objectContaining({ secrets: joined }));
+  }
+  expect(JSON.stringify(create.mock.calls)).not.toContain('value');
+  secrets.remove('acme', 'TOKEN');
+  await expect(machines.start(job)).rejects.toMatchObject(missing);
+  expect(faults).toEqual([]);
 });
 
 test('a job of which no container is left has left no files', async () => {

@@ -1,0 +1,46 @@
+// The key that encrypts secrets: a file beside the database, for the server's user alone.
+import { randomBytes } from 'node:crypto';
+import { closeSync, fsyncSync, linkSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { hasCode } from '../../errors/index.js';
+import { ServiceError } from '../errors.js';
+
+const NAME = 'secrets.key';
+const BYTES = 32;
+
+/** The key, if there is one. @throws ServiceError `internal` if others may read it */
+export function findKey(folder: string): Buffer | undefined {
+  const path = join(folder, NAME);
+  try {
+    if ((statSync(path).mode & 0o077) !== 0) throw new ServiceError('internal', `${path} needs the mode 0600`);
+    const key = readFileSync(path);
+    if (key.length !== BYTES) throw new ServiceError('internal', `${path} is no key: it has ${key.length} bytes`);
+    return key;
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
+/** The key, which is made if there is none. It is on the disk before anything is encrypted by it. */
+export function makeKey(folder: string): Buffer {
+  const known = findKey(folder);
+  if (known !== undefined) return known;
+  const made = join(folder, `${NAME}.${randomBytes(8).toString('hex')}`);
+  try {
+    writeFileSync(made, randomBytes(BYTES), { mode: 0o600, flag: 'wx', flush: true });
+    linkSync(made, join(folder, NAME));
+  } catch (error) {
+    // Another process was first.
+    if (!hasCode(error, 'EEXIST')) throw error;
+  } finally {
+    rmSync(made, { force: true });
+  }
+  const directory = openSync(folder, 'r');
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
+  return makeKey(folder);
+}
