@@ -164,7 +164,8 @@ int run_hook(int count, char **words);
 void block_signals(void);
 // Tells the size of the terminal that is standard input.
 void send_size(int control);
-// Relays the streams and signals of the container to its end, and exits with its code.
-_Noreturn void pump(int control, int streams, bool terminal);
+// Relays the streams and signals of the container to its end, and exits with its code. `score` is the
+// process's own oom_score_adj; negative: it does not die of a lack of memory in the guest.
+_Noreturn void pump(int control, int streams, bool terminal, int score);
 
 #endif

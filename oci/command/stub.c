@@ -157,10 +157,12 @@ void stub(const struct plan *plan, const char *console_socket, int ready)
 {
 	int control;
 	int streams;
+	int score;
 
 	told = ready;
 	setsid();
 	enter_cgroups(plan);
+	score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (plan->terminal)
 		open_terminal(console_socket);
 	control = connect_to(plan->control);
@@ -184,7 +186,7 @@ void stub(const struct plan *plan, const char *console_socket, int ready)
 	send_line(control, "stub\n");
 	send_line(ready, "\n");
 	close(ready);
-	pump(control, streams, plan->terminal);
+	pump(control, streams, plan->terminal, score);
 }
 
 void exec_stub(const struct plan *plan, const char *console_socket, int container, int keeper, int ready)
@@ -207,5 +209,5 @@ void exec_stub(const struct plan *plan, const char *console_socket, int containe
 	if (!read_line(ready, line))
 		_exit(1);
 	close(ready);
-	pump(keeper, streams, plan->terminal);
+	pump(keeper, streams, plan->terminal, -1);
 }

@@ -150,6 +150,21 @@ export class HostCgroup {
     return this.made.map(({ path }) => path);
   }
 
+  /**
+   * Leaves the cgroup no more memory than is in use: a process in it that asks for some is killed. This
+   * one leaves the cgroup before, for the one above. Cgroup v1 alone.
+   * @throws OciError without such a cgroup
+   */
+  starve(): void {
+    const memory = this.made.find(({ controllers }) => controllers?.includes('memory'));
+    if (memory === undefined) throw new OciError('the container has no cgroup of memory');
+    const file = (name: string) => join(memory.path, name);
+    writeControl(join(dirname(memory.path), 'cgroup.procs'), '0');
+    // Pages of files would be taken back before a process is killed.
+    writeControl(file('memory.force_empty'), '0');
+    writeControl(file('memory.limit_in_bytes'), readFileSync(file('memory.usage_in_bytes'), 'latin1').trim());
+  }
+
   /** The memory stays: it is the machine's. */
   update(cpus: number | undefined): void {
     this.limits = { ...this.limits, cpus };

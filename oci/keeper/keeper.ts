@@ -230,7 +230,8 @@ export class Keeper {
         } catch (error) {
           socket.end(`error ${engineText(error)}\n`);
         }
-      } else if (word === 'run' && stubbed !== undefined) answer(this.#run(stubbed));
+      } else if (word === 'starve' && stubbed !== undefined && stubbed === this.#first) answer(this.#starve());
+      else if (word === 'run' && stubbed !== undefined) answer(this.#run(stubbed));
       else if (word === 'delete') this.end();
       else stubbed?.hear(word, words.map(Number));
     });
@@ -280,6 +281,13 @@ export class Keeper {
       first.exit(LOST);
       throw error;
     }
+  }
+
+  /** Leaves the container's cgroup no memory: the stub dies of that, as the container's process has. */
+  async #starve(): Promise<void> {
+    this.#machine[Symbol.dispose]();
+    await this.#machine.gone;
+    this.#cgroup.starve();
   }
 
   /** Does what reads or changes the limits once all before it is done: each begins with what the last one left. */

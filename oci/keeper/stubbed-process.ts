@@ -72,7 +72,8 @@ export class StubbedProcess {
   /** Tells the stub to end once it has written all output. */
   exit(code: number, ended?: ExitedFrame): void {
     this.onExit(ended);
-    this.stub.write(`exit ${code}\n`);
+    const isStarved = ended?.oomKilled === true && ended.signal === SIGKILL;
+    this.stub.write(`exit ${code}${isStarved ? ' oom' : ''}\n`);
     if (this.#process === undefined) this.stub.end();
   }
 }

@@ -62,6 +62,16 @@ test('Docker runs a program in a machine, with its streams, volumes and exit cod
   await expect.poll(() => engine.containers).toEqual([]);
 });
 
+test('a container that the guest kills for lack of memory is told as that', async () => {
+  expect(docker('run', '--name', 'greedy', '-m', '64m', ...BY, IMAGE, 'tail', '/dev/zero')).toMatchObject({
+    status: 137,
+  });
+  const told = docker('inspect', '--format', '{{.State.OOMKilled}} {{.State.ExitCode}}', 'greedy');
+  expect(told).toMatchObject({ stdout: 'true 137\n' });
+  expect(docker('rm', 'greedy')).toMatchObject({ status: 0 });
+  await expect.poll(() => engine.containers).toEqual([]);
+});
+
 test('a container in the background executes programs, is updated and paused, and ends by its own exit code', async () => {
   const script = 'trap "exit 5" TERM; echo up; while :; do sleep 0.1; done';
   const limits = ['-m', '256m', '--pids-limit', '77'];
