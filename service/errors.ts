@@ -6,6 +6,8 @@ export type ServiceErrorCode =
   | 'bad-request'
   /** The key is missing, unknown or revoked. */
   | 'unauthorized'
+  /** The key's scope does not allow it. */
+  | 'forbidden'
   /** The tenant has no such thing, or there is no such path. */
   | 'not-found'
   /** The name or key is taken, or the state does not allow it. */

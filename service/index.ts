@@ -15,6 +15,7 @@ import { homePath, type MachineOptions, removeLeft } from './sandboxes/container
 import { Files } from './sandboxes/files.js';
 import { Places } from './sandboxes/places.js';
 import { Sandboxes } from './sandboxes/sandboxes.js';
+import type { Scope } from './scope.js';
 import type { SecretRecord } from './secret.js';
 import { type Database, holdFolder, openDatabase } from './store/database.js';
 import { FileStore, filesPath } from './store/file-store.js';
@@ -197,10 +198,10 @@ export class Tenants implements Disposable {
     this.#secrets.remove(tenant, name);
   }
 
-  /** Makes another API key. `revoke` ends all others. @throws ServiceError `not-found` */
-  key(name: string, { revoke = false } = {}): string {
+  /** Makes another API key, of the scope `admin` unless another is named. `revoke` ends all others. @throws ServiceError `not-found` */
+  key(name: string, { revoke = false, scope }: { revoke?: boolean; scope?: Scope | undefined } = {}): string {
     if (revoke) this.#store.removeKeys(name);
-    return this.#store.addKey(name);
+    return this.#store.addKey(name, scope);
   }
 
   /**

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { ServiceErrorCode } from '../errors.js';
 import { PROBLEMS, problemSchema } from './problem.js';
-import type { Route } from './route.js';
+import { DEFAULT_SCOPE, type Route } from './route.js';
 import { ROUTES } from './routes.js';
 
 const JSON_TYPE = 'application/json';
@@ -12,7 +12,7 @@ export const LINES_TYPE = 'application/x-ndjson';
 export const EVENTS_TYPE = 'text/event-stream';
 const ARCHIVE = { content: { [ARCHIVE_TYPE]: { schema: {} } } };
 /** Problems of each operation. */
-const ALWAYS: readonly ServiceErrorCode[] = ['unauthorized', 'rate', 'bad-request', 'internal'];
+const ALWAYS: readonly ServiceErrorCode[] = ['unauthorized', 'forbidden', 'rate', 'bad-request', 'internal'];
 const WITH_BODY: readonly ServiceErrorCode[] = ['too-large', 'not-json'];
 
 export function openApiDocument(): object {
@@ -41,11 +41,12 @@ export function openApiDocument(): object {
 }
 
 function describeRoute(route: Route): object {
-  const { operation, summary, status } = route;
+  const { operation, summary, status, scope = DEFAULT_SCOPE } = route;
   const result = resultOf(route);
   return {
     operationId: operation,
     summary,
+    description: `The key needs the scope \`${scope}\` or more.`,
     parameters: parametersOf(route),
     ...bodyOf(route),
     responses: {

@@ -11,6 +11,7 @@ export const PROBLEMS: Readonly<Record<ServiceErrorCode, readonly [status: numbe
   'no-file': [400, 'There is no such file'],
   files: [400, 'The files cannot be read or written'],
   unauthorized: [401, 'The key is missing or wrong'],
+  forbidden: [403, 'The key does not allow it'],
   'not-found': [404, 'There is no such thing'],
   conflict: [409, 'The state does not allow it'],
   'not-running': [409, 'The sandbox is not running'],

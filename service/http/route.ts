@@ -6,6 +6,7 @@ import type { Jobs } from '../jobs/jobs.js';
 import type { Tenant } from '../records.js';
 import type { Places } from '../sandboxes/places.js';
 import type { Sandboxes } from '../sandboxes/sandboxes.js';
+import type { Scope } from '../scope.js';
 import type { SecretStore } from '../store/secret-store.js';
 
 /** A request whose key is known. */
@@ -29,6 +30,9 @@ export interface Call {
   archive: Readable;
 }
 
+/** Of an operation that names none. */
+export const DEFAULT_SCOPE: Scope = 'submit';
+
 interface Schemas {
   body?: z.ZodType;
   query?: z.ZodType;
@@ -40,6 +44,8 @@ export interface Route extends Schemas {
   path: string;
   operation: string;
   summary: string;
+  /** What a key needs. Default: `submit` */
+  scope?: Scope;
   /** True if the header Idempotency-Key counts. */
   isIdempotent?: boolean;
   status: number;

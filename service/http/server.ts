@@ -8,13 +8,13 @@ import { bodyLimit } from 'hono/body-limit';
 import { hasCode } from '../../errors/index.js';
 import { ServiceError } from '../errors.js';
 import type { Jobs } from '../jobs/jobs.js';
-import type { Tenant } from '../records.js';
 import type { Commands } from '../sandboxes/commands.js';
 import type { Files } from '../sandboxes/files.js';
 import type { Places } from '../sandboxes/places.js';
 import type { Sandboxes } from '../sandboxes/sandboxes.js';
+import { checkScope } from '../scope.js';
 import type { SecretStore } from '../store/secret-store.js';
-import type { TenantStore } from '../store/tenant-store.js';
+import type { Caller, TenantStore } from '../store/tenant-store.js';
 import { audited, type Shared } from './audit.js';
 import { controlApi } from './e2b/control.js';
 import { envdApi } from './e2b/envd.js';
@@ -25,7 +25,7 @@ import { ARCHIVE_TYPE, EVENTS_TYPE, LINES_TYPE, openApiDocument } from './openap
 import { asServiceError, problemOf } from './problem.js';
 import type { RequestRates } from './rate-limiter.js';
 import { bounded, parse, readJson } from './request.js';
-import type { Route } from './route.js';
+import { DEFAULT_SCOPE, type Route } from './route.js';
 import { ROUTES } from './routes.js';
 
 /** Bytes of a request's body. */
@@ -146,13 +146,14 @@ function createApp(parts: ServerParts): Hono<Shared> {
       route.method,
       path,
       (context, next) => {
-        const tenant = authenticate(context, parts.tenants);
-        if (tenant === undefined) {
+        const caller = authenticate(context, parts.tenants);
+        if (caller === undefined) {
           takeStranger(context);
           throw new ServiceError('unauthorized', 'an API key is needed: Authorization: Bearer KEY');
         }
-        context.set('tenant', tenant);
-        parts.rates.takeTenant(tenant);
+        context.set('tenant', caller.tenant);
+        parts.rates.takeTenant(caller.tenant);
+        checkScope(caller.scope, route.scope ?? DEFAULT_SCOPE);
         return next();
       },
       route.archive === 'request' ? (_context, next) => next() : limit,
@@ -180,7 +181,7 @@ function tellFault(error: unknown, onFault: ServerParts['onFault']): ServiceErro
   return told;
 }
 
-function authenticate(context: Context<Shared>, tenants: TenantStore): Tenant | undefined {
+function authenticate(context: Context<Shared>, tenants: TenantStore): Caller | undefined {
   const [, key = ''] = /^Bearer (\S{1,256})$/i.exec(context.req.header('Authorization') ?? '') ?? [];
   return tenants.authenticate(key);
 }

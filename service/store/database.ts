@@ -85,6 +85,8 @@ export const MIGRATIONS = [
     tenant TEXT NOT NULL REFERENCES tenants (name) ON DELETE CASCADE, name TEXT NOT NULL,
     value BLOB NOT NULL, created TEXT NOT NULL, updated TEXT NOT NULL, PRIMARY KEY (tenant, name)
   ) STRICT;`,
+  `
+  ALTER TABLE keys ADD COLUMN scope TEXT NOT NULL DEFAULT 'admin';`,
 ];
 
 /** Milliseconds to wait for another process's transaction. */

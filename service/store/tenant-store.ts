@@ -4,6 +4,7 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
 import { ServiceError } from '../errors.js';
 import { rateSchema, type Tenant } from '../records.js';
+import { SCOPES, type Scope } from '../scope.js';
 import { type Database, transaction } from './database.js';
 
 export const TENANT = z.object({
@@ -19,13 +20,19 @@ export const TENANT = z.object({
   },
 });
 const COLUMNS = Object.keys(TENANT.shape);
-const KEYED = TENANT.extend({ hash: z.instanceof(Uint8Array) });
+const KEYED = TENANT.extend({ hash: z.instanceof(Uint8Array), scope: z.enum(SCOPES) });
 const SECRET = z.object({ secret: z.string().nullable() });
 const FORM = /^tsvm_([0-9a-f]{16})_([\w-]{43})$/;
 /** Names are folders. */
 const NAME = /^[a-z0-9][a-z0-9-]{0,31}$/;
 /** What the hash of an unknown key is compared with. */
 const NOTHING = Buffer.alloc(32);
+
+/** Whose a key is, and what it may do. */
+export interface Caller {
+  tenant: Tenant;
+  scope: Scope;
+}
 
 export class TenantStore {
   readonly #database: Database;
@@ -103,12 +110,12 @@ export class TenantStore {
   }
 
   /** Makes a key, which is told once. @throws ServiceError `not-found` */
-  addKey(tenant: string): string {
+  addKey(tenant: string, scope: Scope = 'admin'): string {
     this.#check(tenant);
     const id = randomBytes(8).toString('hex');
     const secret = randomBytes(32).toString('base64url');
-    const statement = 'INSERT INTO keys (id, tenant, hash, created) VALUES (?, ?, ?, ?)';
-    this.#database.prepare(statement).run(id, tenant, hashOf(secret), new Date().toISOString());
+    const statement = 'INSERT INTO keys (id, tenant, hash, scope, created) VALUES (?, ?, ?, ?, ?)';
+    this.#database.prepare(statement).run(id, tenant, hashOf(secret), scope, new Date().toISOString());
     return `tsvm_${id}_${secret}`;
   }
 
@@ -136,13 +143,13 @@ export class TenantStore {
   }
 
   /** The tenant that a key belongs to. */
-  authenticate(key: string): Tenant | undefined {
+  authenticate(key: string): Caller | undefined {
     const [, id = '', secret = ''] = FORM.exec(key) ?? [];
-    const statement = 'SELECT tenants.*, hash FROM keys JOIN tenants ON name = tenant WHERE id = ?';
+    const statement = 'SELECT tenants.*, hash, scope FROM keys JOIN tenants ON name = tenant WHERE id = ?';
     const row = this.#database.prepare(statement).get(id);
     const known = row === undefined ? undefined : KEYED.parse(row);
     const isRight = timingSafeEqual(hashOf(secret), known?.hash ?? NOTHING);
-    return isRight && known !== undefined ? TENANT.parse(known) : undefined;
+    return isRight && known !== undefined ? { tenant: TENANT.parse(known), scope: known.scope } : undefined;
   }
 
   #check(name: string): void {

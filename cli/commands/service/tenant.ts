@@ -1,5 +1,5 @@
 // tsvm tenant: the tenants of a service, and their keys. Works whether the service runs or not.
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { parseCount, parseCpus } from '../../options/number.js';
 import { parseSize } from '../../options/size.js';
 import { UsageError } from '../../output/errors.js';
@@ -35,6 +35,15 @@ export function add(context: Context): Command {
       });
       process.stdout.write(`${key}\n`);
     });
+}
+
+/** What a key may do: each has what those before it have. */
+const SCOPES = ['read', 'submit', 'admin'] as const;
+
+interface KeyOptions {
+  data: string;
+  revoke?: boolean;
+  scope: (typeof SCOPES)[number];
 }
 
 type Part = 'sandboxes' | 'jobs' | 'cpus' | 'memory' | 'disk' | 'files' | 'rate';
@@ -131,9 +140,14 @@ export function key(context: Context): Command {
     .argument('<NAME>', 'of a tenant')
     .requiredOption(...DATA)
     .option('--revoke', 'end the keys that it has')
-    .action(async (name: string, { revoke, ...options }: { data: string; revoke?: boolean }) => {
+    .addOption(
+      new Option('--scope <SCOPE>', 'read: looks; submit: starts and uses jobs and sandboxes; admin: sets secrets too')
+        .choices(SCOPES)
+        .default('admin'),
+    )
+    .action(async (name: string, { revoke, scope, ...options }: KeyOptions) => {
       using tenants = await openTenants(options);
-      process.stdout.write(`${tenants.key(name, { revoke: revoke === true })}\n`);
+      process.stdout.write(`${tenants.key(name, { revoke: revoke === true, scope })}\n`);
     });
 }
 

@@ -3,9 +3,11 @@ import { Hono } from 'hono';
 import { z } from 'zod';
 import { ServiceError } from '../../errors.js';
 import { type SandboxRecord, specSchema, type Tenant, wordsSchema } from '../../records.js';
+import { checkScope } from '../../scope.js';
 import type { Shared } from '../audit.js';
 import { PROBLEMS, retryHeaders } from '../problem.js';
 import { parse, readJson } from '../request.js';
+import { DEFAULT_SCOPE } from '../route.js';
 import type { E2bParts } from './parts.js';
 
 /** What the client takes this server's sandboxes to be able to do, by the version of E2B's daemon in them. */
@@ -63,13 +65,14 @@ export function controlApi({
   // Hono takes each for the path above it too.
   for (const path of ['/sandboxes/*', '/v2/sandboxes/*']) {
     api.use(path, (context, next) => {
-      const tenant = tenants.authenticate(context.req.header('X-API-Key') ?? '');
-      if (tenant === undefined) {
+      const caller = tenants.authenticate(context.req.header('X-API-Key') ?? '');
+      if (caller === undefined) {
         takeStranger(context);
         throw new ServiceError('unauthorized', 'an API key is needed: X-API-Key');
       }
-      context.set('tenant', tenant);
-      rates.takeTenant(tenant);
+      context.set('tenant', caller.tenant);
+      rates.takeTenant(caller.tenant);
+      checkScope(caller.scope, DEFAULT_SCOPE);
       return next();
     });
     api.use(path, limit);

@@ -141,6 +141,41 @@ describe('rates', () => {
   });
 });
 
+describe('the scope of a key', () => {
+  const SCOPES = ['read', 'submit', 'admin'] as const;
+  const document = JSON.parse(JSON.stringify(openApiDocument())) as {
+    paths: Record<string, Record<string, { operationId: string; description: string }>>;
+  };
+  const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, { operationId, description }]) => ({
+      ...{ method: method.toUpperCase(), path: path.replace('{id}', 'nothing'), operationId },
+      needed: SCOPES.findIndex((scope) => description.includes(`\`${scope}\``)),
+    })),
+  );
+
+  test.each(operations)('is needed for $operationId as the document says', async ({ method, path, needed }) => {
+    for (const [has, scope] of SCOPES.entries()) {
+      const answer = await send(`${url}${path}`, { method, key: service.key('acme', scope) });
+      if (has < needed) expectProblem(answer, 'forbidden');
+      else expect(answer.status).not.toBe(403);
+    }
+  });
+
+  test('that looks neither changes anything nor opens files of a sandbox, which may be secrets', () => {
+    const looking = operations.filter(({ needed }) => needed === 0);
+    const names = ['listSandboxes', 'showSandbox', 'listJobs', 'showJob', 'readOutput', 'followJob', 'readOutputs'];
+    expect(looking.map(({ operationId }) => operationId).sort()).toEqual([...names, 'listSecrets'].sort());
+    const setting = operations.filter(({ needed }) => needed === 2).map(({ operationId }) => operationId);
+    expect(setting.sort()).toEqual(['removeSecret', 'setSecret']);
+  });
+
+  test("read opens nothing of E2B's client", async () => {
+    const list = (scope: (typeof SCOPES)[number]) =>
+      fetch(`${url}/v2/sandboxes`, { headers: { 'X-API-Key': service.key('acme', scope) } });
+    expect([(await list('read')).status, (await list('submit')).status]).toEqual([403, 200]);
+  });
+});
+
 describe('the audit log', () => {
   test('has each request, those that are refused too, and no key', async () => {
     const path = '/v1/sandboxes/sb-00000000000000aa';

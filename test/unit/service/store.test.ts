@@ -1,6 +1,7 @@
 // What the service keeps, in a real database: what is committed survives, shares hold, keys are
 // hashes.
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import {
   copyFileSync,
@@ -157,7 +158,7 @@ describe('records', () => {
 describe('tenants', () => {
   test('a key is its tenant, and no other text is', () => {
     const [key, others] = [tenants.addKey('acme'), tenants.addKey('other')];
-    expect(tenants.authenticate(key)).toEqual(ACME);
+    expect(tenants.authenticate(key)).toEqual({ tenant: ACME, scope: 'admin' });
     const last = key.endsWith('A') ? 'B' : 'A';
     const mixed = `${key.slice(0, 22)}${others.slice(22)}`;
     for (const wrong of [`${key.slice(0, -1)}${last}`, mixed, key.slice(0, -1), `${key}A`, ` ${key}`, '', 'tsvm_']) {
@@ -165,11 +166,33 @@ describe('tenants', () => {
     }
   });
 
+  test('a key has its scope, and one from before there were scopes has all', () => {
+    expect(tenants.authenticate(tenants.addKey('acme', 'read'))).toMatchObject({ scope: 'read' });
+    const older = tenants.addKey('acme', 'read');
+    const before = mkdtempSync(join(tmpdir(), 'tsvm-store-'));
+    const old = new DatabaseSync(join(before, 'service.db'));
+    const scopes = MIGRATIONS.findIndex((migration) => migration.includes('ADD COLUMN scope'));
+    for (const migration of MIGRATIONS.slice(0, scopes)) old.exec(migration);
+    old.exec(`PRAGMA user_version = ${scopes}`);
+    old.exec("INSERT INTO tenants (name, sandboxes, cpus, memory) VALUES ('acme', 1, 1, 1)");
+    const [, id = '', secret = ''] = /^tsvm_(.{16})_(.+)$/.exec(older) ?? [];
+    const hash = createHash('sha256').update(secret).digest();
+    old.prepare("INSERT INTO keys VALUES (?, 'acme', ?, '2026-01-01')").run(id, hash);
+    old.close();
+    const newer = openDatabase(before);
+    try {
+      expect(new TenantStore(newer).authenticate(older)).toMatchObject({ scope: 'admin' });
+    } finally {
+      newer.close();
+      rmSync(before, { recursive: true });
+    }
+  });
+
   test('revoked keys are none, and a tenant that is removed has none', () => {
     const old = tenants.addKey('acme');
     tenants.removeKeys('acme');
     const key = tenants.addKey('acme');
-    expect([tenants.authenticate(old), tenants.authenticate(key)?.name]).toEqual([undefined, 'acme']);
+    expect([tenants.authenticate(old), tenants.authenticate(key)?.tenant.name]).toEqual([undefined, 'acme']);
     tenants.remove('acme');
     expect(tenants.authenticate(key)).toBeUndefined();
   });
