@@ -214,24 +214,25 @@ class Contexts implements Disposable {
   open(): ContextFiles {
     const { context, ignore = new IgnoreRules() } = this.#options;
     if (context === undefined) throw new BuildError('bad-context', 'this build has no context to copy files from');
-    this.#context ??= context instanceof ArchiveContext ? context.files(ignore) : this.#folder(context, ignore);
+    this.#context ??= this.#files(context, ignore);
     return this.#context;
   }
 
-  /** A named context that is a folder. */
+  /** A named context that has files. */
   named(key: string): ContextFiles {
     const context = this.#options.contexts?.get(key);
     if (context?.is !== 'folder') throw new RangeError(`no folder: ${key}`);
     let files = this.#named.get(key);
     if (files === undefined) {
-      files = this.#folder(context.path, context.ignore ?? new IgnoreRules());
+      files = this.#files(context.files, context.ignore ?? new IgnoreRules());
       this.#named.set(key, files);
     }
     return files;
   }
 
-  #folder(path: string, ignore: IgnoreRules): ContextFiles {
-    const tree = new ContextTree(path, ignore);
+  #files(from: string | ArchiveContext, ignore: IgnoreRules): ContextFiles {
+    if (from instanceof ArchiveContext) return from.files(ignore);
+    const tree = new ContextTree(from, ignore);
     this.#folders.push(tree);
     return tree;
   }

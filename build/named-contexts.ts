@@ -1,10 +1,12 @@
 // The contexts that a build has beside its own, by their names: FROM, COPY and mounts find these
 // before stages and images of the same names (docker buildx build, --build-context).
 import { fullReference, ImageError, parseName } from '../images/build.js';
+import type { ArchiveContext } from './context/archive-context.js';
 import type { IgnoreRules } from './context/ignore.js';
 
 export type NamedContext =
-  | { is: 'folder'; path: string; ignore?: IgnoreRules | undefined }
+  /** The files of a folder, by its path, or of an archive. */
+  | { is: 'folder'; files: string | ArchiveContext; ignore?: IgnoreRules | undefined }
   /** An image by its reference. */
   | { is: 'image'; reference: string };
 

@@ -1,9 +1,16 @@
 // tsvm build with RUN: each command in a machine of its own, and what it leaves in the image.
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { Home } from '../../sandbox/home/home.js';
+import { makeCertificates } from '../fixtures/certificates.js';
+import { writeLayout } from '../fixtures/oci-layout.js';
+import { tar } from '../fixtures/tar-writer.js';
 import { DEBIAN, type Result, run, TSVM, uml } from './machine.js';
 import { copyStores } from './own-home.js';
 
@@ -217,4 +224,64 @@ RUN --network=none ls /sys/class/net >> /out`,
   expect(code).toBe(0);
   const { stdout } = await tsvm('run', '--rm', readFileSync(iid, 'utf8'), 'cat', '/out');
   expect(stdout).toBe('one\ntwo b c\nthree\nlo\n');
+});
+
+test('mounts of a RUN have the files of named contexts: a folder, an archive at a URL, an image, a layout', async () => {
+  const work = mkdtempSync('/var/tmp/tsvm-build-contexts-');
+  const { authority, certificate, key } = makeCertificates(work);
+  mkdirSync(join(work, 'folder/d'), { recursive: true });
+  writeFileSync(join(work, 'folder/d/f'), 'of a folder');
+  writeFileSync(join(work, 'folder/hidden'), 'hidden');
+  writeFileSync(join(work, 'folder/.dockerignore'), 'hidden\n.*\n');
+  writeLayout(join(work, 'layout'), [tar([{ path: 'l', data: 'of a layout' }])], { tag: 'one' });
+  const archive = gzipSync(tar([{ path: 'a', data: 'of a URL' }]));
+  const server = createServer({ cert: readFileSync(certificate), key: readFileSync(key) }, (_, answer) =>
+    answer.end(archive),
+  );
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const registries = join(work, 'registries.json');
+  writeFileSync(registries, JSON.stringify({ [host]: { ca: authority } }));
+  try {
+    const contexts = {
+      folder: join(work, 'folder'),
+      remote: `https://${host}/x.tar.gz`,
+      layout: `oci-layout://${work}/layout:one`,
+      'base:2': `docker-image://${DEBIAN}`,
+    };
+    writeFileSync(
+      join(context, 'Dockerfile'),
+      `FROM base:2 AS remote
+RUN false
+FROM base:2
+RUN --mount=from=folder,target=/folder --mount=from=remote,target=/remote,rw \\
+    --mount=type=bind,from=layout,source=/l,target=/l --mount=from=base:2,source=/etc,target=/base \\
+    { cat /folder/d/f; echo; ls -A /folder; cat /remote/a; echo; cat /l; echo; cmp /base/passwd /etc/passwd; \\
+      touch /remote/more; touch /folder/more || echo read-only; } > /out 2> /dev/null
+RUN ls -Ad /folder /remote /l /base > /left 2> /dev/null || true
+`,
+    );
+    const words = Object.entries(contexts).flatMap(([name, value]) => ['--build-context', `${name}=${value}`]);
+    const env = { TSVM_HOME: home, TSVM_REGISTRIES: registries };
+    const made = await run(uml, [TSVM, 'build', '-t', NAME, ...words, context], { env });
+    expect({ code: made.code, stderr: made.code === 0 ? '' : made.stderr }).toEqual({ code: 0, stderr: '' });
+    expect(await tsvm('run', '--rm', NAME, 'cat', '/out', '/left')).toMatchObject({
+      code: 0,
+      stdout: 'of a folder\nd\nof a URL\nof a layout\nread-only\n',
+    });
+    // What a mount has is in the key of its step. The stage whose place a context takes is a step too.
+    writeFileSync(join(work, 'folder/hidden'), 'changed');
+    const again = await run(uml, [TSVM, 'build', '-t', NAME, ...words, context], { env });
+    expect([again.stdout, again.stderr.match(/^#\d+ CACHED$/gm)?.length]).toEqual([made.stdout, 3]);
+    writeFileSync(join(work, 'folder/d/f'), 'changed');
+    const changed = await run(uml, [TSVM, 'build', '-t', NAME, ...words, context], { env });
+    expect([changed.code, changed.stdout === made.stdout]).toEqual([0, false]);
+    const untrusted = await tsvm('build', '-t', NAME, ...words, context);
+    expect(untrusted).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/certificate/) });
+  } finally {
+    server.closeAllConnections();
+    server.close();
+    rmSync(work, { recursive: true });
+  }
 });

@@ -12,7 +12,7 @@ import { openBuildProgress } from '../../output/build-progress.js';
 import { UsageError } from '../../output/errors.js';
 import { type Context, collect, createCommand, defined } from '../command.js';
 import { parseCall, runCall } from './build-call.js';
-import { parseContexts } from './build-contexts.js';
+import { openContexts } from './build-contexts.js';
 import { openOutputs } from './build-outputs.js';
 import { openSource } from './build-source.js';
 
@@ -65,7 +65,7 @@ export function command(context: Context): Command {
     .option('-f, --file <FILE>', 'the Dockerfile, or - for stdin (default: CONTEXT/Dockerfile)')
     .option(
       '--build-context <NAME=CONTEXT>',
-      'another context: a folder, docker-image://IMAGE or oci-layout://DIR[:TAG] (repeatable)',
+      'another context: a folder, a URL, docker-image://IMAGE or oci-layout://DIR[:TAG] (repeatable)',
       collect,
     )
     .option('--target <STAGE>', 'build this stage (default: the last one)')
@@ -117,17 +117,17 @@ async function run(folder: string, options: Options, context: Context): Promise<
     cpus: options.cpus === undefined ? undefined : parseCpus(options.cpus, '--cpus'),
   });
   const outputs = openOutputs(options.output ?? []);
-  const contexts = await parseContexts(options.buildContext ?? []);
   using ending = abortOnSignal();
   const home = new Home();
   const args = buildArgs(options.buildArg ?? []);
   const keepsGit = KEEPS.test(args.BUILDKIT_CONTEXT_KEEP_GIT_DIR ?? '');
+  await using contexts = await openContexts(options.buildContext ?? [], { home, keepsGit, signal: ending.signal });
   await using source = await openSource(home, { context: folder, file, keepsGit }, ending.signal);
   const about = {
     home,
     dockerfile: source.dockerfile,
     ignore: source.ignore,
-    contexts,
+    contexts: contexts.named,
     buildArgs: args,
     ...defined({ target: options.target }),
   };

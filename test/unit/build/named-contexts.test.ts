@@ -86,11 +86,20 @@ test.each([
   ['src=', 'expected NAME=CONTEXT'],
   ['A B=/tmp', 'invalid context name A B'],
   ['src=/none', '/none is not a folder'],
-  ['src=https://example.org/x.git', 'expected a folder, docker-image:// or oci-layout://'],
   ['src=docker-image://A B', 'invalid image name A B'],
   ['src=oci-layout://d@sha256:0', 'expected oci-layout://DIR[:TAG]'],
 ])('%s is refused', (context, why) => {
   const { status, stderr } = tsvm('FROM scratch', context);
   expect(status).toBe(125);
   expect(stderr).toContain(`tsvm: invalid argument '${context}' for --build-context: ${why}`);
+});
+
+test('a URL of another kind is refused', () => {
+  const { status, stderr } = tsvm('FROM scratch', 'src=ftp://example.org/x.tar');
+  expect({ status, stderr }).toEqual({
+    status: 1,
+    stderr: expect.stringMatching(
+      /^tsvm: a context is a folder, -, a URL of http or https, or a repository: [^\n]*\n$/,
+    ),
+  });
 });

@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { finished } from '../images/bundle.js';
 import { tar } from './archive.js';
 import { Workshop } from './made.js';
@@ -156,4 +156,58 @@ test('a signal ends the wait for a silent server', async () => {
   await asked;
   child.kill('SIGINT');
   expect(await end).toMatchObject({ code: 130, stdout: '', stderr: 'tsvm: ended by SIGINT\n' });
+});
+
+describe('a named context at a URL', () => {
+  const named = (name: string, path = '/x') => ['--build-context', `${name}=http://${host}${path}`, shop.context];
+
+  test('is the files of its archive, without what its .dockerignore names', async () => {
+    answer = gives(ARCHIVE);
+    shop.write({ Dockerfile: 'FROM scratch\nCOPY own /own\nCOPY --from=src . /from/', own: 'O' });
+    expect(await filesOf(named('src'))).toEqual(['755 0:0 /from/', '644 0:0 /from/a "A"', '644 0:0 /own "O"']);
+    shop.write({ Dockerfile: 'FROM src\nCOPY own /own' });
+    expect(await filesOf(named('src'))).toEqual(['644 0:0 /a "A"', '644 0:0 /own "O"']);
+  });
+
+  test('is in the cache by its contents', async () => {
+    answer = gives(ARCHIVE);
+    shop.write({ Dockerfile: 'FROM src' });
+    const first = await tsvm(named('src'));
+    expect(await tsvm(named('src', '/elsewhere'))).toEqual(first);
+    answer = gives(gzipSync(tar({ path: 'a', text: 'B' })));
+    expect((await tsvm(named('src'))).stdout).not.toBe(first.stdout);
+  });
+
+  test.each<[string, () => void, RegExp]>([
+    [
+      'a text',
+      () => (answer = gives('FROM scratch\n')),
+      /^tsvm: a named context at a URL is an archive, or a repository\n$/,
+    ],
+    [
+      'a status',
+      () => (answer = (_, response) => response.writeHead(404).end()),
+      /^tsvm: cannot download [^\n]*404\n$/,
+    ],
+    ['half an archive', () => (answer = gives(ARCHIVE.subarray(0, 100))), /^tsvm: cannot read the context: [^\n]*\n$/],
+  ])('that gives %s is refused, and leaves nothing', async (_, give, message) => {
+    give();
+    shop.write({ Dockerfile: 'FROM scratch\nCOPY --from=src . /' });
+    expect(await tsvm(named('src'))).toEqual({ code: 1, stdout: '', stderr: expect.stringMatching(message) });
+    const tmp = join(shop.home.path, 'store-2/tmp');
+    expect(existsSync(tmp) ? readdirSync(tmp) : []).toEqual([]);
+  });
+
+  test('that is silent is left at a signal, and leaves nothing of the others', async () => {
+    shop.write({ Dockerfile: 'FROM scratch' });
+    const asked = new Promise<void>((resolve) => {
+      answer = (request, response) => void (request.url === '/x' ? response.end(ARCHIVE) : resolve());
+    });
+    const child = start([...named('one').slice(0, 2), ...named('two', '/silent')]);
+    const end = finished(child);
+    await asked;
+    child.kill('SIGINT');
+    expect(await end).toMatchObject({ code: 130, stdout: '', stderr: 'tsvm: ended by SIGINT\n' });
+    expect(readdirSync(join(shop.home.path, 'store-2/tmp'))).toEqual([]);
+  });
 });
