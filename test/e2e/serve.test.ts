@@ -253,6 +253,20 @@ test('secrets reach jobs and sandboxes as they are when these start, and lie now
   await served.jobThatIs(key, job, 'running');
   while ((await logged()) !== shown(second)) await sleep(50);
 
+  const flags = [
+    '--secret',
+    'source=TOKEN,env=API_TOKEN',
+    '--secret',
+    'source=TOKEN,target=token',
+    '--secret',
+    'TOKEN',
+  ];
+  const same = `${show}; cmp /run/secrets/token /run/secrets/TOKEN`;
+  const client = await served.client(key, ['run', '-m', '128m', ...flags, DEBIAN, 'sh', '-c', same]);
+  expect(client).toMatchObject({ code: 0, stdout: shown(second), stderr: '' });
+  const wrong = await served.client(key, ['run', '--secret', 'source=TOKEN,env=A,target=b', DEBIAN]);
+  expect([wrong.code, wrong.stderr.includes('for --secret: expected NAME')]).toEqual([125, true]);
+
   const lacking = [{ name: 'NONE', env: 'X' }];
   const failed = await served.submit(key, ['true'], { secrets: lacking });
   const error = 'the tenant has no secret NONE';

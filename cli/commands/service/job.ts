@@ -42,6 +42,7 @@ interface RunOptions {
   server: string;
   detach?: boolean;
   env?: string[];
+  secret?: string[];
   metadata?: string[];
   cpus?: string;
   memory?: string;
@@ -72,6 +73,11 @@ export function run(context: Context): Command {
     .addOption(SERVER())
     .option('-d, --detach', 'print the ID of the job, and wait for nothing')
     .option('-e, --env <NAME[=VALUE]>', 'set a variable', collect)
+    .option(
+      '--secret <NAME>',
+      'a secret of the tenant, at /run/secrets/NAME; source=NAME,target=FILE or source=NAME,env=VARIABLE',
+      collect,
+    )
     .option('--metadata <NAME=VALUE>', 'words of your own, which are listed with the job', collect)
     .option('--cpus <N>', 'CPUs (default: 1)')
     .option('-m, --memory <SIZE>', 'memory of its machine (default: 512m)')
@@ -133,9 +139,21 @@ function parseSource(text: string): Source {
   return { path, name };
 }
 
+/** Docker's words for a service, and `env`. @throws UsageError */
+function parseSecret(text: string): { name: string; env?: string; file?: string } {
+  const form = /^(?:source=(?<source>[^,=]+)(?:,target=(?<target>[^,=]+)|,env=(?<env>[^,=]+))?|(?<only>[^,=]+))$/;
+  const { source, target, env, only } = form.exec(text)?.groups ?? {};
+  const name = source ?? only;
+  if (name === undefined) {
+    const forms = 'NAME, source=NAME,target=FILE or source=NAME,env=VARIABLE';
+    throw new UsageError(`invalid argument '${text}' for --secret: expected ${forms}`);
+  }
+  return env === undefined ? { name, file: posix.resolve('/run/secrets', target ?? name) } : { name, env };
+}
+
 /** The job of the words of a command line. @throws UsageError */
 function bodyOf(image: string, command: string[], options: RunOptions): object {
-  const { env, metadata, cpus, memory, disk, network, workdir: cwd, user } = options;
+  const { env, secret, metadata, cpus, memory, disk, network, workdir: cwd, user } = options;
   const { timeout, deadline, retries, priority, outputs } = options;
   const given = <T>(text: string | undefined, parse: (text: string, flag: string) => T, flag: string) =>
     text === undefined ? undefined : parse(text, flag);
@@ -143,6 +161,7 @@ function bodyOf(image: string, command: string[], options: RunOptions): object {
   return defined({
     ...{ image, command, network, cwd, user, outputs },
     env: variables && Object.fromEntries(variables),
+    secrets: secret?.map(parseSecret),
     metadata: metadata && Object.fromEntries(metadata.map(parseLabel)),
     cpus: given(cpus, parseCpus, '--cpus'),
     memory: given(memory, parseSize, '--memory'),
