@@ -317,8 +317,15 @@ export class AgentSession implements Disposable {
   }
 }
 
+/** The errors of the caller. All others are the agent's. */
+const CALLER_CODES: Partial<Record<ErrorFrame['kind'], SandboxErrorCode>> = {
+  'not-found': 'not-found',
+  'cannot-invoke': 'cannot-invoke',
+  'no-such-user': 'bad-spec',
+};
+
 function toSandboxError({ kind, message }: ErrorFrame): SandboxError {
-  const code: SandboxErrorCode = kind === 'not-found' || kind === 'cannot-invoke' ? kind : 'agent';
+  const code = CALLER_CODES[kind] ?? 'agent';
   // The message is the guest's, and is shown on a terminal.
   return new SandboxError(code, message.replace(/[^\x20-\x7e\u00a0-\uffff]+/g, ' '));
 }

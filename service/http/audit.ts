@@ -2,7 +2,7 @@
 // body.
 import { join } from 'node:path';
 import type { HttpBindings } from '@hono/node-server';
-import type { MiddlewareHandler } from 'hono';
+import type { Context, MiddlewareHandler } from 'hono';
 import pino from 'pino';
 import type { Tenant } from '../records.js';
 
@@ -13,7 +13,14 @@ export interface Shared {
     tenant?: Tenant;
     /** The sandbox that its token has opened, by E2B's API. */
     opened?: { tenant: Tenant; id: string };
+    /** True if the connection speaks another protocol from now on. */
+    isUpgraded?: true;
   };
+}
+
+/** The status of the answer. A connection that was upgraded has got its own. */
+export function statusOf(context: Context<Shared>): number {
+  return context.get('isUpgraded') ? 101 : context.res.status;
 }
 
 /** Characters of a path. */
@@ -31,6 +38,6 @@ export function audited(folder: string): MiddlewareHandler<Shared> {
     const path = context.req.path.slice(0, MAX_PATH);
     const milliseconds = Math.round(performance.now() - began);
     const tenant = context.get('tenant')?.name;
-    log.info({ ...{ from, tenant, method, path }, status: context.res.status, milliseconds });
+    log.info({ ...{ from, tenant, method, path }, status: statusOf(context), milliseconds });
   };
 }

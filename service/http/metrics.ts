@@ -9,7 +9,7 @@ import type { JobReason } from '../job.js';
 import type { Resources, Tenant } from '../records.js';
 import type { Statistics } from '../store/statistics.js';
 import type { TenantStore } from '../store/tenant-store.js';
-import type { Shared } from './audit.js';
+import { type Shared, statusOf } from './audit.js';
 import { type Address, listen } from './listen.js';
 
 const PATH = '/metrics';
@@ -84,7 +84,7 @@ export class Metrics {
       await next();
       const { method } = context.req;
       const route = matchedRoutes(context).findLast(({ path }) => !path.includes('*'))?.path ?? NO_ROUTE;
-      this.#requests.inc({ method, route, status: String(context.res.status) });
+      this.#requests.inc({ method, route, status: String(statusOf(context)) });
       this.#seconds.observe({ method, route }, (performance.now() - began) / 1000);
     };
   }

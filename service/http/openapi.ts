@@ -1,6 +1,7 @@
 // The API's document, OpenAPI 3.1, made of the routes.
 import { z } from 'zod';
 import type { ServiceErrorCode } from '../errors.js';
+import { EXEC_PROTOCOL } from './exec-channels.js';
 import { PROBLEMS, problemSchema } from './problem.js';
 import { DEFAULT_SCOPE, type Route } from './route.js';
 import { ROUTES } from './routes.js';
@@ -41,7 +42,7 @@ export function openApiDocument(): object {
 }
 
 function describeRoute(route: Route): object {
-  const { operation, summary, status, scope = DEFAULT_SCOPE } = route;
+  const { operation, summary, status, socket, scope = DEFAULT_SCOPE } = route;
   const result = resultOf(route);
   return {
     operationId: operation,
@@ -50,10 +51,24 @@ function describeRoute(route: Route): object {
     parameters: parametersOf(route),
     ...bodyOf(route),
     responses: {
-      [status]: { description: result === undefined ? 'Done' : 'The result', ...result },
+      [status]: { description: descriptionOf(status, result), ...result },
       ...problemsOf(route),
     },
+    ...(socket === undefined
+      ? {}
+      : {
+          'x-websocket': {
+            protocol: EXEC_PROTOCOL,
+            first: schemaOf(socket.first, 'input'),
+            last: { anyOf: [schemaOf(socket.last, 'output'), { $ref: '#/components/schemas/Problem' }] },
+          },
+        }),
   };
+}
+
+function descriptionOf(status: number, result: object | undefined): string {
+  if (status === 101) return 'The connection is a WebSocket, see `x-websocket`';
+  return result === undefined ? 'Done' : 'The result';
 }
 
 function resultOf({ answer, archive, lines, events }: Route): object | undefined {

@@ -40,13 +40,17 @@ export function retryHeaders({ code, retryAfter = RETRY_AFTER[code] }: ServiceEr
   return retryAfter === undefined ? {} : { 'Retry-After': String(retryAfter) };
 }
 
+export function problemBody({ code, message: detail }: ServiceError): z.output<typeof problemSchema> {
+  const [status, title] = PROBLEMS[code];
+  return { type: 'about:blank', title, status, detail, code };
+}
+
 /** The answer to a request that failed. */
 export function problemOf(error: ServiceError): Response {
-  const { code, message: detail } = error;
-  const [status, title] = PROBLEMS[code];
+  const body = problemBody(error);
   const headers: Record<string, string> = { 'Content-Type': 'application/problem+json', ...retryHeaders(error) };
-  if (code === 'unauthorized') headers['WWW-Authenticate'] = 'Bearer';
-  return new Response(JSON.stringify({ type: 'about:blank', title, status, detail, code }), { status, headers });
+  if (error.code === 'unauthorized') headers['WWW-Authenticate'] = 'Bearer';
+  return new Response(JSON.stringify(body), { status: body.status, headers });
 }
 
 /** What is answered for an error that no code expects. It says nothing of the host. */

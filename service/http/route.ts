@@ -1,9 +1,11 @@
 // An operation of the API. Requests are checked against it, and the document is made of it.
 import type { Readable } from 'node:stream';
+import type { WebSocket } from 'ws';
 import type { z } from 'zod';
-import type { ServiceErrorCode } from '../errors.js';
+import type { ServiceError, ServiceErrorCode } from '../errors.js';
 import type { Jobs } from '../jobs/jobs.js';
 import type { Tenant } from '../records.js';
+import type { Commands } from '../sandboxes/commands.js';
 import type { Places } from '../sandboxes/places.js';
 import type { Sandboxes } from '../sandboxes/sandboxes.js';
 import type { Scope } from '../scope.js';
@@ -16,6 +18,7 @@ export interface Call {
   jobs: Jobs;
   places: Places;
   secrets: SecretStore;
+  commands: Commands;
   /** The word in the place of `{id}`. */
   id: string;
   /** The header Idempotency-Key. */
@@ -24,6 +27,10 @@ export interface Call {
   lastEvent?: string | undefined;
   /** Milliseconds of silence until a stream of events has a comment. */
   beat: number;
+  /** Milliseconds in which a reader takes no byte until its connection ends. */
+  stall: number;
+  /** What a caller is told of an error. */
+  onFault: (error: unknown) => ServiceError;
   /** Aborted when the caller is gone. */
   signal: AbortSignal;
   /** The archive of a request. It breaks off with an error if it is too large or not complete. */
@@ -57,6 +64,14 @@ export interface Route extends Schemas {
   lines?: z.ZodType;
   /** The answer has server-sent events, whose data are these, by name. */
   events?: Readonly<Record<string, z.ZodType>>;
+  /** The connection becomes a WebSocket. */
+  socket?: {
+    /** The first message of the client, and the last of the server. */
+    first: z.ZodType;
+    last: z.ZodType;
+    /** Serves it, once `handle` has refused nothing. Never rejects. */
+    serve(call: Call, socket: WebSocket): Promise<void>;
+  };
   /** Problems beyond those of each operation. */
   problems: readonly ServiceErrorCode[];
   /**

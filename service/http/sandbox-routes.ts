@@ -2,6 +2,8 @@
 import { z } from 'zod';
 import { REASONS, type SandboxRecord, STATUSES, specSchema } from '../records.js';
 import { commandResultSchema, commandSchema } from '../sandboxes/command.js';
+import { execSchema, execStatusSchema } from './exec-channels.js';
+import { execOverSocket } from './exec-socket.js';
 import { type Route, route } from './route.js';
 
 const sandboxSchema = z.object({
@@ -97,6 +99,19 @@ export const SANDBOX_ROUTES: readonly Route[] = [
     answer: commandResultSchema,
     problems: ['no-command', 'not-found', 'not-running', 'quota', 'unresponsive'],
     handle: ({ sandboxes, tenant, id, signal }, { body }) => sandboxes.exec(tenant, id, body, signal),
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/sandboxes/{id}/exec',
+    operation: 'streamCommand',
+    summary: 'Runs a command whose streams are the messages of a WebSocket. It is killed if the caller goes away.',
+    status: 101,
+    socket: { first: execSchema, last: execStatusSchema, serve: execOverSocket },
+    problems: ['not-found', 'not-running'],
+    handle: async ({ sandboxes, tenant, id }) => {
+      sandboxes.running(tenant, id);
+      return undefined;
+    },
   }),
   route({
     method: 'GET',

@@ -19,14 +19,16 @@ import { audited, type Shared } from './audit.js';
 import { controlApi } from './e2b/control.js';
 import { envdApi } from './e2b/envd.js';
 import { endStalled, READER_TIMES, type ReaderTimes } from './event-stream.js';
+import { EXEC_PROTOCOL } from './exec-channels.js';
 import { type Address, listen } from './listen.js';
 import type { Metrics } from './metrics.js';
 import { ARCHIVE_TYPE, EVENTS_TYPE, LINES_TYPE, openApiDocument } from './openapi.js';
 import { asServiceError, problemOf } from './problem.js';
 import type { RequestRates } from './rate-limiter.js';
 import { bounded, parse, readJson } from './request.js';
-import { DEFAULT_SCOPE, type Route } from './route.js';
+import { type Call, DEFAULT_SCOPE, type Route } from './route.js';
 import { ROUTES } from './routes.js';
+import { Upgrades } from './upgrade.js';
 
 /** Bytes of a request's body. */
 export const MAX_BODY = 2 ** 20;
@@ -71,8 +73,9 @@ export interface HttpServer {
 
 /** @throws an error with the errno of listen(2) */
 export async function startServer(address: Address, parts: ServerParts): Promise<HttpServer> {
+  const upgrades = new Upgrades({ maxMessage: MAX_BODY, protocol: EXEC_PROTOCOL });
   const server = createAdaptorServer({
-    fetch: createApp(parts).fetch,
+    fetch: createApp(parts, upgrades).fetch,
     serverOptions: {
       headersTimeout: HEADERS_TIMEOUT,
       requestTimeout: REQUEST_TIMEOUT,
@@ -85,12 +88,16 @@ export async function startServer(address: Address, parts: ServerParts): Promise
   if (!(server instanceof Server)) throw new TypeError('not a server of HTTP/1');
   server.maxConnections = MAX_CONNECTIONS;
   server.on('clientError', answerBroken);
+  upgrades.serve(server);
   const url = await listen(server, address);
   return {
     url,
     close: () =>
       new Promise((resolve) => {
-        const late = setTimeout(() => server.closeAllConnections(), DRAIN_TIMEOUT);
+        const late = setTimeout(() => {
+          server.closeAllConnections();
+          upgrades.close();
+        }, DRAIN_TIMEOUT);
         server.close(() => {
           clearTimeout(late);
           resolve();
@@ -112,9 +119,10 @@ function answerBroken(_error: Error, socket: Socket): void {
   socket.end(lines.join('\r\n'));
 }
 
-function createApp(parts: ServerParts): Hono<Shared> {
+function createApp(parts: ServerParts, upgrades: Upgrades): Hono<Shared> {
   const app = new Hono<Shared>();
   const document = openApiDocument();
+  const onFault = (error: unknown) => tellFault(error, parts.onFault);
   app.use(audited(parts.folder));
   if (parts.metrics !== undefined) app.use(parts.metrics.counted());
   // An error may leave a part of the body unread, which would be taken for the next request.
@@ -127,6 +135,10 @@ function createApp(parts: ServerParts): Hono<Shared> {
   app.use(async (context, next) => {
     await next();
     if (context.req.method === 'HEAD') await context.res.body?.cancel();
+  });
+  app.use(async (context, next) => {
+    await next();
+    upgrades.refuse(context);
   });
   app.get('/healthz', (context) => context.json({ status: 'ok' }));
   const takeStranger = (context: Context<Shared>) =>
@@ -157,10 +169,9 @@ function createApp(parts: ServerParts): Hono<Shared> {
         return next();
       },
       route.archive === 'request' ? (_context, next) => next() : limit,
-      (context) => answer(context, route, parts),
+      (context) => answer(context, route, { ...parts, upgrades, onFault }),
     );
   }
-  const onFault = (error: unknown) => tellFault(error, parts.onFault);
   const e2b = { ...parts, limit, onFault, takeStranger };
   app.route('/', controlApi(e2b));
   app.route('/', envdApi(e2b));
@@ -186,7 +197,13 @@ function authenticate(context: Context<Shared>, tenants: TenantStore): Caller | 
   return tenants.authenticate(key);
 }
 
-async function answer(context: Context<Shared>, route: Route, parts: ServerParts): Promise<Response> {
+interface AnswerParts extends Omit<ServerParts, 'onFault'> {
+  upgrades: Upgrades;
+  /** What a caller is told of an error. */
+  onFault: (error: unknown) => ServiceError;
+}
+
+async function answer(context: Context<Shared>, route: Route, parts: AnswerParts): Promise<Response> {
   const tenant = context.get('tenant');
   if (tenant === undefined) throw new ServiceError('unauthorized', 'no tenant is known');
   const query = route.query === undefined ? undefined : parse(route.query, queryOf(context), 'query');
@@ -194,12 +211,19 @@ async function answer(context: Context<Shared>, route: Route, parts: ServerParts
   const { signal } = context.req.raw;
   const id = context.req.param('id') ?? '';
   const archive = Readable.from(bounded(context.req.raw.body, MAX_ARCHIVE));
-  const { sandboxes, jobs, places, secrets, readers: { beat, stall } = READER_TIMES } = parts;
+  const { sandboxes, jobs, places, secrets, commands, upgrades, onFault, readers = READER_TIMES } = parts;
   const lastEvent = context.req.header('Last-Event-ID');
-  const call = { tenant, sandboxes, jobs, places, secrets, id, key: keyOf(context), lastEvent, beat, signal, archive };
+  const call: Call = {
+    ...{ tenant, sandboxes, jobs, places, secrets, commands, id, key: keyOf(context), lastEvent },
+    ...{ ...readers, onFault, signal, archive },
+  };
   const result = await route.handle(call, { query, body });
+  if (route.socket !== undefined) {
+    route.socket.serve(call, upgrades.accept(context));
+    return upgrades.answer;
+  }
   if (result instanceof Readable) {
-    endStalled(context.env, stall);
+    endStalled(context.env, readers.stall);
     const headers = { 'Content-Type': typeOf(route), 'Cache-Control': 'no-store' };
     return new Response(Readable.toWeb(result) as ReadableStream, { status: route.status, headers });
   }

@@ -2,7 +2,8 @@
 // all who follow it, and its input may come bit by bit. This server knows those that it started.
 import { PassThrough, type Readable, Writable } from 'node:stream';
 import { within } from '../../deadline/index.js';
-import type { Exec } from '../../sandbox/index.js';
+import { hasCode } from '../../errors/index.js';
+import type { Exec, Signal, TerminalSize } from '../../sandbox/index.js';
 import { ServiceError } from '../errors.js';
 import type { Tenant } from '../records.js';
 import { Broadcast, hand } from './broadcast.js';
@@ -24,6 +25,8 @@ export interface RunningSpec {
   user?: string | undefined;
   /** True if it has an input, which stays open until `closeInput`. */
   stdin: boolean;
+  /** The size of its terminal, whose output is `stdout`. Absent: it has none. */
+  terminal?: TerminalSize | undefined;
   /** Milliseconds after which it is killed. Absent: it runs as long as the sandbox. */
   timeout?: number | undefined;
 }
@@ -42,6 +45,7 @@ export class RunningCommand {
   readonly #exec: Exec;
   readonly #input: PassThrough | undefined;
   readonly #events: Broadcast<CommandEvent>;
+  #grace: NodeJS.Timeout | undefined;
 
   constructor(spec: RunningSpec, exec: Exec, input: PassThrough | undefined, events: Broadcast<CommandEvent>) {
     this.spec = spec;
@@ -77,8 +81,31 @@ export class RunningCommand {
     this.#input?.end();
   }
 
-  signal(signal: number): void {
-    this.#exec.signal(signal);
+  /** @throws ServiceError `bad-request` */
+  signal(signal: Signal): void {
+    try {
+      this.#exec.signal(signal);
+    } catch (error) {
+      if (!hasCode(error, 'bad-spec')) throw error;
+      throw new ServiceError('bad-request', `no signal ${JSON.stringify(signal)}`, { cause: error });
+    }
+  }
+
+  /** Does nothing to one without a terminal. */
+  resize(size: TerminalSize): void {
+    if (this.spec.terminal !== undefined) this.#exec.resize(size);
+  }
+
+  /** Kills it. One that is not seen to exit in time is followed no more. */
+  kill(): void {
+    this.#exec.signal(SIGKILL);
+    this.#grace ??= setTimeout(() => this.#exec.abandon(), KILL_GRACE);
+  }
+
+  /** Closes its streams. It may go on. */
+  abandon(): void {
+    clearTimeout(this.#grace);
+    this.#exec.abandon();
   }
 }
 
@@ -87,7 +114,7 @@ export class Commands {
   readonly #places: Places;
   /** By the ID of their sandbox, and by number. */
   readonly #running = new Map<string, Map<number, RunningCommand>>();
-  readonly #execs = new Set<Exec>();
+  readonly #all = new Set<RunningCommand>();
 
   constructor(sandboxes: Sandboxes, places: Places) {
     this.#sandboxes = sandboxes;
@@ -114,13 +141,16 @@ export class Commands {
     const limit = within(Math.min(spec.timeout ?? START_TIMEOUT, START_TIMEOUT), signal);
     try {
       const exec = await container.exec(
-        { command: spec.command, env: spec.env, cwd: spec.cwd, user: spec.user, stdin: spec.stdin },
-        { stdin: input, stdout: outputOf('stdout', broadcast), stderr: outputOf('stderr', broadcast) },
+        { ...spec, terminal: spec.terminal !== undefined },
+        {
+          ...{ stdin: input, stdout: outputOf('stdout', broadcast), stderr: outputOf('stderr', broadcast) },
+          terminalSize: spec.terminal,
+        },
         { signal: limit },
       );
       const command = new RunningCommand(spec, exec, input, broadcast);
-      const forget = this.#remember(id, command, exec);
-      this.#finish(exec, spec, broadcast, forget).finally(() => {
+      const forget = this.#remember(id, command);
+      this.#finish(command, exec.exit, broadcast, forget).finally(() => {
         input?.destroy();
         place[Symbol.dispose]();
       });
@@ -160,16 +190,16 @@ export class Commands {
 
   /** Follows none any more. They go on without a reader of their output. */
   close(): void {
-    for (const exec of this.#execs) exec.abandon();
+    for (const command of this.#all) command.abandon();
   }
 
-  #remember(id: string, command: RunningCommand, exec: Exec): () => void {
+  #remember(id: string, command: RunningCommand): () => void {
     const own = this.#running.get(id) ?? new Map<number, RunningCommand>();
     this.#running.set(id, own);
     own.set(command.pid, command);
-    this.#execs.add(exec);
+    this.#all.add(command);
     return () => {
-      this.#execs.delete(exec);
+      this.#all.delete(command);
       if (own.get(command.pid) === command) own.delete(command.pid);
       if (own.size === 0 && this.#running.get(id) === own) this.#running.delete(id);
     };
@@ -180,21 +210,20 @@ export class Commands {
    * @param forget called before: who comes when its end is told would not get it
    */
   async #finish(
-    exec: Exec,
-    { timeout }: RunningSpec,
+    command: RunningCommand,
+    exit: Promise<number>,
     events: Broadcast<CommandEvent>,
     forget: () => void,
   ): Promise<void> {
+    const { timeout } = command.spec;
     let isLate = false;
-    let grace: NodeJS.Timeout | undefined;
     const kill = () => {
       isLate = true;
-      exec.signal(SIGKILL);
-      grace = setTimeout(() => exec.abandon(), KILL_GRACE);
+      command.kill();
     };
     const timer = timeout === undefined ? undefined : setTimeout(kill, Math.min(timeout, 2 ** 31 - 1));
     try {
-      const exitCode = await exec.exit.catch((error: unknown) => {
+      const exitCode = await exit.catch((error: unknown) => {
         if (isLate) return 128 + SIGKILL;
         throw error;
       });
@@ -207,8 +236,7 @@ export class Commands {
       events.fail(this.#sandboxes.tell(error, 'the command failed'));
     } finally {
       clearTimeout(timer);
-      clearTimeout(grace);
-      exec.abandon();
+      command.abandon();
     }
   }
 }

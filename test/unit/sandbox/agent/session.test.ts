@@ -101,7 +101,7 @@ describe('a process', () => {
   test.each([
     ['not-found', 'not-found'],
     ['cannot-invoke', 'cannot-invoke'],
-    ['no-such-user', 'agent'],
+    ['no-such-user', 'bad-spec'],
     ['setup-failed', 'agent'],
   ] as const)('that fails with %s rejects with %s and the printable part of its message', async (kind, code) => {
     const { control, request, start } = await started();
