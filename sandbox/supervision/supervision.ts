@@ -179,7 +179,10 @@ export class Supervision {
     this.#wake();
   }
 
-  /** Stops or resumes the machine's processors and clock. @throws SandboxError `not-running` */
+  /**
+   * Stops or resumes the machine's processors and clock.
+   * @throws SandboxError `not-running`, `conflict` on User-Mode Linux and while its machine is saved
+   */
   pause(paused: boolean): void {
     const groups = this.#run?.processGroups ?? [];
     const from = paused ? 'running' : 'paused';
@@ -193,6 +196,8 @@ export class Supervision {
         `container ${this.#folder.shortId} runs on uml, which cannot be paused: kvm and tcg can`,
       );
     }
+    // A machine process that stands still would never say that it is saved.
+    if (paused && this.#isSaving) throw this.#saving();
     if (paused) this.#guard = new PauseGuard(groups, this.#log);
     for (const group of groups) process.kill(-group, paused ? 'SIGSTOP' : 'SIGCONT');
     if (!paused) this.#guard?.cancel();
@@ -288,20 +293,29 @@ export class Supervision {
     const run = this.#run;
     const { shortId } = this.#folder;
     if (run === undefined || !allows(this.#recorder.state) || this.#options.filesOnly) {
-      throw new SandboxError('not-running', `container ${shortId} is not running`);
+      throw this.#notRunning();
     }
     if (run.accelerator !== 'kvm') {
       const where = run.accelerator === 'uml' ? 'on uml' : 'on an emulated CPU (tcg)';
       throw new SandboxError('conflict', `container ${shortId} runs ${where}: only a machine on KVM can be ${what}`);
     }
-    if (this.#isSaving)
-      throw new SandboxError('conflict', `container ${shortId} is being suspended, copied or rolled back`);
+    if (this.#isSaving) throw this.#saving();
     this.#isSaving = true;
     try {
       await act(run);
     } finally {
       this.#isSaving = false;
     }
+  }
+
+  #saving(): SandboxError {
+    return new SandboxError('conflict', `container ${this.#folder.shortId} is being suspended, copied or rolled back`);
+  }
+
+  #notRunning(): SandboxError {
+    const isPaused = this.#recorder.state.status === 'paused';
+    const what = isPaused ? 'is paused: unpause it first' : 'is not running';
+    return new SandboxError('not-running', `container ${this.#folder.shortId} ${what}`);
   }
 
   #savedSource(): SavedSource | undefined {
@@ -451,7 +465,7 @@ export class Supervision {
     }
     this.#rollback = undefined;
     const stopped = new SandboxError('aborted', 'stopped before it was rolled back');
-    rollback.done.reject(hasFailed && end instanceof Error ? end : stopped);
+    rollback.done.reject(hasFailed && end instanceof Error && !hasCode(end, 'aborted') ? end : stopped);
     return undefined;
   }
 
@@ -523,7 +537,10 @@ export class Supervision {
       const message = messageOf(error);
       const exitCode = started ? (this.#stopped ? KILLED : LOST) : neverStarted(error);
       if (started) this.#recorder.ended({ exitCode, error: message });
-      else this.#recorder.write({ exitCode, error: message });
+      // One that is stopped on its way to a snapshot has ended as its machine before has.
+      else if (beginning.rollback === undefined || !hasCode(error, 'aborted')) {
+        this.#recorder.write({ exitCode, error: message });
+      }
       return asError(error);
     } finally {
       this.#run = undefined;
@@ -613,12 +630,9 @@ export class Supervision {
       stdin: attachable ? this.#stdin : undefined,
       run: () => this.#run,
       running: () => {
-        if (this.#recorder.state.status === 'paused') {
-          throw new SandboxError('not-running', `container ${this.#folder.shortId} is paused: unpause it first`);
-        }
-        if (this.#run === undefined || !(this.#options.filesOnly || isRunning(this.#recorder.state))) {
-          throw new SandboxError('not-running', `container ${this.#folder.shortId} is not running`);
-        }
+        const { state } = this.#recorder;
+        const runs = this.#options.filesOnly || isRunning(state);
+        if (this.#run === undefined || !runs || state.status === 'paused') throw this.#notRunning();
         return this.#run;
       },
       signal: (signal: number) => this.signal(signal),

@@ -279,11 +279,16 @@ test.each(machines.filter(({ name }) => name.endsWith('tcg')))(
       lines ${name} 2
       tsvm snapshot create ${name} ${name} 2>&1 | sed 's/container [0-9a-f]*/container ID/'
       tsvm fork ${name} 2>&1 | sed 's/container [0-9a-f]*/container ID/'
+      tsvm pause ${name} > /dev/null
+      tsvm snapshot create ${name} ${name} 2>&1 | sed 's/container [0-9a-f]*/container ID/'
+      tsvm suspend ${name} 2>&1 | sed 's/container [0-9a-f]*/container ID/'
+      tsvm unpause ${name} > /dev/null
       lines ${name} 5
       tsvm rm -f ${name} > /dev/null
       tsvm snapshot ls -q`,
     );
     const refusal = 'tsvm: container ID runs on an emulated CPU (tcg): only a machine on KVM can be copied';
-    expect(said).toEqual([refusal, refusal]);
+    const paused = 'tsvm: container ID is paused: unpause it first';
+    expect(said).toEqual([refusal, refusal, paused, paused]);
   },
 );
