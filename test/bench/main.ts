@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util';
 import { messageOf } from '../../errors/index.js';
 import { prepareGuest } from './bench-guest.js';
 import { besideQemu } from './beside-qemu.js';
+import { builds } from './builds.js';
 import { cliStart } from './cli-start.js';
 import { containers } from './containers.js';
 import { convert } from './convert.js';
@@ -60,11 +61,12 @@ const BENCHMARKS: readonly Benchmark[] = [
   tenants,
   volumes,
   pull,
+  builds,
   containers,
   withoutKvm,
 ];
 
-const USAGE = `usage: npm run bench -- [--runs N] [--image IMAGE] [--json FILE] [NAME...]
+const USAGE = `usage: npm run bench -- [--runs N] [--image IMAGE] [--scale PART] [--json FILE] [NAME...]
 names: ${BENCHMARKS.map(({ name }) => name).join(', ')}`;
 
 /** Marks the line with the JSON of the program in the lab among other output. */
@@ -136,14 +138,15 @@ async function main(): Promise<void> {
     options: {
       runs: { type: 'string', default: '5' },
       image: { type: 'string', default: 'debian:12' },
+      scale: { type: 'string', default: '1' },
       json: { type: 'string' },
       inside: { type: 'boolean', default: false },
     },
   });
-  const options = { runs: Number(values.runs), image: values.image };
+  const options = { runs: Number(values.runs), image: values.image, scale: Number(values.scale) };
   const chosen = BENCHMARKS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
   const known = positionals.every((word) => BENCHMARKS.some(({ name }) => name === word));
-  if (!(options.runs >= 1) || !known) throw new Error(USAGE);
+  if (!(options.runs >= 1) || !(options.scale > 0) || !known) throw new Error(USAGE);
   if (values.inside) {
     process.stdout.write(`${RESULT_MARK}${JSON.stringify(await measureHere(chosen, options))}\n`);
     return;

@@ -25,6 +25,8 @@ export interface BenchmarkOptions {
   runs: number;
   /** The image to run. It needs a shell and coreutils. */
   image: string;
+  /** Part of the sizes that are measured, for a try of a benchmark: 1 is all. */
+  scale: number;
 }
 
 /** One question and the measurements that answer it. */
