@@ -193,6 +193,17 @@ export interface TapSpec {
 }
 
 /**
+ * An interface in a network namespace that an engine made: the guest is on its wire, and nothing is
+ * between them (outside/wire.ts). The guest has the interface's addresses.
+ */
+export interface WireSpec {
+  kind: 'wire';
+  /** Path of the namespace. */
+  namespace: string;
+  interface: string;
+}
+
+/**
  * A private network of the guest. The machines of its members reach each other through a folder.
  */
 export interface PeerNetwork {
@@ -301,7 +312,7 @@ export interface NetworkSpec {
   optional: boolean;
   /** Absent: the guest is in no private network and cannot join one. */
   peers?: PeerNetwork[];
-  backEnd: RelaySpec | TapSpec | IsolatedSpec;
+  backEnd: RelaySpec | TapSpec | WireSpec | IsolatedSpec;
 }
 
 export type Accelerator = 'kvm' | 'tcg' | 'uml';

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { O_PATH } from '../../libc/openat2.js';
-import type { ExitedFrame, Limits, ProcessSpec } from '../../sandbox/agent/protocol.js';
+import type { ExitedFrame, InterfaceSpec, Limits, ProcessSpec } from '../../sandbox/agent/protocol.js';
 import { defer } from '../../sandbox/deferred.js';
 import { defined } from '../../sandbox/defined.js';
 import { Home } from '../../sandbox/home/home.js';
@@ -33,6 +33,7 @@ import { askTool } from './guest-tool.js';
 import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd } from './hooks.js';
 import { cpusOf, HostCgroup, hostLimits } from './host-cgroup.js';
 import { readLines } from './lines.js';
+import { readNetwork } from './network.js';
 import { checkProgram } from './program.js';
 import { type ContainerState, replaceFile } from './state-folder.js';
 import { parseStatistics } from './statistics.js';
@@ -59,6 +60,8 @@ export class Keeper {
   /** What the configuration asks of the machine. */
   readonly #asked: OciMachine;
   #folder: SocketFolder | undefined;
+  /** Undefined: the guest has the loopback interface alone. */
+  #network: InterfaceSpec | undefined;
   #first: StubbedProcess | undefined;
   /** Once the first process runs, until it ends. */
   #running: { container: GuestContainer; seccomp: ProcessSpec['seccomp'] } | undefined;
@@ -109,7 +112,7 @@ export class Keeper {
     if (poststop?.length) keepPoststop(poststop, this.#state('stopped'));
     const hasHooks = hasCreateHooks(this.#config.hooks ?? {});
     // Hooks may change what the machine serves.
-    if (!hasHooks) await this.#boot(home, folder);
+    if (!hasHooks) await this.#boot(home, folder, network);
     const lines = [
       ...this.#cgroup.paths.map((path) => `cgroup ${path}`),
       `root ${shares[0]?.path}`,
@@ -130,10 +133,13 @@ export class Keeper {
     if (this.#folder === undefined || root === undefined) throw new OciError('there is no plan');
     const { signal } = this.#ending;
     await runCreateHooks(this.#config.hooks ?? {}, this.#state('creating', pid), { root: root.path, signal });
-    await this.#boot(new Home(), this.#folder);
+    await this.#boot(new Home(), this.#folder, `/proc/${pid}/ns/net`);
   }
 
-  async #boot(home: Home, folder: SocketFolder): Promise<void> {
+  /** @param namespace path of the network namespace; undefined: a new one, in which nothing was made */
+  async #boot(home: Home, folder: SocketFolder, namespace: string | undefined): Promise<void> {
+    const network = namespace === undefined ? undefined : readNetwork(namespace);
+    this.#network = network?.guest;
     const opened = openShares(this.#translation.shares);
     try {
       if (this.#config.process !== undefined) checkProgram(this.#translation, opened);
@@ -169,6 +175,7 @@ export class Keeper {
         cpus: CPUS,
         memory: wholePages(this.#asked.memory),
         disks: [],
+        ...(network !== undefined && { network: network.machine }),
         shares: shares.map(({ path, readOnly }) => ({ path, readOnly, keepSetId: true })),
         vsock: { guestCid: GUEST_CID, path: folder.vsock },
         console: false,
@@ -267,7 +274,7 @@ export class Keeper {
   async #startFirst(first: StubbedProcess): Promise<void> {
     try {
       const kernel = await this.#machine.hello();
-      this.#machine.setUp({ shares: true });
+      this.#machine.setUp({ shares: true, network: this.#network });
       const container = this.#machine.createContainer({
         ...this.#translation.container,
         limits: this.#limits,

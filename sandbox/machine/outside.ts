@@ -36,6 +36,7 @@ import { MadeLinks } from '../../vmm/outside/made-links.js';
 import { enterNetwork, leaveNetwork } from '../../vmm/outside/network-folder.js';
 import { openRouteSocket } from '../../vmm/outside/route-socket.js';
 import { openTap } from '../../vmm/outside/tap-interface.js';
+import { openWire } from '../../vmm/outside/wire.js';
 import type { MachineCgroup } from '../cgroup/machine-cgroup.js';
 import { boundWithoutCgroup } from '../cgroup/without.js';
 import type { JailMode } from '../jail-mode.js';
@@ -205,6 +206,7 @@ export class MachineOutside implements Disposable {
     using files = new MachineFiles();
     try {
       if (backEnd.kind === 'tap') files.add(NETWORK_BACK_END, openTap(backEnd.interface));
+      if (backEnd.kind === 'wire') files.add(NETWORK_BACK_END, openWire(backEnd));
       if (backEnd.kind === 'relay') {
         this.#connector[Symbol.dispose]();
         this.#connector = new Connector(vsockPath, { spec, backEnd }, this.#channel());

@@ -14,13 +14,15 @@ export interface Answer {
 
 export class EngineNamespaces implements Disposable {
   readonly #first: ChildProcess;
+  readonly #env: NodeJS.ProcessEnv;
 
   /**
    * @param folders of the host that have other contents here, whatever the configuration of the daemon says
    * @param daemon its words, for a shell
-   * @param env of the daemon
+   * @param env of the daemon, and of what runs beside it
    */
   constructor(folders: readonly string[], daemon: string, env = process.env) {
+    this.#env = env;
     // They stay, empty: the removal of one would take the mount of another test from it.
     for (const folder of folders) mkdirSync(folder, { recursive: true });
     const mounts = folders.map((folder) => `mount -t tmpfs tmpfs ${folder}; `);
@@ -34,7 +36,7 @@ export class EngineNamespaces implements Disposable {
     const { pid } = this.#first;
     const namespaces = [`--mount=/proc/${pid}/ns/mnt`, `--net=/proc/${pid}/ns/net`];
     const argv = [...namespaces, `--pid=/proc/${pid}/ns/pid_for_children`, '--', ...words];
-    return spawnSync('nsenter', argv, { input, encoding: 'utf8' });
+    return spawnSync('nsenter', argv, { input, encoding: 'utf8', env: this.#env });
   }
 
   /** Runs a program on a terminal of 101 columns and 33 rows. */

@@ -1,18 +1,19 @@
 // Proves that Docker runs containers in machines by the OCI runtime `tsvm-oci`: streams, exit codes, terminals,
-// limits, volumes, and nothing left behind. Its daemon has no network.
+// limits, volumes, its bridge, and nothing left behind.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { populate } from '../unit/guest-agent/container-image.js';
 import { EngineNamespaces, SIZE } from './engine-namespaces.js';
+import { CLIENT, populateWithPerl, SERVER } from './network-image.js';
 
 const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
 const PROGRAMS = fileURLToPath(new URL('../fixtures/docker', import.meta.url));
 const IMAGE = 'oci-test:1';
 const BY = ['--runtime', 'tsvm', '--network', 'none'];
+const GATEWAY = '172.29.0.1';
 
 let folder: string;
 let programs: string;
@@ -29,14 +30,14 @@ beforeAll(async () => {
   const settings = {
     ...{ 'data-root': join(folder, 'data'), 'exec-root': join(folder, 'exec'), pidfile: join(folder, 'pid') },
     ...{ hosts: [`unix://${folder}/socket`], 'storage-driver': 'vfs', runtimes: { tsvm: { path: RUNTIME } } },
-    ...{ bridge: 'none', iptables: false, ip6tables: false, 'ip-forward': false },
+    ...{ bip: `${GATEWAY}/24`, 'userland-proxy': false },
   };
   writeFileSync(join(folder, 'daemon.json'), JSON.stringify(settings));
   const env = { ...process.env, PATH: `${programs}:${process.env.PATH}` };
   const daemon = `dockerd --config-file ${join(folder, 'daemon.json')}`;
   engine = new EngineNamespaces(['/run/containerd', '/run/docker'], daemon, env);
   mkdirSync(join(folder, 'image'));
-  populate(join(folder, 'image'));
+  populateWithPerl(join(folder, 'image'));
   execFileSync('tar', ['-C', join(folder, 'image'), '-cf', join(folder, 'image.tar'), '.']);
   while (docker('version').status !== 0) await setTimeout(100);
   expect(docker('import', join(folder, 'image.tar'), IMAGE)).toMatchObject({ status: 0 });
@@ -89,6 +90,22 @@ test('a container in the background executes programs, is updated and paused, an
   expect(docker('stop', '--time', '60', 'busy')).toMatchObject({ status: 0 });
   expect(docker('wait', 'busy').stdout).toBe('5\n');
   expect(docker('rm', 'busy')).toMatchObject({ status: 0 });
+  await expect.poll(() => engine.containers).toEqual([]);
+});
+
+test("containers on Docker's bridge talk, and a published port reaches its container", async () => {
+  const server = ['-d', '--runtime', 'tsvm', '--name', 'server', '-p', `${GATEWAY}:18080:80`];
+  const serve = ['perl', '-e', SERVER, '80', '10000'];
+  expect(docker('run', ...server, IMAGE, ...serve)).toMatchObject({ status: 0, stderr: '' });
+  await expect.poll(() => docker('logs', 'server').stdout).toBe('up\n');
+  const address = docker('inspect', '-f', '{{.NetworkSettings.IPAddress}}', 'server').stdout.trim();
+  const client = ['perl', '-e', CLIENT];
+  const other = docker('run', '--rm', '--runtime', 'tsvm', IMAGE, ...client, `${address}:80`);
+  expect(other).toMatchObject({ stdout: expect.stringMatching(/^172\.29\.0\.\d+ x+$/), stderr: '', status: 0 });
+  const outside = engine.run([...client, `${GATEWAY}:18080`]);
+  expect(outside).toMatchObject({ stdout: expect.stringMatching(/^172\.29\.0\.1 x+$/), stderr: '', status: 0 });
+  for (const { stdout } of [other, outside]) expect(stdout).toHaveLength(10_000);
+  expect(docker('rm', '--force', 'server')).toMatchObject({ status: 0 });
   await expect.poll(() => engine.containers).toEqual([]);
 });
 

@@ -53,6 +53,7 @@ function createBackEnd(spec: NetworkSpec, { loop, tap, published, sockets }: Net
     case 'relay':
       return new RelayBackEnd(spec, { loop, published: published(), sockets });
     case 'tap':
+    case 'wire':
       return new TapBackEnd(tap(), loop);
     case 'none':
       return new IsolatedBackEnd(parseMac(spec.gatewayMac));

@@ -43,7 +43,8 @@ const PROGRAMS = [
   ...['ln', 'rm', 'mv', 'mkfifo', 'mknod', 'chown', 'find', 'sort', 'sed', 'md5sum'],
 ];
 
-function libraries(program: string): string[] {
+/** Paths of the shared libraries of a program. */
+export function libraries(program: string): string[] {
   const listing = execFileSync('ldd', [program], { encoding: 'utf8' });
   return [...listing.matchAll(/(\/\S+) \(0x/g)].flatMap(([, path]) => path ?? []);
 }

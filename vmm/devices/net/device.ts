@@ -27,9 +27,10 @@ import { ETHERNET_HEADER, Frame, MAX_HEADERS, TCP } from './frame.js';
 import { completeChecksum, NET_HEADER, NetHeader, NUM_BUFFERS, VIRTIO_NET_HDR_F_NEEDS_CSUM } from './header.js';
 import { parseMac } from './mac-address.js';
 import { type Link, type NetworkSockets, Peers } from './peers.js';
-import { Policy } from './policy.js';
+import { type FramePolicy, Policy } from './policy.js';
 import { RefusalLog } from './refusal-log.js';
 import { answerRefusal, datagram, resetOf, tcpReset } from './refusal-reply.js';
+import { WirePolicy } from './wire-policy.js';
 
 const VIRTIO_ID_NET = 1;
 
@@ -93,7 +94,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   readonly spec: NetworkSpec;
   readonly #backEnd: NetBackEnd;
   readonly #host: HostAddresses;
-  readonly #policy: Policy;
+  readonly #policy: FramePolicy;
   /** Undefined: the guest is in no private network and cannot join one. */
   readonly #peers: Peers | undefined;
   readonly #refusals: RefusalLog;
@@ -144,7 +145,10 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
       this.#sending = new Rate(rates, performance.now());
       this.#receiving = new Rate(rates, performance.now());
     }
-    this.#policy = new Policy({ ...spec, host: this.#host, onForgotten: (flow, own) => this.#forget(flow, own) });
+    this.#policy =
+      spec.backEnd.kind === 'wire'
+        ? new WirePolicy(spec.mac)
+        : new Policy({ ...spec, host: this.#host, onForgotten: (flow, own) => this.#forget(flow, own) });
     this.#refusals = new RefusalLog(onRefusal);
     if (spec.peers !== undefined) {
       const [address] = spec.addresses;

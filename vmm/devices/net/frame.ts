@@ -74,7 +74,10 @@ export class Frame {
   /** Offsets of the transport's header and of its payload. */
   transport = 0;
   payload = 0;
-  /** Length of the frame according to its headers. Bytes after it are padding. */
+  /**
+   * Length of the frame according to its headers, as far as they are understood. Bytes after it are
+   * padding.
+   */
   end = 0;
 
   get isIPv4(): boolean {
@@ -97,6 +100,7 @@ export class Frame {
     this.tcpFlags = 0;
     this.sequence = 0;
     this.acknowledgment = 0;
+    this.end = length;
     if (length < ETHERNET_HEADER) return this.#refuse('a frame cut short');
     this.etherType = u16(bytes, start + 12);
     switch (this.etherType) {
@@ -153,8 +157,9 @@ export class Frame {
     setIPv6(this.destination, bytes, at + 24);
     // An IPv4-mapped address would be mistaken for the IPv4 address.
     if (isIPv4Address(this.source) || isIPv4Address(this.destination)) return this.#refuse('an IPv4 address in IPv6');
-    this.end = ETHERNET_HEADER + IPV6_HEADER + u16(bytes, at + 4);
-    if (this.end > length) return this.#refuse('a packet cut short');
+    const end = ETHERNET_HEADER + IPV6_HEADER + u16(bytes, at + 4);
+    if (end > length) return this.#refuse('a packet cut short');
+    this.end = end;
     return this.#parseTransport(bytes, start, ETHERNET_HEADER + IPV6_HEADER, bytes[at + 6]!);
   }
 

@@ -54,6 +54,12 @@ export interface PolicyOptions extends Omit<NetworkSpec, 'mtu' | 'optional' | 'p
   onForgotten: (flow: ForgottenFlow, own: Address) => void;
 }
 
+/** What judges frames. */
+export type FramePolicy = Pick<
+  Policy,
+  'outgoing' | 'departs' | 'isQuery' | 'isFromPeer' | 'incoming' | 'translate' | 'answered'
+>;
+
 export class Policy {
   readonly #mac: Uint8Array;
   readonly #gatewayMac: Uint8Array;

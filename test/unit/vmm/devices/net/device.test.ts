@@ -72,6 +72,7 @@ interface Options {
   features?: number[];
   maxConnections?: number;
   rates?: NetworkRates;
+  isWire?: boolean;
 }
 
 function network(options: Options = {}) {
@@ -87,7 +88,9 @@ function network(options: Options = {}) {
         maxConnections: options.maxConnections ?? 16_384,
         rules: options.rules ?? [],
         ...(options.rates && { rates: options.rates }),
-        backEnd: { kind: 'tap', interface: 'none' },
+        backEnd: options.isWire
+          ? { kind: 'wire', namespace: '/none', interface: 'none' }
+          : { kind: 'tap', interface: 'none' },
       },
       backEnd: wire,
       loop: new EventLoop(),
@@ -171,6 +174,30 @@ describe('network device', () => {
     const frame = udp();
     it.transmit(Buffer.concat([frame, Buffer.from('padding, or a message')]));
     expect(it.wire.sent[0]?.frame.equals(frame)).toBe(true);
+  });
+
+  test('on the wire of an engine, all passes that has the hardware address of the guest', () => {
+    const it = network({ isWire: true });
+    using _ = it.driver;
+    const mac = (text: string) => Buffer.from(text.replaceAll(':', ''), 'hex');
+    const frame = (source: string, rest: Buffer) => Buffer.concat([mac(GATEWAY.mac), mac(source), rest]);
+    // A type that no device knows, one byte of IPv4, a packet of IPv6 that is cut short.
+    const others = ['88b5', '080045', `86dd6000000001003aff${'00'.repeat(32)}`].map((hex) => Buffer.from(hex, 'hex'));
+    const long = Buffer.concat([Buffer.from('88b5', 'hex'), Buffer.alloc(4000, 'long')]);
+    const passing: Buffer[] = [...others, long].map((rest) => frame(GUEST.mac, rest));
+    passing.push(tcp({ flags: ACK, destination: '10.0.0.1' }), udp({ source: '10.0.0.9' }));
+    for (const each of passing) it.transmit(each);
+    expect(it.wire.sent.map((each) => each.frame.toString('hex'))).toEqual(passing.map((each) => each.toString('hex')));
+    it.transmit(frame(GATEWAY.mac, long));
+    it.transmit(frame(GUEST.mac, Buffer.alloc(1)));
+    expect(it.wire.sent).toHaveLength(passing.length);
+    expect(it.device.refused).toEqual({ spoofed: 1, malformed: 1 });
+    const rooms = passing.map(() => it.room(8192));
+    const arriving = passing.map((each) =>
+      Buffer.concat([each.subarray(6, 12), each.subarray(0, 6), each.subarray(12)]),
+    );
+    it.wire.give(...arriving);
+    for (const each of arriving) expect(it.take(rooms)?.frame.toString('hex')).toBe(each.toString('hex'));
   });
 
   test('the headers that were checked are sent, even if the guest changes them meanwhile', () => {
