@@ -55,6 +55,11 @@ export interface PreparedLevel extends AsyncDisposable {
    * these to it: a process has one tracer.
    */
   traces?: RegExp;
+  /**
+   * Tells from its command line a process that a first sandbox starts for later ones, and that ends by
+   * itself: a look at the surface waits for its end.
+   */
+  prepares?: RegExp;
   /** Why the sandbox has no folder of the host: then nothing in it is measured. */
   folderless?: string;
   /** What a reader of its figures must know. */

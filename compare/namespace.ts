@@ -1,6 +1,7 @@
 // A namespace of the host that a process holds.
 import { spawn } from 'node:child_process';
 import { CompareError } from './errors.js';
+import { saysReady } from './ready.js';
 
 /** Milliseconds that a namespace has to be ready. */
 const PATIENCE = 30_000;
@@ -52,22 +53,16 @@ export async function holdNamespace(
     }
     for (const stream of holder.stdio) stream?.destroy();
   };
-  const ready = await new Promise<boolean>((resolve) => {
-    const timer = setTimeout(() => look(false), PATIENCE);
-    const abort = () => look(false);
-    const look = (isReady: boolean) => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', abort);
-      resolve(isReady);
-    };
-    signal.addEventListener('abort', abort);
-    holder.stdout.on('data', (chunk: Buffer) => {
-      said += chunk;
-      if (/^ready.*\n/.test(said)) look(true);
-    });
-    holder.once('error', () => look(false));
-    holder.once('close', () => look(false));
-  });
+  const ready = await saysReady(
+    holder,
+    holder.stdout,
+    (part) => {
+      said += part;
+      return /^ready.*\n/.test(said);
+    },
+    PATIENCE,
+    signal,
+  );
   if (!ready || holder.pid === undefined) {
     await stop();
     signal.throwIfAborted();

@@ -177,7 +177,45 @@ static int compare_addresses(const void *one, const void *other)
 	return (a > b) - (a < b);
 }
 
-/** Prints the name of each function: the last symbol that is not after it. The list of symbols is in order. */
+struct symbol {
+	/** The first member, for `compare_addresses`. */
+	uint64_t address;
+	char *name;
+};
+
+/** The kernel's functions, those of its modules too, by their addresses. */
+static struct symbol *read_symbols(size_t *count)
+{
+	struct symbol *symbols = NULL;
+	size_t room = 0;
+	FILE *file = fopen("/proc/kallsyms", "re");
+	need(file != NULL, "/proc/kallsyms");
+	char line[1024];
+	*count = 0;
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+		unsigned long long address;
+		char kind;
+		char name[512];
+		if (sscanf(line, "%llx %c %511s", &address, &kind, name) != 3 || strchr("tTwW", kind) == NULL)
+			continue;
+		if (*count == room) {
+			room = room == 0 ? 1 << 16 : room * 2;
+			struct symbol *more = reallocarray(symbols, room, sizeof(*symbols));
+			need(more != NULL, "memory");
+			symbols = more;
+		}
+		symbols[*count] = (struct symbol){ .address = address, .name = strdup(name) };
+		need(symbols[(*count)++].name != NULL, "memory");
+	}
+	if (file != NULL)
+		fclose(file);
+	// The symbols of one module follow those of another, wherever the modules are.
+	if (*count > 0)
+		qsort(symbols, *count, sizeof(*symbols), compare_addresses);
+	return symbols;
+}
+
+/** Prints the name of each function: the last symbol that is not after it. */
 static void print_names(void)
 {
 	static uint64_t sorted[SLOTS / 2];
@@ -186,28 +224,17 @@ static void print_names(void)
 		if (reached[slot] != 0)
 			sorted[count++] = reached[slot];
 	qsort(sorted, count, sizeof(sorted[0]), compare_addresses);
-	FILE *file = fopen("/proc/kallsyms", "re");
-	if (file == NULL)
-		gauge_fail("/proc/kallsyms");
-	char line[1024];
-	char last[512] = "";
-	size_t next = 0;
-	while (next < count && fgets(line, sizeof(line), file) != NULL) {
-		unsigned long long address;
-		char kind;
-		char name[512];
-		if (sscanf(line, "%llx %c %511s", &address, &kind, name) != 3)
-			continue;
-		while (next < count && sorted[next] < address) {
-			printf("%s\n", last);
+	size_t symbol_count;
+	struct symbol *symbols = read_symbols(&symbol_count);
+	for (size_t index = 0, next = 0; index < count; index++) {
+		while (next < symbol_count && symbols[next].address <= sorted[index])
 			next++;
-		}
-		if (kind == 't' || kind == 'T' || kind == 'w' || kind == 'W')
-			strcpy(last, name);
+		if (next > 0)
+			printf("%s\n", symbols[next - 1].name);
 	}
-	fclose(file);
-	for (; next < count; next++)
-		printf("%s\n", last);
+	for (size_t index = 0; index < symbol_count; index++)
+		free(symbols[index].name);
+	free(symbols);
 }
 
 int gauge_reached(const char *name, char **threads)

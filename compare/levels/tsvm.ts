@@ -10,6 +10,8 @@ import { type CommandLine, FOLDER, type Level, type Missing } from '../level.js'
 const FACES = /^\S*node \S*machine\.js |^\S*qemu-system-x86_64 |^\S+ mem=\d/;
 /** The kernel of User-Mode Linux runs programs as processes that it traces. */
 const TRACES = /^\S+ mem=\d/;
+/** Makes the template from which later machines start. */
+const PREPARES = /^\S*node \S*template\.js /;
 
 type Machine = 'kvm' | 'tcg' | 'uml';
 
@@ -57,6 +59,7 @@ function machineLevel(machine: Machine, jail: boolean): Level {
         limitsMemory: true,
         faces: FACES,
         traces: TRACES,
+        prepares: PREPARES,
         places: [new Home().containers.path],
         start: (id, command) => call('run', '--network=none', ...named(id, command)),
         connect(id, command, { enterHost, address, port }) {

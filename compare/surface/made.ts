@@ -3,9 +3,12 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { findProgram } from '../../programs/index.js';
 import { CompareError } from '../errors.js';
+import { saysReady } from '../ready.js';
 
 /** Milliseconds that strace has to attach, and to end. */
 const PATIENCE = 30_000;
+/** What strace says after the id of a process that has ended. It goes on with the others. */
+const ENDED = '): No such process';
 
 export interface Made {
   name: string;
@@ -20,6 +23,7 @@ export interface Counting {
 
 /**
  * Attaches to processes, none of which may have a tracer, and returns when it counts the calls of all of them.
+ * One that has ended makes none.
  * @param pids of processes, or of threads if no other is followed
  * @param path of a file for the counts
  * @param follow `alone`: not the threads and processes that they start
@@ -55,22 +59,17 @@ export async function countCalls(
     await closed;
     clearTimeout(timer);
   };
-  const attached = await new Promise<boolean>((resolve) => {
-    const timer = setTimeout(() => look(false), PATIENCE);
-    const abort = () => look(false);
-    const look = (isAttached: boolean) => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', abort);
-      resolve(isAttached);
-    };
-    signal.addEventListener('abort', abort);
-    tracer.stderr?.on('data', (chunk: Buffer) => {
-      told = (told + chunk).slice(-65_536);
+  const attached = await saysReady(
+    tracer,
+    tracer.stderr,
+    (part) => {
+      told = (told + part).slice(-65_536);
       // "Process 12 attached", with its threads in one line.
-      if (pids.every((pid) => told.includes(`Process ${pid} attached`))) look(true);
-    });
-    void closed.then(() => look(false));
-  });
+      return pids.every((pid) => told.includes(`Process ${pid} attached`) || told.includes(`${pid}${ENDED}`));
+    },
+    PATIENCE,
+    signal,
+  );
   if (!attached) {
     await stop('SIGKILL');
     signal.throwIfAborted();

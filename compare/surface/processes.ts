@@ -1,5 +1,6 @@
 // The processes of a level as the host sees them: what they hold of the host, and what holds them.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { hasCode } from '../../errors/index.js';
 
 export interface HostProcess {
   pid: number;
@@ -38,10 +39,27 @@ const links = (folder: string): Map<string, string> =>
 /** Namespaces of types that a process makes for its children are not its own. */
 const isOwnType = (type: string): boolean => !type.endsWith('_for_children');
 
-/** @throws Error if the process has ended, or is another user's */
-export function describeProcess(pid: number): HostProcess {
+/** Returns what `look` does, or undefined if the process that it looks at has ended. @throws what it throws */
+function unlessEnded<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch (error) {
+    // The kernel says ESRCH for a process that ends as its file is read.
+    if (hasCode(error, 'ENOENT', 'ESRCH')) return undefined;
+    throw error;
+  }
+}
+
+/** Returns undefined if the process has ended. @throws Error if it is another user's */
+export function describeProcess(pid: number): HostProcess | undefined {
+  return unlessEnded(() => describe(pid));
+}
+
+function describe(pid: number): HostProcess | undefined {
   const status = read(pid, 'status');
   const field = (name: string) => new RegExp(`^${name}:\\s+(.*)$`, 'm').exec(status)?.[1] ?? '';
+  // It has ended, and its parent has not asked how.
+  if (field('State').startsWith('Z')) return undefined;
   const own = links('/proc/self/ns');
   const other = [...links(`/proc/${pid}/ns`)].filter(([type, link]) => isOwnType(type) && own.get(type) !== link);
   const namespaces = other.map(([type]) => type);
@@ -59,7 +77,7 @@ export function describeProcess(pid: number): HostProcess {
   };
 }
 
-/** Ids of the threads of a process. */
+/** Ids of the threads of a process. One that has ended has none. */
 export function threadsOf(pid: number): number[] {
-  return readdirSync(`/proc/${pid}/task`).map(Number);
+  return unlessEnded(() => readdirSync(`/proc/${pid}/task`).map(Number)) ?? [];
 }

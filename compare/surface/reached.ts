@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { messageOf } from '../../errors/index.js';
 import { builtFile } from '../../installation/index.js';
 import { CompareError } from '../errors.js';
+import { saysReady } from '../ready.js';
 
 /** Milliseconds that the tracer has to begin: the kernel changes each of its functions. */
 const PATIENCE = 60_000;
@@ -43,21 +44,16 @@ export async function traceFunctions(id: string, threads: readonly number[], sig
     tracer.once('close', resolve);
     tracer.once('error', () => resolve(null));
   });
-  const begun = await new Promise<boolean>((resolve) => {
-    const timer = setTimeout(() => look(false), PATIENCE);
-    const abort = () => look(false);
-    const look = (isReady: boolean) => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', abort);
-      resolve(isReady);
-    };
-    signal.addEventListener('abort', abort);
-    tracer.stdout.on('data', (chunk: Buffer) => {
-      stdout += chunk;
-      if (stdout.startsWith('ready\n')) look(true);
-    });
-    void closed.then(() => look(false));
-  });
+  const begun = await saysReady(
+    tracer,
+    tracer.stdout,
+    (part) => {
+      stdout += part;
+      return stdout.startsWith('ready\n');
+    },
+    PATIENCE,
+    signal,
+  );
   const end = async () => {
     tracer.stdin.end();
     const timer = setTimeout(() => tracer.kill('SIGKILL'), PATIENCE);

@@ -51,9 +51,9 @@ export async function measureSurface(level: PreparedLevel, options: SurfaceOptio
       signal,
       level.remove?.(id),
     );
-    await sleep(SETTLE, undefined, { signal }).catch(() => signal.throwIfAborted());
+    await settle(level, idling.pid, signal);
     const pids = [idling.pid, ...descendantsOf(idling.pid)];
-    const processes = pids.map(describeProcess);
+    const processes = describeAll(pids);
     const report: SurfaceReport = { processes: processes.map((each) => toReport(each, facesOf(level, processes))) };
     const part = async (name: string, measure: () => Promise<void>) => {
       try {
@@ -95,7 +95,8 @@ export async function measureSurface(level: PreparedLevel, options: SurfaceOptio
       const path = join(folder, `${id}.calls`);
       try {
         for (const { pid } of alone) {
-          countings.push(await countCalls(threadsOf(pid), `${path}-${pid}`, signal, 'alone'));
+          const threads = threadsOf(pid);
+          if (threads.length > 0) countings.push(await countCalls(threads, `${path}-${pid}`, signal, 'alone'));
         }
         const pids = followed.map(({ pid }) => pid);
         countings.push(await countCalls(pids, path, signal));
@@ -111,6 +112,22 @@ export async function measureSurface(level: PreparedLevel, options: SurfaceOptio
     await end(level, id);
   }
 }
+
+/**
+ * Waits until what only the start needs has ended.
+ * @throws CompareError `level` if it does not end; the reason of `signal`
+ */
+async function settle(level: PreparedLevel, pid: number, signal: AbortSignal): Promise<void> {
+  const late = performance.now() + PATIENCE;
+  do {
+    if (performance.now() > late) throw new CompareError('level', 'a process of its start has not ended');
+    await sleep(SETTLE, undefined, { signal }).catch(() => signal.throwIfAborted());
+  } while (describeAll(descendantsOf(pid)).some(({ words }) => level.prepares?.test(words)));
+}
+
+/** Those that have not ended. */
+const describeAll = (pids: readonly number[]): HostProcess[] =>
+  pids.map(describeProcess).filter((each) => each !== undefined);
 
 /** The gauge, as the host sees it if the sandbox has no kernel of its own. */
 const OWN = /^\/\.tsvm-gauge /;
@@ -149,6 +166,7 @@ async function findAllowed(
       stacks.set(filters.join(), filters);
     }
   }
+  if (stacks.size === 0) throw new CompareError('level', 'the processes that the level names have ended');
   const allowed = new Set<string>();
   const tried = new Set<string>();
   for (const filters of stacks.values()) {

@@ -36,6 +36,13 @@ const CPU = 'EPYC,+svm,+npt,-xsave,-avx,-avx2,-fma,-f16c';
  */
 const CPUS = 3;
 const SCHEDULED_CPUS = 'isolcpus=0';
+/**
+ * A kernel whose functions are traced has one CPU. The tracer writes a breakpoint over the start of each
+ * function, and then a call. QEMU 7.2 may translate a function on one CPU while another one writes to it,
+ * and keep the old translation (`tb_link_page` takes no lock before it). A CPU then runs a breakpoint
+ * forever that the kernel has removed, and the lab stands still.
+ */
+const TRACED_CPUS = 1;
 /** Room for guests of 6 GiB. QEMU touches memory lazily, so it costs nothing until it is used. */
 const MEMORY = '10G';
 
@@ -82,7 +89,8 @@ function bootFiles(name: LabKernel, folder: string, init: string): BootFiles {
   return { kernel: path, initrd };
 }
 
-function qemuArguments(folder: string, { kernel, initrd }: BootFiles, init: string): string[] {
+function qemuArguments(name: LabKernel, folder: string, { kernel, initrd }: BootFiles, init: string): string[] {
+  const [cpus, scheduled] = name === 'lab' ? [CPUS, SCHEDULED_CPUS] : [TRACED_CPUS, ''];
   const boot =
     initrd === undefined
       ? `root=root rootfstype=9p rootflags=${ROOT} rw init=${init}`
@@ -95,7 +103,7 @@ function qemuArguments(folder: string, { kernel, initrd }: BootFiles, init: stri
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     // Debian's kernel finds devices by ACPI alone.
     ...['-machine', `microvm,acpi=${initrd === undefined ? 'off' : 'on'},x-option-roms=off,rtc=on,isa-serial=on`],
-    ...['-accel', 'tcg,thread=multi,tb-size=1024', '-cpu', CPU, '-smp', String(CPUS), '-m', MEMORY],
+    ...['-accel', 'tcg,thread=multi,tb-size=1024', '-cpu', CPU, '-smp', String(cpus), '-m', MEMORY],
     ...['-global', 'virtio-mmio.force-legacy=false'],
     ...['-fsdev', 'local,id=root,path=/,security_model=none,multidevs=remap'],
     ...['-device', 'virtio-9p-device,fsdev=root,mount_tag=root'],
@@ -104,7 +112,7 @@ function qemuArguments(folder: string, { kernel, initrd }: BootFiles, init: stri
     ...['-kernel', kernel, ...(initrd === undefined ? [] : ['-initrd', initrd])],
     ...[
       '-append',
-      `console=ttyS0 quiet panic=-1 reboot=t mitigations=off ${SCHEDULED_CPUS} ${timeStampCounter()} ${boot} LAB_PROJECT=${project}`,
+      `console=ttyS0 quiet panic=-1 reboot=t mitigations=off ${scheduled} ${timeStampCounter()} ${boot} LAB_PROJECT=${project}`,
     ],
   ];
 }
@@ -151,7 +159,7 @@ export class LabMachine {
     const files = bootFiles(name, folder, init);
     // The parent-death signal ends QEMU even if this process is killed.
     const argv = ['--pdeathsig', 'KILL', 'qemu-system-x86_64'];
-    const qemu = spawn('setpriv', [...argv, ...qemuArguments(folder, files, init)], {
+    const qemu = spawn('setpriv', [...argv, ...qemuArguments(name, folder, files, init)], {
       stdio: ['ignore', openSync(join(folder, 'console'), 'w'), openSync(join(folder, 'stderr'), 'w')],
     });
     const machine = new LabMachine(qemu, folder);

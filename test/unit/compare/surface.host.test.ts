@@ -1,13 +1,14 @@
 // The surface of levels on this host: known answers by filters made for the test, and by processes
 // whose system calls are known.
-import { execFileSync, spawn } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { compare, levelsOf, ReportSchema } from '../../../compare/index.js';
 import type { CommandLine, Level } from '../../../compare/level.js';
 import { countCalls } from '../../../compare/surface/made.js';
+import { describeProcess, threadsOf } from '../../../compare/surface/processes.js';
 import { builtFile } from '../../../installation/index.js';
 import { compileProfile } from '../../../seccomp/compile.js';
 import { SYSCALLS } from '../../../seccomp/syscalls.js';
@@ -139,4 +140,40 @@ test('a filter that is tried makes no call: those that would end or change the p
       .map(Number)
       .sort((a, b) => a - b),
   ).toEqual([...SYSCALLS.values()].sort((a, b) => a - b));
+});
+
+test('a process that ends before its calls are counted makes none, and the others are counted', async () => {
+  const { pid: gone = 0 } = spawnSync('true');
+  const child = spawn('perl', ['-e', '$| = 1; print "up\n"; <STDIN>; getppid for 1..10; print "done\n"; <STDIN>']);
+  await new Promise((resolve) => child.stdout.once('data', resolve));
+  const pids = [gone, child.pid ?? 0];
+  expect([describeProcess(gone), threadsOf(gone)]).toEqual([undefined, []]);
+  const counting = await countCalls(pids, join(made.home.path, 'counts'), new AbortController().signal);
+  const done = new Promise((resolve) => child.stdout.once('data', resolve));
+  child.stdin.write('\n');
+  await done;
+  const found = await counting.end();
+  child.stdin.end();
+  expect(found.find(({ name }) => name === 'getppid')).toEqual({ name: 'getppid', calls: 10 });
+});
+
+test('a look waits for the end of a process that prepares later starts, and leaves it out', async () => {
+  const [level] = levelsOf(['process']);
+  const file = join(made.home.path, 'prepared');
+  const preparing: Level = {
+    ...level!,
+    async prepare(bundle, signal) {
+      const prepared = await level!.prepare(bundle, signal);
+      const start = (...given: Parameters<typeof prepared.start>): CommandLine => {
+        const { words, env } = prepared.start(...given);
+        const script = '(sleep 3; echo done > "$0") & exec "$@"';
+        return { words: ['sh', '-c', script, file, ...words], env: { ...env, PATH: process.env.PATH } };
+      };
+      return { ...prepared, start, prepares: /^(sh -c .*|sleep 3)$/ };
+    },
+  };
+  const [found] = await surfaceOf([preparing]);
+  expect(readFileSync(file, 'utf8')).toBe('done\n');
+  expect(found?.notMeasured).toEqual([]);
+  expect(found?.surface?.processes.map(({ name }) => name)).not.toContain('sleep');
 });
