@@ -169,6 +169,35 @@ test('an output that is read late arrives whole', async () => {
   expect([exitCode, size]).toEqual([0, 5_000_000]);
 });
 
+test('a terminal has its size, changes it, takes keys, and is followed and killed', async () => {
+  await using sandbox = await own();
+  let said = '';
+  const seen = async (text: string) => {
+    while (!said.includes(text)) await sleep(20);
+  };
+  const onData = (bytes: Uint8Array) => {
+    said += Buffer.from(bytes).toString('latin1');
+  };
+  const terminal = await sandbox.pty.create({ cols: 91, rows: 17, onData, timeoutMs: 0, envs: { TERM: 'xterm' } });
+  const type = (text: string) => sandbox.pty.sendInput(terminal.pid, Buffer.from(text));
+  await type('stty size; tty\n');
+  await seen('17 91\r\n/dev/');
+  await sandbox.pty.resize(terminal.pid, { cols: 120, rows: 40 });
+  // Sizes and keys go different ways.
+  for (let n = 0; !said.includes('40 120\r\n'); n++) {
+    await type(`stty size; echo $((${n} + 1000))\n`);
+    await seen(`${n + 1000}\r\n`);
+  }
+  const second = await sandbox.pty.connect(terminal.pid);
+  await type('exit 3\n');
+  for (const each of [terminal, second]) {
+    await expect(each.wait()).rejects.toMatchObject({ exitCode: 3 });
+  }
+  const killed = await sandbox.pty.create({ cols: 80, rows: 24, onData, timeoutMs: 0 });
+  expect(await sandbox.pty.kill(killed.pid)).toBe(true);
+  await expect(killed.wait()).rejects.toMatchObject({ exitCode: 137 });
+});
+
 test('a server that is killed finds its sandboxes and their tokens again', async () => {
   await using sandbox = await own();
   server.kill('SIGKILL');

@@ -12,9 +12,11 @@ const configSchema = z.object({
   envs: wordsSchema.default({}),
   cwd: z.string().max(4096).optional(),
 });
+const side = z.int().min(1).max(65_535);
+const ptySchema = z.object({ size: z.object({ cols: side, rows: side }) });
 const startSchema = z.object({
   process: configSchema,
-  pty: z.never({ error: 'there are no terminals here' }).optional(),
+  pty: ptySchema.optional(),
   tag: z.never({ error: 'there are no tags here' }).optional(),
   stdin: z.boolean().default(false),
 });
@@ -25,7 +27,14 @@ const selectorSchema = z.object({
     .max(2 ** 32 - 1),
 });
 const ofProcessSchema = z.object({ process: selectorSchema });
-const inputSchema = z.object({ process: selectorSchema, input: z.object({ stdin: z.base64() }) });
+const inputSchema = z.object({
+  process: selectorSchema,
+  input: z.union([
+    z.object({ stdin: z.base64() }).transform(({ stdin }) => stdin),
+    z.object({ pty: z.base64() }).transform(({ pty }) => pty),
+  ]),
+});
+const updateSchema = z.object({ process: selectorSchema, pty: ptySchema });
 const SIGNALS = { SIGNAL_SIGTERM: 15, SIGNAL_SIGKILL: 9 } as const;
 const signalSchema = z.object({
   process: selectorSchema,
@@ -39,7 +48,9 @@ export function processMethods(commands: Commands): Readonly<Record<string, Meth
   return {
     '/process.Process/Start': streaming(startSchema, async function* ({ tenant, id, user, timeout, signal }, asked) {
       const { cmd, args, envs, cwd } = asked.process;
-      const spec = { env: envs, cwd: cwd || undefined, user, stdin: asked.stdin, timeout };
+      const terminal = asked.pty && terminalSize(asked.pty);
+      const stdin = asked.stdin || terminal !== undefined;
+      const spec = { env: envs, cwd: cwd || undefined, user, stdin, terminal, timeout };
       const { command, events } = await commands.start(tenant, id, { ...spec, command: [cmd, ...args] }, signal);
       yield* told(command, events, signal);
     }),
@@ -54,7 +65,11 @@ export function processMethods(commands: Commands): Readonly<Record<string, Meth
       }),
     })),
     '/process.Process/SendInput': unary(inputSchema, async ({ tenant, id }, { process, input }) => {
-      await commands.find(tenant, id, process.pid).write(Buffer.from(input.stdin, 'base64'));
+      await commands.find(tenant, id, process.pid).write(Buffer.from(input, 'base64'));
+      return {};
+    }),
+    '/process.Process/Update': unary(updateSchema, async ({ tenant, id }, { process, pty }) => {
+      commands.find(tenant, id, process.pid).resize(terminalSize(pty));
       return {};
     }),
     '/process.Process/CloseStdin': unary(ofProcessSchema, async ({ tenant, id }, { process }) => {
@@ -68,13 +83,22 @@ export function processMethods(commands: Commands): Readonly<Record<string, Meth
   };
 }
 
+function terminalSize({ size: { cols: columns, rows } }: z.output<typeof ptySchema>) {
+  return { columns, rows };
+}
+
 /** The events of a command as the client reads them. */
-async function* told({ pid }: RunningCommand, events: CommandEvents, signal: AbortSignal): AsyncGenerator<object> {
+async function* told(
+  { pid, spec }: RunningCommand,
+  events: CommandEvents,
+  signal: AbortSignal,
+): AsyncGenerator<object> {
   addAbortSignal(signal, events);
   yield { event: { start: { pid } } };
   for await (const event of events) {
     if (event.name !== 'end') {
-      yield { event: { data: { [event.name]: event.data.toString('base64') } } };
+      const name = spec.terminal === undefined ? event.name : 'pty';
+      yield { event: { data: { [name]: event.data.toString('base64') } } };
       continue;
     }
     const { exitCode, timedOut } = event;
