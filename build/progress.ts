@@ -1,5 +1,6 @@
 // What a build tells while it runs. A step is an instruction of a stage, or the work before and
 // after it.
+import { hasCode, messageOf } from '../errors/index.js';
 import type { Finding } from './check/check.js';
 
 export type StepEvent =
@@ -9,7 +10,8 @@ export type StepEvent =
   /** `seconds` since the step began. Output of a command comes as it was written. */
   | { is: 'output'; step: number; stream: 'stdout' | 'stderr'; bytes: Buffer }
   | { is: 'done'; step: number; seconds: number }
-  | { is: 'failed'; step: number; message: string }
+  /** `isCanceled`: another failure, or a signal, has ended it. */
+  | { is: 'failed'; step: number; message: string; isCanceled: boolean }
   | { is: 'warning'; message: string }
   /** What the build checks found, at the end of the build, whether it failed or not. */
   | { is: 'checked'; findings: readonly Finding[] };
@@ -20,6 +22,7 @@ export type OnEvent = (event: StepEvent) => void;
 export class Steps {
   readonly #onEvent: OnEvent;
   #count = 0;
+  #failure: unknown;
 
   constructor(onEvent: OnEvent = () => {}) {
     this.#onEvent = onEvent;
@@ -51,7 +54,9 @@ export class Steps {
       this.#onEvent(isCached ? { is: 'cached', step } : { is: 'done', step, seconds });
       return result;
     } catch (error) {
-      this.#onEvent({ is: 'failed', step, message: error instanceof Error ? error.message : String(error) });
+      const isCanceled = hasCode(error, 'aborted') || (this.#failure !== undefined && isSame(error, this.#failure));
+      this.#failure ??= error;
+      this.#onEvent({ is: 'failed', step, message: messageOf(error), isCanceled });
       throw error;
     }
   }
@@ -60,4 +65,9 @@ export class Steps {
 export interface Step {
   cached(): void;
   output(stream: 'stdout' | 'stderr', bytes: Buffer): void;
+}
+
+/** What ends the other steps is a failure with its place, which the first has not. */
+function isSame(error: unknown, first: unknown): boolean {
+  return error === first || (error instanceof Error && error.cause === first);
 }

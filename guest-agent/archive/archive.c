@@ -338,38 +338,78 @@ static bool is_opaque(int directory)
 	return fgetxattr(directory, "trusted.overlay.opaque", value, sizeof value) == 1 && value[0] == 'y';
 }
 
+static int by_name(const void *one, const void *other)
+{
+	return strcmp(*(char *const *)one, *(char *const *)other);
+}
+
+// Reads the names in a directory, sorted. The caller frees each, and the list. Returns false on an
+// error, with what was read.
+static bool read_names(DIR *entries, char ***names, size_t *count)
+{
+	size_t capacity = 0;
+	struct dirent *entry;
+
+	*names = NULL;
+	*count = 0;
+	while ((entry = next_entry(entries)) != NULL) {
+		if (*count == capacity) {
+			char **more;
+
+			capacity = capacity == 0 ? 64 : 2 * capacity;
+			more = reallocarray(*names, capacity, sizeof *more);
+			if (more == NULL)
+				return false;
+			*names = more;
+		}
+		(*names)[*count] = strdup(entry->d_name);
+		if ((*names)[*count] == NULL)
+			return false;
+		++*count;
+	}
+	if (errno != 0)
+		return false;
+	if (*count > 0)
+		qsort(*names, *count, sizeof **names, by_name);
+	return true;
+}
+
+static bool add_child(int directory, const char *parent, const char *name, enum archive_kind kind)
+{
+	struct stat status;
+	char *child;
+	bool added;
+
+	if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && is_whiteout(&status, kind))
+		return put_whiteout(parent, ".wh.", name);
+	if (asprintf(&child, "%s%s%s", parent, parent[0] != '\0' ? "/" : "", name) < 0)
+		return print_error("archive");
+	added = archive_add(directory, name, child, kind);
+	free(child);
+	return added;
+}
+
+// In the order of names: that of a directory is another in each file system, and archives of the
+// same files shall be the same.
 static bool add_children(int directory, const char *name, enum archive_kind kind)
 {
 	DIR *entries = fdopendir(directory);
-	bool added = true;
+	char **names;
+	size_t count;
+	bool added;
 
 	if (entries == NULL) {
 		close(directory);
 		return print_error(name);
 	}
-	if (kind == ARCHIVE_LAYER && is_opaque(dirfd(entries)))
+	added = read_names(entries, &names, &count) || print_error(name);
+	if (added && kind == ARCHIVE_LAYER && is_opaque(directory))
 		added = put_whiteout(name, ".wh..wh..opq", "");
-	while (added) {
-		struct dirent *entry = next_entry(entries);
-		struct stat status;
-		char *child;
-
-		if (entry == NULL) {
-			added = errno == 0 || print_error(name);
-			break;
-		}
-		if (fstatat(dirfd(entries), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    is_whiteout(&status, kind)) {
-			added = put_whiteout(name, ".wh.", entry->d_name);
-			continue;
-		}
-		if (asprintf(&child, "%s%s%s", name, name[0] != '\0' ? "/" : "", entry->d_name) < 0) {
-			added = print_error("archive");
-			continue;
-		}
-		added = archive_add(dirfd(entries), entry->d_name, child, kind);
-		free(child);
+	for (size_t i = 0; i < count; i++) {
+		added = added && add_child(directory, name, names[i], kind);
+		free(names[i]);
 	}
+	free(names);
 	closedir(entries);
 	return added;
 }

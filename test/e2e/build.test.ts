@@ -13,6 +13,7 @@ import { writeLayout } from '../fixtures/oci-layout.js';
 import { tar } from '../fixtures/tar-writer.js';
 import { DEBIAN, type Result, run, TSVM, uml } from './machine.js';
 import { copyStores } from './own-home.js';
+import { Terminal } from './tmux.js';
 
 const NAME = 'tsvm-e2e-build';
 let context: string;
@@ -284,4 +285,49 @@ RUN ls -Ad /folder /remote /l /base > /left 2> /dev/null || true
     server.close();
     rmSync(work, { recursive: true });
   }
+});
+
+test('on a terminal the steps that run are drawn below those that have ended, at any width', async () => {
+  const line = '\u6f22\u5b57'.repeat(100);
+  writeFileSync(
+    join(context, 'Dockerfile'),
+    `FROM ${DEBIAN}\nCOPY seen /\nRUN echo ${line}; echo begun; while [ ! -e /dev/shm/x ]; do sleep 1; done`,
+  );
+  const command = `TSVM_HOME='${home}' '${TSVM}' build --no-cache '${context}'; echo "code $?"; sleep 1000`;
+  writeFileSync(join(context, 'seen'), 'x');
+  await using terminal = await Terminal.open(uml, command, [80, 24]);
+  const frame =
+    /^ => \[2\/3\] COPY seen \/ +\d+\.\ds\n\[\+\] Building \d+\.\ds \(2\/3\)\n => \[3\/3\] RUN .* \d+\.\ds\n => => # (?:\u6f22\u5b57)+\u6f22?\n => => # begun$/m;
+  await terminal.shows(frame);
+  await terminal.resize(40, 10);
+  await terminal.shows(
+    /^\[\+\] Building \d+\.\ds \(2\/3\)\n => \[3\/3\] RUN .{0,20} \d+\.\ds\n => => # (?:\u6f22\u5b57){7}\u6f22\n => => # begun$/m,
+  );
+  await terminal.resize(100, 24);
+  await terminal.shows(
+    /^\[\+\] Building \d+\.\ds \(2\/3\)\n => \[3\/3\] RUN .{30,} \d+\.\ds\n => => # (?:\u6f22\u5b57)+\u6f22?\n => => # begun$/m,
+  );
+  await terminal.press('C-c');
+  await terminal.shows(
+    /^ => CANCELED \[3\/3\] RUN .* \d+\.\ds\n\[\+\] Building \d+\.\ds \(3\/3\) FINISHED\ntsvm: ended by SIGINT\ncode 130$/m,
+  );
+  expect(await terminal.screen()).not.toContain('=> => #');
+  expect(await tsvm('ps', '-aq')).toMatchObject({ stdout: '' });
+});
+
+test('two builds with RUN and SOURCE_DATE_EPOCH make the same image', async () => {
+  const dockerfile = `FROM ${DEBIAN}
+RUN mkdir -p /a/b && date +%N > /etc/motd.none; rm /etc/motd.none; echo c > /a/b/c && ln -s c /a/b/l && ln /a/b/c /a/d
+RUN useradd -m joe && touch -d @5 /old && touch -d '2100-01-01' /late && mkfifo /pipe && rm -r /a/b
+RUN --mount=type=cache,target=/kept --mount=type=tmpfs,target=/scratch echo $$ > /kept/x; cp -a /usr/share/doc/bash /copied
+WORKDIR /w
+RUN --network=none apt-config dump > dump && tar c -C / a old > tar`;
+  writeFileSync(join(context, 'Dockerfile'), dockerfile);
+  const once = () =>
+    run(uml, [TSVM, 'build', '-q', '--no-cache', context], {
+      env: { TSVM_HOME: home, SOURCE_DATE_EPOCH: '1500000000' },
+    });
+  const [first, second] = [await once(), await once()];
+  expect(first).toMatchObject({ code: 0, stdout: expect.stringMatching(/^sha256:[0-9a-f]{64}\n$/) });
+  expect(second.stdout).toBe(first.stdout);
 });

@@ -17,7 +17,7 @@ import { openOutputs } from './build-outputs.js';
 import { openSource } from './build-source.js';
 
 const ACCELERATORS = ['auto', 'kvm', 'tcg', 'uml'] as const;
-const PROGRESS = ['auto', 'plain', 'rawjson', 'quiet'] as const;
+const PROGRESS = ['auto', 'tty', 'plain', 'rawjson', 'quiet'] as const;
 
 /** Go's words for true (strconv.ParseBool). */
 const KEEPS = /^(1|t|T|TRUE|true|True)$/;
@@ -108,9 +108,7 @@ async function run(folder: string, options: Options, context: Context): Promise<
   const { build } = await import('../../../build/index.js');
   const { file, tag = [], iidfile } = options;
   const call = parseCall(options.check ? 'check' : (options.call ?? 'build'));
-  const quiet = context.options.quiet || options.progress === 'quiet';
-  const form = quiet ? 'none' : options.progress === 'rawjson' ? 'rawjson' : 'plain';
-  const { onEvent } = openBuildProgress(form);
+  const form = options.progress === 'auto' ? 'tty' : options.progress === 'quiet' ? 'none' : options.progress;
   const machine = defined({
     accel: options.accel,
     memory: options.memory === undefined ? undefined : parseSize(options.memory, '--memory'),
@@ -136,6 +134,7 @@ async function run(folder: string, options: Options, context: Context): Promise<
       context.exitCode = await runCall(call, about, source.name);
       return;
     }
+    const progress = openBuildProgress(context.options.quiet ? 'none' : form);
     const id = await build({
       ...about,
       context: source.context,
@@ -146,10 +145,10 @@ async function run(folder: string, options: Options, context: Context): Promise<
       noCache: !options.cache,
       pull: options.pull ? 'always' : 'missing',
       machine,
-      onEvent,
+      onEvent: progress.onEvent,
       signal: ending.signal,
       ...defined({ network: options.network, epoch: sourceDateEpoch() }),
-    });
+    }).finally(() => progress.end());
     if (iidfile !== undefined) writeFileSync(iidfile, id);
     if (outputs.isIdShown) process.stdout.write(`${id}\n`);
   } catch (error) {
