@@ -110,6 +110,15 @@ const comparePage = await build({
   external: ['canvas'],
 });
 
+// The script of the page of `tsvm serve`, which runs in browsers.
+const servePage = await build({
+  ...product,
+  entryPoints: { 'serve-page': 'service/page/main.ts' },
+  platform: 'browser',
+  target: 'es2023',
+  minify: true,
+});
+
 // koffi: its loader, and its program for this platform. So an installed package needs no other.
 const KOFFI_PROGRAM = '@koromix/koffi-linux-x64';
 const koffi = await build({
@@ -141,7 +150,9 @@ rmSync(empty, { recursive: true });
 
 /** The licences of the packages that are part of the bundles: they must come with each copy. */
 function licences() {
-  const inputs = [programs, command, comparePage, koffi].flatMap(({ metafile }) => Object.keys(metafile.inputs));
+  const inputs = [programs, command, comparePage, servePage, koffi].flatMap(({ metafile }) =>
+    Object.keys(metafile.inputs),
+  );
   const names = inputs.map((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
   return [...new Set(names.filter((name) => name !== undefined))].sort().map((name) => {
     const folder = join('node_modules', name);
@@ -201,7 +212,11 @@ function loaded({ outputs }) {
 // Programs that run from dist survive a build: files are replaced first, and old chunks removed
 // last.
 const outputs = [programs, grounds].flatMap(({ metafile }) => loaded(metafile));
-const built = new Set([...outputs.map((path) => basename(path)), ...tests.map((name) => `${name}.js`)]);
+const built = new Set([
+  ...outputs.map((path) => basename(path)),
+  'serve-page.js',
+  ...tests.map((name) => `${name}.js`),
+]);
 for (const name of readdirSync(dist)) {
   if (name.endsWith('.js') && !built.has(name)) rmSync(join(dist, name));
 }

@@ -76,6 +76,7 @@ const COMMANDS: Record<string, CommandEntry> = {
     load: () => import('./commands/compare/compare.js'),
   },
   serve: { summary: 'run sandboxes and jobs of tenants, over HTTP', load: () => import('./commands/service/serve.js') },
+  backup: { summary: 'copy the data folder of a service', load: () => import('./commands/service/backup.js') },
   doctor: { summary: 'check whether this host can run containers', load: () => import('./commands/system/doctor.js') },
   'container prune': {
     summary: 'remove all stopped containers',

@@ -27,6 +27,7 @@ import { Statistics } from './store/statistics.js';
 import { TenantStore } from './store/tenant-store.js';
 
 export { homePath } from './sandboxes/container.js';
+export { writeBackup } from './store/backup.js';
 
 /** The boot of the host: random(4). */
 const BOOT_ID = '/proc/sys/kernel/random/boot_id';
@@ -120,6 +121,7 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
       jobs,
       places,
       secrets,
+      statistics,
       commands,
       files: contents,
       templates: options.templates ?? new Map(),

@@ -42,6 +42,10 @@ export function parseRate(text: string): Rate | undefined {
   return period === undefined ? undefined : { count: Number(count), period };
 }
 
+/** What usage is told by. */
+export const PERIOD_NAMES = ['hour', 'day'] as const;
+export type PeriodName = (typeof PERIOD_NAMES)[number];
+
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 const HOUR = 3_600_000;

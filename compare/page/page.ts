@@ -1,9 +1,9 @@
 // The report as one page: HTML with its style and its plots in it. It has no script, and loads
 // nothing.
+import { STYLE } from '../../page-style/index.js';
 import type { LevelReport, Report } from '../report.js';
 import { describeRounds, formatNumber, SURFACE_COLUMNS, surfaceCells } from '../table.js';
 import { distribution, intervals, type Point, type Row, scatter } from './plots.js';
-import { STYLE } from './style.js';
 
 const ESCAPES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
 

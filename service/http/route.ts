@@ -10,6 +10,7 @@ import type { Places } from '../sandboxes/places.js';
 import type { Sandboxes } from '../sandboxes/sandboxes.js';
 import type { Scope } from '../scope.js';
 import type { SecretStore } from '../store/secret-store.js';
+import type { Statistics } from '../store/statistics.js';
 
 /** A request whose key is known. */
 export interface Call {
@@ -19,6 +20,7 @@ export interface Call {
   places: Places;
   secrets: SecretStore;
   commands: Commands;
+  statistics: Statistics;
   /** The word in the place of `{id}`. */
   id: string;
   /** The header Idempotency-Key. */

@@ -14,6 +14,7 @@ import type { Places } from '../sandboxes/places.js';
 import type { Sandboxes } from '../sandboxes/sandboxes.js';
 import { checkScope } from '../scope.js';
 import type { SecretStore } from '../store/secret-store.js';
+import type { Statistics } from '../store/statistics.js';
 import type { Caller, TenantStore } from '../store/tenant-store.js';
 import { audited, type Shared } from './audit.js';
 import { controlApi } from './e2b/control.js';
@@ -23,6 +24,7 @@ import { EXEC_PROTOCOL } from './exec-channels.js';
 import { type Address, listen } from './listen.js';
 import type { Metrics } from './metrics.js';
 import { ARCHIVE_TYPE, EVENTS_TYPE, LINES_TYPE, openApiDocument } from './openapi.js';
+import { servePage } from './page.js';
 import { asServiceError, problemOf } from './problem.js';
 import type { RequestRates } from './rate-limiter.js';
 import { bounded, parse, readJson } from './request.js';
@@ -53,6 +55,7 @@ export interface ServerParts {
   jobs: Jobs;
   places: Places;
   secrets: SecretStore;
+  statistics: Statistics;
   commands: Commands;
   files: Files;
   /** Images by the names of E2B's templates. */
@@ -140,6 +143,13 @@ function createApp(parts: ServerParts, upgrades: Upgrades): Hono<Shared> {
     await next();
     upgrades.refuse(context);
   });
+  // An answer of the API is no page of this origin, whatever a browser takes it for.
+  app.use(async (context, next) => {
+    await next();
+    const { headers } = context.res;
+    headers.set('X-Content-Type-Options', 'nosniff');
+    if (!headers.has('Content-Security-Policy')) headers.set('Content-Security-Policy', "default-src 'none'; sandbox");
+  });
   app.get('/healthz', (context) => context.json({ status: 'ok' }));
   const takeStranger = (context: Context<Shared>) =>
     parts.rates.takeStranger(context.env.incoming.socket.remoteAddress);
@@ -147,6 +157,7 @@ function createApp(parts: ServerParts, upgrades: Upgrades): Hono<Shared> {
     takeStranger(context);
     return context.json(document);
   });
+  servePage(app, takeStranger);
   const limit = bodyLimit({
     maxSize: MAX_BODY,
     onError: () => problemOf(new ServiceError('too-large', `the body has more than ${MAX_BODY} bytes`)),
@@ -211,10 +222,10 @@ async function answer(context: Context<Shared>, route: Route, parts: AnswerParts
   const { signal } = context.req.raw;
   const id = context.req.param('id') ?? '';
   const archive = Readable.from(bounded(context.req.raw.body, MAX_ARCHIVE));
-  const { sandboxes, jobs, places, secrets, commands, upgrades, onFault, readers = READER_TIMES } = parts;
+  const { sandboxes, jobs, places, secrets, statistics, commands, upgrades, onFault, readers = READER_TIMES } = parts;
   const lastEvent = context.req.header('Last-Event-ID');
   const call: Call = {
-    ...{ tenant, sandboxes, jobs, places, secrets, commands, id, key: keyOf(context), lastEvent },
+    ...{ tenant, sandboxes, jobs, places, secrets, statistics, commands, id, key: keyOf(context), lastEvent },
     ...{ ...readers, onFault, signal, archive },
   };
   const result = await route.handle(call, { query, body });

@@ -87,6 +87,12 @@ export const MIGRATIONS = [
   ) STRICT;`,
   `
   ALTER TABLE keys ADD COLUMN scope TEXT NOT NULL DEFAULT 'admin';`,
+  `
+  CREATE TABLE usage (
+    tenant TEXT NOT NULL REFERENCES tenants (name) ON DELETE CASCADE, hour TEXT NOT NULL,
+    jobs INTEGER NOT NULL, succeeded INTEGER NOT NULL, sandboxes INTEGER NOT NULL, cpuSeconds REAL NOT NULL,
+    PRIMARY KEY (tenant, hour)
+  ) STRICT, WITHOUT ROWID;`,
 ];
 
 /** Milliseconds to wait for another process's transaction. */
@@ -129,17 +135,20 @@ export function transaction<T>(database: Database, act: () => T): T {
   }
 }
 
+/** What one process at a time does with a folder: the name of its lock, and of the command. */
+const HOLDERS = { 'lock.db': 'tsvm serve', 'backup.db': 'tsvm backup' } as const;
+
 /**
  * Holds the folder for this process until its end, however it ends.
- * @throws ServiceError `conflict` if another process serves it
+ * @throws ServiceError `conflict` if another process does
  */
-export function holdFolder(folder: string): Disposable {
-  const lock = new DatabaseSync(join(folder, 'lock.db'), { timeout: 0 });
+export function holdFolder(folder: string, name: keyof typeof HOLDERS = 'lock.db'): Disposable {
+  const lock = new DatabaseSync(join(folder, name), { timeout: 0 });
   try {
     lock.exec('BEGIN EXCLUSIVE');
   } catch (cause) {
     lock.close();
-    throw new ServiceError('conflict', `another tsvm serve uses ${folder}`, { cause });
+    throw new ServiceError('conflict', `another ${HOLDERS[name]} uses ${folder}`, { cause });
   }
   return { [Symbol.dispose]: () => lock.close() };
 }

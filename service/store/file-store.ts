@@ -30,9 +30,9 @@ export const UPLOAD_LIFETIME = 3_600_000;
 export const MAX_FILE = 2 ** 30;
 /** The most uploads of a tenant. */
 const MAX_UPLOADS = 1000;
-const UPLOADS = 'uploads';
+export const UPLOADS = 'uploads';
 /** The end of the name of a file that is not complete. */
-const PART = '.part';
+export const PART = '.part';
 
 /** What a record says of a job's files. */
 export interface Keeping {

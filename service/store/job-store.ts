@@ -26,6 +26,7 @@ import { type Database, transaction } from './database.js';
 import type { Keeping } from './file-store.js';
 import { checkFits, held, lacking } from './held.js';
 import { TENANT } from './tenant-store.js';
+import { addUsage } from './usage.js';
 
 const flag = z.number().transform((value) => value === 1);
 const orAbsent = <T extends z.ZodType>(schema: T) => schema.nullable().transform((value) => value ?? undefined);
@@ -337,6 +338,7 @@ export class JobStore {
     const old = "SELECT number FROM jobs WHERE tenant = ? AND status = 'ended' ORDER BY number DESC LIMIT -1 OFFSET ?";
     const gone = this.#database.prepare(`DELETE FROM jobs WHERE number IN (${old}) RETURNING id`);
     for (const row of [{ id }, ...gone.all(tenant, this.#kept)]) this.#touched.set(ID.parse(row).id, tenant);
+    addUsage(this.#database, tenant, { jobs: 1, succeeded: reason === 'succeeded' ? 1 : 0 }, this.#clock());
     this.#onEnd?.(tenant, reason);
     return true;
   }
@@ -427,7 +429,9 @@ export class JobStore {
 
   #charge(job: JobRecord): void {
     const statement = 'UPDATE tenants SET charged = charged + ? WHERE name = ?';
-    this.#database.prepare(statement).run(this.#cost(job), job.tenant);
+    const cpuSeconds = this.#cost(job);
+    this.#database.prepare(statement).run(cpuSeconds, job.tenant);
+    addUsage(this.#database, job.tenant, { cpuSeconds }, this.#clock());
   }
 
   /** A tenant without jobs gets its first one. */

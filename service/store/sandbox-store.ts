@@ -15,6 +15,7 @@ import {
 } from '../records.js';
 import { type Database, transaction } from './database.js';
 import { held, lacking } from './held.js';
+import { addUsage } from './usage.js';
 
 const text = z
   .string()
@@ -149,11 +150,20 @@ export class SandboxStore {
       const key = 'idempotencyKey = CASE WHEN started IS NULL THEN NULL ELSE idempotencyKey END';
       const set = `status = 'ended', token = NULL, ended = ?, reason = ?, error = ?, ${key} WHERE id = ? AND status <> 'ended'`;
       const isChanged = this.#change(set, now(), reason, error ?? null, id);
+      if (isChanged) this.#charge(tenant, id);
       const old = `SELECT number FROM sandboxes WHERE tenant = ? AND status = 'ended'
         ORDER BY number DESC LIMIT -1 OFFSET ?`;
       this.#database.prepare(`DELETE FROM sandboxes WHERE number IN (${old})`).run(tenant, this.#kept);
       return isChanged;
     });
+  }
+
+  /** One that has not run has used nothing. */
+  #charge(tenant: string, id: string): void {
+    const { spec, started, ended } = this.find(tenant, id);
+    if (started === undefined || ended === undefined) return;
+    const cpuSeconds = (spec.cpus * (Date.parse(ended) - Date.parse(started))) / 1000;
+    addUsage(this.#database, tenant, { sandboxes: 1, cpuSeconds: Math.max(0, cpuSeconds) }, Date.parse(ended));
   }
 
   #checkRoom(tenant: Tenant, host: Resources, wanted: Resources): void {

@@ -1,9 +1,10 @@
 // How many sandboxes and jobs there are, in the database.
 import { z } from 'zod';
 import { JOB_STATUSES } from '../job.js';
-import { type Resources, STATUSES } from '../records.js';
+import { type PeriodName, type Resources, STATUSES } from '../records.js';
 import type { Database } from './database.js';
 import { held } from './held.js';
+import { type Usage, usageOf } from './usage.js';
 
 const ROW = z.object({ tenant: z.string(), status: z.string(), count: z.number() });
 
@@ -31,5 +32,10 @@ export class Statistics {
   /** What the sandboxes and jobs of a tenant hold. */
   held(tenant: string): Resources {
     return held(this.#database, tenant);
+  }
+
+  /** What those of a tenant that have ended used, by hours or days. */
+  usage(tenant: string, by: PeriodName): Usage[] {
+    return usageOf(this.#database, tenant, by);
   }
 }

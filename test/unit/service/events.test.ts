@@ -34,6 +34,7 @@ import { FileStore } from '../../../service/store/file-store.js';
 import { JobStore } from '../../../service/store/job-store.js';
 import { SandboxStore } from '../../../service/store/sandbox-store.js';
 import { SecretStore } from '../../../service/store/secret-store.js';
+import { Statistics } from '../../../service/store/statistics.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
 import { fuzzing } from '../../fixtures/fuzz.js';
 import { HOST, send } from '../../fixtures/service.js';
@@ -154,7 +155,20 @@ beforeEach(async () => {
     templates: new Map<string, string>(),
   };
   const rates = new RequestRates();
-  const parts = { folder, tenants, sandboxes, jobs, places, secrets, onFault, readers: READERS, rates, ...e2b };
+  const statistics = new Statistics(database);
+  const parts = {
+    folder,
+    tenants,
+    sandboxes,
+    jobs,
+    places,
+    secrets,
+    statistics,
+    onFault,
+    readers: READERS,
+    rates,
+    ...e2b,
+  };
   server = await startServer({ host: '127.0.0.1', port: 0 }, parts);
 });
 

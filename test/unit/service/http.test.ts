@@ -14,7 +14,7 @@ import { problemSchema } from '../../../service/http/problem.js';
 import { MAX_BODY } from '../../../service/http/server.js';
 import { openDatabase } from '../../../service/store/database.js';
 import { fuzzing } from '../../fixtures/fuzz.js';
-import { type Answer, OwnService, send } from '../../fixtures/service.js';
+import { type Answer, HOST, OwnService, send } from '../../fixtures/service.js';
 
 const service = new OwnService();
 /** Their sandboxes and jobs would be too many. */
@@ -60,6 +60,8 @@ describe('keys', () => {
     ['GET', '/v1/jobs/job-0/files'],
     ['DELETE', '/v1/jobs/job-0'],
     ['POST', '/v1/uploads'],
+    ['GET', '/v1/tenant'],
+    ['GET', '/v1/usage'],
   ] as const;
   test.each(paths)('%s %s is for those with a key', async (method, path) => {
     const wrong = `${key.slice(0, 22)}${otherKey.slice(22)}`;
@@ -282,7 +284,7 @@ describe('requests', () => {
   );
 
   test.each([
-    ['GET', '/'],
+    ['POST', '/'],
     ['GET', '/v1'],
     ['GET', '/v1/sandboxes/'],
     ['PUT', '/v1/sandboxes'],
@@ -314,6 +316,40 @@ describe('requests', () => {
     service.set('changed', { cpus: 0.5 });
     expectProblem(await submit(), 'quota');
     expect(() => service.set('nobody', { jobs: 1 })).toThrow(expect.objectContaining({ code: 'not-found' }));
+  });
+
+  test('a tenant sees its share, and what its jobs have used', async () => {
+    const own = service.tenant('seen', { sandboxes: 3, jobs: 5, cpus: 2, rate: '1000/s' });
+    const ask = async (path: string) => (await send(`${url}/v1/${path}`, { key: own })).body;
+    expect(await ask('tenant')).toEqual({
+      name: 'seen',
+      limits: { ...HOST, sandboxes: 3, jobs: 5, cpus: 2, files: 2 ** 30, rate: '1000/s' },
+      held: { cpus: 0, memory: 0, disk: 0 },
+      sandboxes: { starting: 0, running: 0 },
+      jobs: { queued: 0, starting: 0, running: 0 },
+    });
+    expect(await ask('usage')).toEqual({ periods: [] });
+    const { body } = await send(`${url}/v1/jobs`, { method: 'POST', key: own, body: { image: 'nothing', cpus: 2 } });
+    const { id, created } = body as { id: string; created: string };
+    const look = async () => (await ask(`jobs/${id}`)) as { status: string; ended: string };
+    while ((await look()).status !== 'ended') await sleep(50);
+    const { ended } = await look();
+    // A removed record takes nothing from what was used.
+    expect((await send(`${url}/v1/jobs/${id}`, { method: 'DELETE', key: own })).status).toBe(204);
+    for (const [by, length] of [
+      ['day', 10],
+      ['hour', 13],
+    ] as const) {
+      const { periods } = (await ask(`usage?by=${by}`)) as { periods: { cpuSeconds: number }[] };
+      expect(periods).toEqual([
+        { period: ended.slice(0, length), jobs: 1, succeeded: 0, sandboxes: 0, cpuSeconds: expect.any(Number) },
+      ]);
+      // Two CPUs for a second at least, and no longer than the job was there.
+      const seconds = (Date.parse(ended) - Date.parse(created)) / 1000;
+      expect(periods[0]!.cpuSeconds).toBeGreaterThanOrEqual(2);
+      expect(periods[0]!.cpuSeconds).toBeLessThanOrEqual(2 * Math.max(1, seconds) + 0.1);
+    }
+    expectProblem(await send(`${url}/v1/usage?by=week`, { key: own }), 'bad-request');
   });
 
   test('an upload is kept once, and counts in the share', async () => {
@@ -553,7 +589,7 @@ describe('the document', () => {
 
   // Each takes milliseconds, or a tenth of a second on a host that other tests keep busy.
   test('each request gets an answer that its operation names', { timeout: 600_000 }, async () => {
-    expect(operations.length).toBe(21);
+    expect(operations.length).toBe(23);
     await fc.assert(
       fc.asyncProperty(asked, async ({ method, path, responses, id, query, body }) => {
         const where = path.replace('{id}', encodeURIComponent(id) || 'x');

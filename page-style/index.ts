@@ -1,4 +1,4 @@
-// The style of the page: light and dark as the reader's system says, and one column on a phone.
+// The style of the pages of `tsvm compare` and `tsvm serve`: light and dark as the reader's system says, and one column on a phone.
 export const STYLE = `
 :root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --text: #1c2024; --soft: #60646c; --line: #dddfe3;
   --accent: #2f6fdb; --good: #1a7f4b; --bad: #b3261e; }

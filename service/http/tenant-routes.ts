@@ -1,0 +1,73 @@
+// What a tenant may ask of itself: its share, what it holds of it, and what it has used.
+import { z } from 'zod';
+import { PERIOD_NAMES } from '../records.js';
+import { type Route, route } from './route.js';
+
+const countsSchema = z.record(z.string(), z.int());
+const tenantSchema = z.object({
+  name: z.string(),
+  limits: z
+    .object({
+      sandboxes: z.int().describe('Number of sandboxes'),
+      jobs: z.int().describe('Number of jobs that have not ended'),
+      cpus: z.number(),
+      memory: z.int().describe('Bytes'),
+      disk: z.int().describe('Bytes'),
+      files: z.int().describe('Bytes of the files of jobs'),
+      rate: z.string().describe('Requests: 10/s, 10/m, 10/h or none'),
+    })
+    .describe('The most that its sandboxes and jobs hold together'),
+  held: z.object({
+    cpus: z.number(),
+    memory: z.number().describe('Bytes'),
+    disk: z.number().describe('Bytes'),
+  }),
+  sandboxes: countsSchema.describe('The number of those that have not ended, by status'),
+  jobs: countsSchema.describe('The number of those that have not ended, by status'),
+});
+
+const usageSchema = z.object({
+  periods: z
+    .array(
+      z.object({
+        period: z.string().describe('2026-01-01, or 2026-01-01T10 for an hour: UTC'),
+        jobs: z.int().describe('Jobs that ended'),
+        succeeded: z.int().describe('Those of them that succeeded'),
+        sandboxes: z.int().describe('Sandboxes that ended'),
+        cpuSeconds: z.number().describe('CPUs times seconds that they were held, of runs and sandboxes that ended'),
+      }),
+    )
+    .describe('Oldest first. A period in which nothing ended is missing.'),
+});
+
+const bySchema = z.strictObject({
+  by: z.enum(PERIOD_NAMES).default('day').describe('hour: the newest 48; day: the newest 62'),
+});
+
+export const TENANT_ROUTES: readonly Route[] = [
+  route({
+    method: 'GET',
+    path: '/v1/tenant',
+    operation: 'showTenant',
+    summary: 'Shows the tenant of the key: its share, and what it holds of it.',
+    status: 200,
+    answer: tenantSchema,
+    problems: [],
+    handle: async ({ statistics, tenant: { name, ...limits } }) => {
+      const countOf = (kind: 'sandboxes' | 'jobs') =>
+        Object.fromEntries(statistics.alive(kind, [name]).map(({ status, count }) => [status, count]));
+      return { name, limits, held: statistics.held(name), sandboxes: countOf('sandboxes'), jobs: countOf('jobs') };
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/usage',
+    operation: 'listUsage',
+    summary: 'Lists what the sandboxes and jobs of the tenant have used, by the periods in which they ended.',
+    query: bySchema,
+    status: 200,
+    answer: usageSchema,
+    problems: [],
+    handle: async ({ statistics, tenant }, { query }) => ({ periods: statistics.usage(tenant.name, query.by) }),
+  }),
+];

@@ -1,0 +1,95 @@
+// A copy of a data folder, while a server uses it: the database, and the files of jobs, both of one
+// moment. Machines, their disks and images are no part of it.
+import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { backup, DatabaseSync } from '@photostructure/sqlite';
+import { create } from 'tar';
+import { hasCode } from '../../errors/index.js';
+import { holdFolder, openDatabase } from './database.js';
+import { PART, UPLOADS } from './file-store.js';
+
+/** In the data folder, so that files can have a second name in it. */
+const WORK = 'backup';
+const DATABASE = 'service.db';
+const FILES = 'files';
+const HOMES = 'tenants';
+/** Milliseconds until another process's transaction has ended. */
+const PATIENCE = 10_000;
+
+/**
+ * Writes a tar archive, which is there whole or not at all.
+ * @param path of the archive. What is there is replaced.
+ * @throws ServiceError `conflict` if another one is written, `internal`; errors of the file system
+ */
+export async function writeBackup(folder: string, path: string): Promise<void> {
+  using _lock = holdFolder(folder, 'backup.db');
+  const work = join(folder, WORK);
+  // What one that was killed has left.
+  rmSync(work, { recursive: true, force: true });
+  mkdirSync(work, { mode: 0o700 });
+  const part = `${path}.part`;
+  try {
+    await copyState(folder, work);
+    // Of each tenant's home there is the place alone.
+    for (const { name } of list(join(folder, HOMES)))
+      mkdirSync(join(work, HOMES, name), { recursive: true, mode: 0o700 });
+    await create({ cwd: work, file: part, mode: 0o600 }, ['.']);
+    sync(part);
+    renameSync(part, path);
+    sync(dirname(path));
+  } finally {
+    rmSync(part, { force: true });
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+/** The database as it is while nobody writes to it, and the files that it knows then. */
+async function copyState(folder: string, to: string): Promise<void> {
+  using source = openDatabase(folder);
+  {
+    // Who writes waits until the files have second names. The reader's transaction begins meanwhile, so
+    // what it reads is of this moment, however long the copy takes.
+    using writer = new DatabaseSync(join(folder, DATABASE), { timeout: PATIENCE });
+    writer.exec('BEGIN IMMEDIATE');
+    source.exec('BEGIN');
+    source.prepare('SELECT count(*) FROM tenants').get();
+    for (const { name } of list(join(folder, FILES))) linkJobs(join(folder, FILES, name), join(to, FILES, name));
+    writer.exec('ROLLBACK');
+  }
+  const copy = join(to, DATABASE);
+  await backup(source, copy);
+  using database = new DatabaseSync(copy);
+  // The next server finds no machine of these runs, and they may have begun.
+  database.exec("UPDATE jobs SET status = 'running', started = placed WHERE status = 'starting'");
+  database.exec('PRAGMA journal_mode = DELETE');
+}
+
+/** Gives the files of a tenant's jobs second names. Uploads that no job has are left out. */
+function linkJobs(from: string, to: string): void {
+  for (const { name: job } of list(from)) {
+    if (job === UPLOADS) continue;
+    mkdirSync(join(to, job), { recursive: true, mode: 0o700 });
+    for (const { name } of list(join(from, job))) {
+      if (!name.endsWith(PART)) linkSync(join(from, job, name), join(to, job, name));
+    }
+  }
+}
+
+/** @returns nothing if there is no such folder: no job has had files */
+function list(folder: string) {
+  try {
+    return readdirSync(folder, { withFileTypes: true });
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return [];
+    throw error;
+  }
+}
+
+function sync(path: string): void {
+  const file = openSync(path, 'r');
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}

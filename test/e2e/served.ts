@@ -1,0 +1,196 @@
+// `tsvm serve` in a data folder of its own, with real machines, and what tenants do with it.
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'vitest';
+import { Container } from '../../sandbox/containers/container.js';
+import { Home } from '../../sandbox/home/home.js';
+import { send } from '../fixtures/service.js';
+import { DEBIAN, type Machine, type RunningCommand, readUntil, run, TSVM } from './machine.js';
+import { linkStores, list } from './own-home.js';
+
+/** What the tests read of an answer. */
+export interface Body {
+  id: string;
+  status: string;
+  reason?: string;
+  error?: string;
+  stdout: string;
+  sandboxes: Body[];
+  jobs: Body[];
+  attempts: number;
+  exitCode?: number;
+  leftError?: string;
+}
+
+/** A server, and what tenants do with it. */
+export class Served implements AsyncDisposable {
+  readonly data: string;
+  readonly #machine: Machine;
+  #server: RunningCommand | undefined;
+  #url = '';
+
+  /** @param data the data folder. Default: a new one */
+  constructor(machine: Machine, data = mkdtempSync('/var/tmp/tsvm-serve-')) {
+    this.data = data;
+    this.#machine = machine;
+  }
+
+  /** Adds a tenant that has the tests' images. Returns its key. */
+  async tenant(name: string): Promise<string> {
+    const { stdout } = await run(this.#machine, [TSVM, 'tenant', 'add', '--data', this.data, '--cpus', '8', name]);
+    linkStores(this.home(name).path);
+    return stdout.trim();
+  }
+
+  home(tenant: string): Home {
+    return new Home(`${this.data}/tenants/${tenant}`);
+  }
+
+  /** Ends the keys of a tenant. Returns another one. */
+  async revoke(name: string): Promise<string> {
+    const { stdout } = await run(this.#machine, [TSVM, 'tenant', 'key', '--data', this.data, '--revoke', name]);
+    return stdout.trim();
+  }
+
+  async start(env: Record<string, string> = {}, port = 0): Promise<void> {
+    const words = ['--data', this.data, '--listen', `127.0.0.1:${port}`, '--cpus', '64'];
+    this.#server = this.#machine.spawn([TSVM, 'serve', ...words], { env: { TSVM_HOME: `${this.data}/none`, ...env } });
+    this.#url = (await readUntil(this.#server.stdout, '\n')).replace('listening on ', '').trim();
+  }
+
+  get url(): string {
+    return this.#url;
+  }
+
+  get stderr(): Readable {
+    return this.#server!.stderr;
+  }
+
+  /** Resolves to the exit code. */
+  async end(signal: NodeJS.Signals): Promise<number> {
+    this.#server?.kill(signal);
+    return (await this.#server?.exit) ?? 0;
+  }
+
+  async call(key: string, method: string, path: string, body?: unknown, headers: object = {}, of = 'sandboxes') {
+    const answer = await send(`${this.#url}/v1/${of}${path}`, { method, key, body, headers });
+    return { ...answer, body: (answer.body ?? {}) as Body };
+  }
+
+  /** Queues a job. */
+  async submit(key: string, command: string[], more: object = {}, headers: object = {}): Promise<string> {
+    const spec = { image: DEBIAN, memory: 128 * 2 ** 20, command, ...more };
+    const { status, body } = await this.call(key, 'POST', '', spec, headers, 'jobs');
+    expect({ status, body }).toMatchObject({ status: 201 });
+    return body.id;
+  }
+
+  async job(key: string, id: string): Promise<Body> {
+    return (await this.call(key, 'GET', `/${id}`, undefined, {}, 'jobs')).body;
+  }
+
+  /** The record of a job, once its status is this. */
+  async jobThatIs(key: string, id: string, status: string): Promise<Body> {
+    for (;;) {
+      const job = await this.job(key, id);
+      if (job.status === status) return job;
+      if (job.status === 'ended') throw new Error(`it has ended: ${JSON.stringify(job)}`);
+      await sleep(50);
+    }
+  }
+
+  async output(key: string, id: string): Promise<{ stream: string; log: string }[]> {
+    const headers = { Authorization: `Bearer ${key}` };
+    const answer = await fetch(`${this.#url}/v1/jobs/${id}/output`, { headers });
+    const lines = (await answer.text()).split('\n').filter((line) => line !== '');
+    return lines.map((line) => JSON.parse(line));
+  }
+
+  /** A way to the server, whichever runs, whose connections break off after so many bytes. */
+  async brokenWay(bytes: number): Promise<{ url: string; connections: () => number } & Disposable> {
+    let connections = 0;
+    const way = createServer((client) => {
+      connections++;
+      const { hostname, port } = new URL(this.#url);
+      const server = connect(Number(port), hostname);
+      let passed = 0;
+      const cut = () => {
+        client.destroy();
+        server.destroy();
+      };
+      for (const end of [client, server]) end.on('error', () => {}).on('close', cut);
+      client.on('data', (chunk) => server.write(chunk));
+      server.on('data', (chunk) => {
+        client.write(chunk.subarray(0, bytes - passed));
+        passed += chunk.length;
+        if (passed >= bytes) client.end();
+      });
+    }).listen(0, '127.0.0.1');
+    await once(way, 'listening');
+    const { port } = way.address() as AddressInfo;
+    return { url: `http://127.0.0.1:${port}`, connections: () => connections, [Symbol.dispose]: () => way.close() };
+  }
+
+  /** Runs `tsvm job` as a tenant. */
+  client(key: string, words: string[], input?: string, url = this.#url) {
+    const env = { TSVM_KEY: key, TSVM_SERVER: url };
+    return run(this.#machine, [TSVM, 'job', ...words], { env, ...(input === undefined ? {} : { stdin: input }) });
+  }
+
+  fetch(key: string, path: string, request: RequestInit = {}): Promise<Response> {
+    return fetch(`${this.#url}/v1/sandboxes${path}`, { ...request, headers: { Authorization: `Bearer ${key}` } });
+  }
+
+  async create(key: string, spec: object = {}): Promise<string> {
+    const { status, body } = await this.call(key, 'POST', '', { image: DEBIAN, memory: 128 * 2 ** 20, ...spec });
+    expect({ status, body }).toMatchObject({ status: 201, body: { status: 'running' } });
+    return body.id;
+  }
+
+  exec(key: string, id: string, command: string[], more: object = {}) {
+    return this.call(key, 'POST', `/${id}/exec`, { command, ...more });
+  }
+
+  /** The record of a sandbox, once it has ended. */
+  async ended(key: string, id: string): Promise<Body> {
+    for (;;) {
+      const { body } = await this.call(key, 'GET', `/${id}`);
+      if (body.status === 'ended') return body;
+      await sleep(100);
+    }
+  }
+
+  /** A request whose answer nobody waits for. */
+  async abandon(key: string, path: string, body: object, milliseconds: number): Promise<void> {
+    const headers = { Authorization: `Bearer ${key}`, 'Content-Type': 'application/json' };
+    const signal = AbortSignal.timeout(milliseconds);
+    const request = { method: 'POST', headers, body: JSON.stringify(body), signal };
+    await fetch(`${this.#url}/v1/sandboxes${path}`, request).then(
+      () => {},
+      () => {},
+    );
+  }
+
+  /** Names of what is in a tenant's home: containers, and what was left of some. */
+  left(tenant: string): string[] {
+    const { path } = this.home(tenant);
+    return [
+      ...Container.list(this.home(tenant)).map(({ name }) => name ?? ''),
+      ...list(`${path}/containers`).filter((name) => /^[0-9a-f]{64}/.test(name)),
+      ...list(`${path}/containers/names`),
+    ];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end('SIGKILL');
+    for (const tenant of list(`${this.data}/tenants`)) {
+      for (const { config } of Container.list(this.home(tenant))) {
+        await Container.find(this.home(tenant), config.id).remove({ force: true });
+      }
+    }
+    rmSync(this.data, { recursive: true });
+  }
+}
