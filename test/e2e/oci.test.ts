@@ -1,6 +1,7 @@
 // Proves that podman runs containers in machines by the OCI runtime `tsvm-oci`: streams, exit codes, ids,
 // files, signals, and nothing left behind.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import {
   chmodSync,
@@ -13,6 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { populate } from '../unit/guest-agent/container-image.js';
@@ -379,6 +381,63 @@ test.each(['stub', 'keeper.pid'])('after the death of the %s, the engine is told
   expect(podman(['wait', name]).stdout).toBe(victim === 'stub' ? '137\n' : '255\n');
   expect(podman(['rm', '--force', name])).toMatchObject({ status: 0 });
   expect(left()).toEqual([]);
+});
+
+const KILLS = Number(process.env.TSVM_KILLS ?? 6);
+const SEED = process.env.TSVM_KILLS_SEED ?? '1';
+
+/** Processes of containers, and of the runtime's commands, by the cgroups that they are in. */
+function processesInCgroups(): number[] {
+  const folders = execFileSync('find', ['/sys/fs/cgroup', '-type', 'd', '-path', `*/${CGROUP}/*`], {
+    encoding: 'utf8',
+  });
+  const pids = folders.split('\n').flatMap((path) => {
+    try {
+      return path === ''
+        ? []
+        : readFileSync(join(path, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
+    } catch {
+      return [];
+    }
+  });
+  return [...new Set(pids)].sort((a, b) => a - b);
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended.
+  }
+}
+
+function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch {
+    return '';
+  }
+}
+
+// podman calls no runtime for a container whose monitor is killed before it has told podman of it.
+test(`podman removes a container of which a process was killed at random, ${KILLS} times`, async () => {
+  for (let round = 0; round < KILLS; round++) {
+    const dice = createHash('sha256').update(`${SEED}.${round}`).digest();
+    const name = `random-${round}`;
+    const run = spawn('podman', [...global(), 'run', '-d', '--name', name, ...NONE, IMAGE, 'sleep', '1000'], {
+      env: environment,
+      stdio: 'ignore',
+    });
+    const ended = once(run, 'exit');
+    await setTimeout(dice.readUInt16LE() % 1500);
+    const processes = processesInCgroups().filter((pid) => !commandLine(pid).startsWith('/usr/bin/conmon'));
+    const victim = processes[dice.readUInt16LE(2) % Math.max(processes.length, 1)];
+    const what = `round ${round} of seed ${SEED}: ${victim && commandLine(victim)}`;
+    if (victim !== undefined) kill(victim);
+    await ended;
+    expect(podman(['rm', '--force', '--time', '0', name]), what).toMatchObject({ status: 0 });
+    await expect.poll(left, { message: what }).toEqual([]);
+  }
 });
 
 test('the command answers without a container and without an environment', () => {
