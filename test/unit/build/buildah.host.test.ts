@@ -195,6 +195,24 @@ const COPIES = [
   'WORKDIR /w\nCOPY a ./',
   'COPY passwd group /etc/\nUSER joe\nCOPY a /x/',
   'COPY passwd group /etc/\nUSER joe\nWORKDIR /w/v\nCOPY a .',
+  'COPY a b c.txt /x/',
+  'COPY --chown=0:9 d /x',
+  'COPY --chown=7 d/f /x/f/',
+  'COPY d /x\nCOPY a /x/f/g',
+  'COPY d/e /x/\nADD plain.tar /x/',
+  'COPY d/f/* /x/',
+  'COPY d/?/g /x/',
+  'COPY [a-c] *.txt /x/',
+  'WORKDIR /w\nCOPY d d\nWORKDIR d/f\nCOPY a .',
+  'ARG A=a B=b\nCOPY $A $B /$A$B/',
+  'ENV n=f\nCOPY d/$n /x/${n}${n}',
+  'ADD a b /x/\nCOPY d/e /x/a',
+  'ADD plain.tar /x\nCOPY a /x/d/e',
+  'ADD --chmod=700 a /x/',
+  'COPY --chmod=444 a b /x/',
+  'COPY --chown=5:6 passwd /etc/\nUSER 5\nCOPY a /x/',
+  'COPY tree /\nCOPY a /bin/x/',
+  'COPY . /x\nCOPY . /y',
 ];
 
 describe('files', () => {
@@ -254,6 +272,20 @@ const CONFIGS = [
   'ONBUILD RUN a && b\nONBUILD CMD ["c"]',
   'LABEL a="b \\\n  c"',
   'MAINTAINER me',
+  'ENV A=1 B=$A\nENV C=$B-',
+  'ENV A a b  c',
+  'LABEL a b c',
+  'LABEL "a b"=c',
+  'VOLUME ["/a", "/b"]\nVOLUME /a',
+  'USER joe\nUSER root',
+  'CMD a | b && c',
+  'ENTRYPOINT a\nCMD b',
+  'ENTRYPOINT []',
+  'STOPSIGNAL SIGTERM\nSTOPSIGNAL SIGKILL',
+  'ARG A\nENV B=${A:-none}',
+  'ARG A=x\nLABEL a=$A',
+  'ONBUILD USER joe\nONBUILD EXPOSE 80',
+  'HEALTHCHECK --start-period=10s CMD ["a"]',
 ];
 
 describe('config', () => {
@@ -265,13 +297,18 @@ describe('config', () => {
 });
 
 test('what is meant to differ', async () => {
-  const text = 'FROM scratch\nCOPY --chmod=4755 a /a\nSHELL ["/bin/bash", "-c"]\nCMD a\n';
+  const text = 'FROM scratch\nCOPY --chmod=4755 a /a\nSHELL ["/bin/bash", "-c"]\nCMD a\nEXPOSE 80-81\n';
   const [ours, theirs] = await Promise.all([shop.build(text), byBuildah(text, [])]);
   expect(await ours.files()).toEqual(['4755 0:0 /a "A"']);
   // As Docker, and unlike buildah: SHELL is that of CMD and ENTRYPOINT too.
   expect([ours.config.Cmd, theirs.config.Cmd]).toEqual([
     ['/bin/bash', '-c', 'a'],
     ['/bin/sh', '-c', 'a'],
+  ]);
+  // buildah keeps a range as it is written, which is no port of an image's config.
+  expect([ours.config.ExposedPorts, theirs.config.ExposedPorts]).toEqual([
+    { '80/tcp': {}, '81/tcp': {} },
+    { '80-81/tcp': {} },
   ]);
 });
 
