@@ -1,4 +1,5 @@
 // `tsvm serve` in a data folder of its own, with real machines, and what tenants do with it.
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
@@ -63,6 +64,29 @@ export class Served implements AsyncDisposable {
 
   get url(): string {
     return this.#url;
+  }
+
+  /**
+   * Copies the data folder while the server and all supervisors stand still: what is there if the power
+   * fails now. Returns the copy's path, and when it was made.
+   */
+  copy(): { path: string; time: string } {
+    const path = mkdtempSync('/var/tmp/tsvm-serve-');
+    // The server first: it starts supervisors.
+    this.#server?.kill('SIGSTOP');
+    const pids: number[] = [];
+    for (const tenant of list(`${this.data}/tenants`)) {
+      for (const { state } of Container.list(this.home(tenant))) {
+        if (state.supervisorPid === undefined) continue;
+        process.kill(state.supervisorPid, 'SIGSTOP');
+        pids.push(state.supervisorPid);
+      }
+    }
+    const time = new Date().toISOString();
+    execFileSync('cp', ['-a', '--sparse=always', `${this.data}/.`, path]);
+    for (const pid of pids) process.kill(pid, 'SIGCONT');
+    this.#server?.kill('SIGCONT');
+    return { path, time };
   }
 
   get stderr(): Readable {
