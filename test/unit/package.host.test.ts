@@ -105,6 +105,7 @@ describe('its list of files', () => {
         'dist/compare-page.cjs',
         'dist/initramfs.cpio',
         'dist/licences.txt',
+        'dist/serve-page.js',
         'dist/sqlite.node',
         'dist/tsvm-gauge',
         'dist/tsvm-jail',

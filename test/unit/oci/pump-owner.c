@@ -20,5 +20,5 @@ int main(int argc, char **argv)
 	if (bind(streams, (const struct sockaddr *)&address, sizeof address) != 0 || listen(streams, 8) != 0)
 		return 2;
 	send_line(3, "listening\n");
-	pump(3, streams, strcmp(argv[2], "terminal") == 0);
+	pump(3, streams, strcmp(argv[2], "terminal") == 0, -1);
 }
