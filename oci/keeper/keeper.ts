@@ -138,7 +138,7 @@ export class Keeper {
 
   /** @param namespace path of the network namespace; undefined: a new one, in which nothing was made */
   async #boot(home: Home, folder: SocketFolder, namespace: string | undefined): Promise<void> {
-    const network = namespace === undefined ? undefined : readNetwork(namespace);
+    const network = namespace && readNetwork(namespace, this.#translation.network === undefined);
     this.#network = network?.guest;
     const opened = openShares(this.#translation.shares);
     try {

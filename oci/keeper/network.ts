@@ -16,12 +16,13 @@ export interface ContainerNetwork {
 
 /**
  * @param namespace path of the network namespace
+ * @param isNew the stub made it
  * @returns undefined if there is no interface but that of the loopback
  * @throws OciError for a network that a machine cannot have; MachineError for the host's own
  */
-export function readNetwork(namespace: string): ContainerNetwork | undefined {
-  if (isHostNetwork(namespace)) throw new OciError(NO_HOST_NETWORK);
-  return planNetwork(namespace, inNetworkNamespace(namespace, readInterfaces));
+export function readNetwork(namespace: string, isNew: boolean): ContainerNetwork | undefined {
+  if (!isNew && isHostNetwork(namespace)) throw new OciError(NO_HOST_NETWORK);
+  return planNetwork(namespace, inNetworkNamespace(namespace, readInterfaces, isNew));
 }
 
 /** @throws OciError for a network that a machine cannot have */
