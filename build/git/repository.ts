@@ -78,14 +78,16 @@ export class Repository {
 
   /**
    * Fetches a commit and writes its files.
+   * @param all counts the submodules of the whole source
+   * @param depth of this repository in it
    * @returns its time, in seconds since 1970
    */
-  async checkOut(commit: Commit, modules = { count: 0, depth: 0 }): Promise<number> {
+  async checkOut(commit: Commit, all = { modules: 0 }, depth = 0): Promise<number> {
     await this.#fetch(commit);
     const links = await this.#measure(commit.id);
     await this.#git.run(['checkout', '-q', '--force', '--detach', commit.id]);
     const time = Number(await this.#git.read(['show', '-s', '--format=%ct', commit.id]));
-    await this.#submodules(links, commit.id, modules);
+    await this.#submodules(links, commit.id, all, depth);
     const folder = join(this.#git.folder, '.git');
     if (this.#checkout.keepsGit) await this.#git.run(['config', 'remote.origin.url', this.#git.source.shown]);
     else rmSync(folder, { recursive: true });
@@ -138,11 +140,11 @@ export class Repository {
   }
 
   /** As `git submodule update --init --recursive`, with the bounds of this build. */
-  async #submodules(links: readonly Link[], commit: string, modules: { count: number; depth: number }): Promise<void> {
+  async #submodules(links: readonly Link[], commit: string, all: { modules: number }, depth: number): Promise<void> {
     if (links.length === 0) return;
     const { shown } = this.#git.source;
-    modules.count += links.length;
-    if (modules.count > MAX_SUBMODULES || modules.depth >= MAX_NESTED) {
+    all.modules += links.length;
+    if (all.modules > MAX_SUBMODULES || depth >= MAX_NESTED) {
       const most = `${MAX_SUBMODULES} submodules, or nests them deeper than ${MAX_NESTED}`;
       throw new BuildError('too-large', `${shown} has more than ${most}`);
     }
@@ -152,13 +154,12 @@ export class Repository {
       if (update === 'none') continue;
       if (url === undefined) throw new BuildError('bad-context', `${shown}: .gitmodules has no URL of ${path}`);
       const source = this.#submodule(path, url);
-      const folder = join(this.#git.folder, path);
-      mkdirSync(folder, { recursive: true });
-      if (realpathSync(folder) !== join(realpathSync(this.#git.folder), path) || readdirSync(folder).length > 0) {
+      const folder = makeFolder(this.#git.folder, path);
+      if (folder === undefined || readdirSync(folder).length > 0) {
         throw new BuildError('bad-context', `${shown}: the submodule ${path} is no folder of its own`);
       }
       const repository = await Repository.init(folder, source, this.#checkout);
-      await repository.checkOut({ id: commit, name: undefined }, { ...modules, depth: modules.depth + 1 });
+      await repository.checkOut({ id: commit, name: undefined }, all, depth + 1);
     }
   }
 
@@ -168,7 +169,9 @@ export class Repository {
     const size = Number(await this.#git.read(['cat-file', '-s', blob]));
     if (size > MAX_IGNORE_BYTES) throw new BuildError('too-large', `.gitmodules exceeds ${MAX_IGNORE_BYTES} bytes`);
     const names = new Map<string, Record<string, string>>();
-    for (const entry of (await this.#git.read(['config', '--blob', blob, '--list', '-z'])).split('\0')) {
+    // What a stranger includes would be a file of this host.
+    const listed = await this.#git.read(['config', '--blob', blob, '--no-includes', '--list', '-z']);
+    for (const entry of listed.split('\0')) {
       const [, name, field, value] = /^submodule\.(.*)\.(path|url|update)\n(.*)$/s.exec(entry) ?? [];
       if (name === undefined || field === undefined || value === undefined) continue;
       const fields = names.get(name) ?? {};
@@ -196,6 +199,23 @@ export class Repository {
 function keptName(name: string): string {
   if (name === 'HEAD') return 'refs/remotes/origin/HEAD';
   return name.replace(/^refs\/heads\//, 'refs/remotes/origin/');
+}
+
+/**
+ * Makes a folder of a tree, whose names may lead out of it.
+ * @returns undefined if it is none of the tree's own
+ */
+function makeFolder(root: string, path: string): string | undefined {
+  let folder = root;
+  for (const name of path.split('/')) {
+    if (name === '' || name === '.' || name === '..') return undefined;
+    folder = join(folder, name);
+    // A link is not followed: what it leads to is not looked at, and nothing is made there.
+    const status = lstatSync(folder, { throwIfNoEntry: false });
+    if (status === undefined) mkdirSync(folder);
+    else if (!status.isDirectory()) return undefined;
+  }
+  return folder;
 }
 
 function sizeOf(folder: string): number {

@@ -155,7 +155,14 @@ export class ReachProxy implements Disposable {
       socket.once('connect', () => this.#reached(host, socket));
     });
     asked.on('response', (answer) => {
-      response.writeHead(answer.statusCode ?? 502, withoutOwn(answer.headers));
+      try {
+        response.writeHead(answer.statusCode ?? 502, withoutOwn(answer.headers));
+      } catch (error) {
+        // A stranger's answer, such as one of status 99, may be one that is not sent on.
+        asked.destroy();
+        fail(error);
+        return;
+      }
       answer.on('data', (chunk: Buffer) => this.#count(chunk));
       answer.on('error', () => response.destroy());
       answer.pipe(response);

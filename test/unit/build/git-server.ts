@@ -13,6 +13,8 @@ const ENV = {
   ...{ GIT_AUTHOR_DATE: '1234567890 +0000', GIT_COMMITTER_DATE: '1234567890 +0000' },
 };
 
+type Entry = readonly [mode: string, id: string, path: string];
+
 /** A repository whose files are written and committed. */
 export class Repository {
   /** The index is no longer what the folder has. */
@@ -27,7 +29,12 @@ export class Repository {
   }
 
   git(...words: string[]): string {
-    return execFileSync('git', ['-C', this.folder, ...words], { env: ENV, encoding: 'utf8', stdio: 'pipe' }).trim();
+    return this.#feed('', ...words);
+  }
+
+  #feed(input: string | Buffer, ...words: string[]): string {
+    const options = { env: ENV, encoding: 'utf8', stdio: 'pipe', input } as const;
+    return execFileSync('git', ['-C', this.folder, ...words], options).trim();
   }
 
   write(files: Readonly<Record<string, string>>): this {
@@ -52,10 +59,23 @@ export class Repository {
 
   /** Puts an entry that is no file of a folder into the index: a submodule's commit, or a path. */
   entry(mode: string, id: string, path: string): this {
+    return this.entries([[mode, id, path]]);
+  }
+
+  entries(all: readonly Entry[]): this {
     if (!this.#hasEntries) this.git('add', '-A');
     this.#hasEntries = true;
-    this.git('update-index', '--add', '--cacheinfo', `${mode},${id},${path}`);
+    const lines = all.map(([mode, id, path]) => `${mode} ${id}\t${path}\n`);
+    this.#feed(lines.join(''), 'update-index', '--index-info');
     return this;
+  }
+
+  /** Makes a tree as it is said, in this order. @returns its ID */
+  tree(...entries: readonly Entry[]): string {
+    const bytes = entries.map(([mode, id, name]) =>
+      Buffer.concat([Buffer.from(`${mode} ${name}\0`), Buffer.from(id, 'hex')]),
+    );
+    return this.#feed(Buffer.concat(bytes), 'hash-object', '-w', '-t', 'tree', '--literally', '--stdin');
   }
 }
 

@@ -2,7 +2,9 @@
 // was meant, with submodules. What a hostile repository or Dockerfile names leads nowhere, ends with
 // one line, runs no program and leaves nothing.
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -136,16 +138,18 @@ describe('a context', () => {
 
   test('comes over git:// too', async () => {
     server.repository('x').write({ Dockerfile: DOCKERFILE, f: '1' }).commit();
-    const port = 20_000 + (process.pid % 10_000);
-    const words = ['daemon', '--export-all', '--listen=127.0.0.1', `--port=${port}`, `--base-path=${server.root}`];
-    const daemon = spawn('git', ['-c', 'safe.directory=*', ...words, '--informative-errors', '--verbose'], {
-      stdio: ['ignore', 'ignore', 'pipe'],
+    const words = ['daemon', '--inetd', '--export-all', '--informative-errors', `--base-path=${server.root}`];
+    // One for each connection, so that the port is the kernel's choice.
+    const daemon = createServer({ pauseOnConnect: true }, (socket) => {
+      spawn('git', ['-c', 'safe.directory=*', ...words], { stdio: [socket, socket, 'ignore'] });
+      socket.destroy();
     });
     try {
-      await new Promise((resolve) => daemon.stderr.once('data', resolve));
+      await once(daemon.listen(0, '127.0.0.1'), 'listening');
+      const { port } = daemon.address() as AddressInfo;
       expect(await filesOf(`git://127.0.0.1:${port}/x.git`)).toContain('644 0:0 /f "1"');
     } finally {
-      daemon.kill();
+      daemon.close();
     }
   });
 
@@ -237,6 +241,48 @@ describe('what is wrong or hostile is one line, and leaves nothing', () => {
     expect(await failureOf([server.url('x')])).toMatch(/nests them deeper than 10$/);
   });
 
+  test('more submodules than are allowed, in several of them', async () => {
+    const id = server.repository('other').write({ a: 'A' }).commit();
+    const names = Array.from({ length: 600 }, (_, at) => `m${at}`);
+    const modules = names.map((name) => `[submodule "${name}"]\npath = ${name}\nurl = x\nupdate = none\n`).join('');
+    const middle = server.repository('middle').write({ '.gitmodules': modules });
+    middle.entries(names.map((name) => ['160000', id, name]));
+    const many = middle.commit();
+    const repository = server.repository('x').write({
+      Dockerfile: DOCKERFILE,
+      '.gitmodules': ['a', 'b'].map((at) => `[submodule "${at}"]\npath = ${at}\nurl = ../middle.git\n`).join(''),
+    });
+    repository.entry('160000', many, 'a').entry('160000', many, 'b').commit();
+    expect(await failureOf([server.url('x')])).toMatch(/has more than 1000 submodules/);
+  });
+
+  test('a .gitmodules that includes a file of this host', async () => {
+    const file = join(shop.folder, 'settings');
+    writeFileSync(file, `[submodule "s"]\npath = s\nurl = ${server.url('other')}\n`);
+    const id = server.repository('other').write({ a: 'A' }).commit();
+    const repository = server.repository('x').write({
+      ...{ Dockerfile: DOCKERFILE, '.gitmodules': `[include]\npath = ${file}\n` },
+    });
+    repository.entry('160000', id, 's').commit();
+    expect(await failureOf([server.url('x')])).toMatch(/\.gitmodules has no URL of s$/);
+  });
+
+  test('a submodule below a link of another one, in a tree that has a name three times', async () => {
+    const outside = join(shop.folder, 'outside');
+    mkdirSync(outside);
+    const id = server.repository('other').write({ a: 'A' }).link('x', outside).commit();
+    const modules = ['s', 's/x/y'].map((path) => `[submodule "${path}"]\npath = ${path}\nurl = ../other.git\n`);
+    const repository = server.repository('x').write({ Dockerfile: DOCKERFILE, '.gitmodules': modules.join('') });
+    repository.git('add', '-A');
+    const blob = (name: string) => ['100644', repository.git('rev-parse', `:${name}`), name] as const;
+    const outer = repository.tree(['40000', repository.tree(['160000', id, 'y']), 'x']);
+    const link = ['160000', id, 's'] as const;
+    const root = repository.tree(blob('.gitmodules'), blob('Dockerfile'), link, ['40000', outer, 's'], link);
+    repository.git('update-ref', 'refs/heads/main', repository.git('commit-tree', '-m', 'x', root));
+    expect(await failureOf([server.url('x')])).toMatch(/the submodule s\/x\/y is no folder of its own$/);
+    expect(readdirSync(outside)).toEqual([]);
+  });
+
   test('a Dockerfile that is a link out of the repository', async () => {
     server.repository('x').write({ a: 'A' }).link('Dockerfile', '/etc/passwd').commit();
     const { code, stderr } = await finished(start([server.url('x')]));
@@ -284,6 +330,11 @@ describe('what is wrong or hostile is one line, and leaves nothing', () => {
     expect(await failureOf([server.url('x')])).toMatch(/\/x\.git has no default branch$/);
     server.answer = (request) => {
       request.socket.destroy();
+      return true;
+    };
+    expect(await failureOf([server.url('x')])).toMatch(/^tsvm: cannot fetch .*\/x\.git: fatal: /);
+    server.answer = (request) => {
+      request.socket.end('HTTP/1.1 099 No\r\n\r\n');
       return true;
     };
     expect(await failureOf([server.url('x')])).toMatch(/^tsvm: cannot fetch .*\/x\.git: fatal: /);
