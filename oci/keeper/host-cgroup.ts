@@ -2,7 +2,7 @@
 // cgroups. Engines look into that of the container's process for its statistics, and set the share of a
 // whole pod in a folder above. So all that works for the container is in it: stub, keeper and machine.
 import { mkdirSync, readFileSync, rmdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { codeOf, hasCode, messageOf } from '../../errors/index.js';
 import { foldersTo, wordsOf, writeControl } from '../../sandbox/cgroup/hierarchy.js';
 import { cgroupLimits } from '../../sandbox/cgroup/limits.js';
@@ -13,6 +13,8 @@ import { replaceFile } from './state-folder.js';
 
 /** Controllers of cgroup v2 that the limits are of. */
 const CONTROLLERS = ['memory', 'cpu'];
+/** Of cgroup v1. */
+const QUOTA = 'cpu.cfs_quota_us';
 /** The host does not let this process make cgroups: it stays in the engine's. */
 const REFUSALS = ['EACCES', 'EPERM', 'EROFS'] as const;
 
@@ -102,7 +104,7 @@ export function controlFiles(controllers: Hierarchy['controllers'], limits: Host
   const files: [string, string][] = [];
   if (controllers.includes('memory')) files.push(['memory.limit_in_bytes', String(memory ?? -1)]);
   if (controllers.includes('cpu')) {
-    files.push(['cpu.cfs_period_us', String(cpuPeriod)], ['cpu.cfs_quota_us', String(quota ?? -1)]);
+    files.push(['cpu.cfs_period_us', String(cpuPeriod)], [QUOTA, String(quota ?? -1)]);
     if (shares !== undefined) files.push(['cpu.shares', String(shares)]);
   }
   return files;
@@ -172,16 +174,30 @@ export class HostCgroup {
   }
 
   #write(): void {
-    for (const { path, controllers } of this.made) {
-      for (const [file, value] of controlFiles(controllers, this.limits)) {
-        try {
-          writeControl(join(path, file), value);
-        } catch (error) {
-          // A hierarchy of the host without the controller.
-          if (!hasCode(error, 'ENOENT', ...REFUSALS)) throw failed(path, error);
-        }
-      }
+    for (const { path, controllers } of this.made) writeLimits(path, controllers, this.limits);
+  }
+}
+
+/** Sets the limits of a cgroup. @throws OciError */
+export function writeLimits(path: string, controllers: Hierarchy['controllers'], limits: HostLimits): void {
+  for (const [file, value] of controlFiles(controllers, limits)) {
+    try {
+      writeLimit(join(path, file), value);
+    } catch (error) {
+      // A hierarchy of the host without the controller.
+      if (!hasCode(error, 'ENOENT', ...REFUSALS)) throw failed(path, error);
     }
+  }
+}
+
+function writeLimit(file: string, value: string): void {
+  try {
+    writeControl(file, value);
+  } catch (error) {
+    // The devices' CPU may be more than a cgroup above has, whose time holds for all below it. Version 1
+    // alone refuses that.
+    if (!hasCode(error, 'EINVAL') || basename(file) !== QUOTA) throw error;
+    writeControl(file, '-1');
   }
 }
 
