@@ -59,7 +59,7 @@ afterAll(() => {
   execFileSync('find', ['/sys/fs/cgroup', ...named, '-exec', 'rmdir', '{}', '+']);
 });
 
-test.each(['uml', 'tcg'])("a container on podman's bridge reaches a server beside it, with the machine %s", (accel) => {
+test.each(['uml', 'tcg'])("a container on podman's bridge reaches a server beside it, with %s", async (accel) => {
   const look = 'cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu; sleep 1000';
   expect(podman('network', 'create', '--opt', 'mtu=1400', '--subnet', '10.90.0.0/24', 'small').status).toBe(0);
   const on = ['--network', 'small', '--annotation', `dev.tsvm.accel=${accel}`];
@@ -70,7 +70,7 @@ test.each(['uml', 'tcg'])("a container on podman's bridge reaches a server besid
   expect(executed.stdout).toMatch(/^10\.90\.0\.\d+ x+$/);
   expect(executed.stdout.split(' ')[0]).toBe(inspect('here', '.NetworkSettings.Networks.small.IPAddress'));
   const mac = inspect('here', '.NetworkSettings.Networks.small.MacAddress');
-  expect(podman('logs', 'here').stdout).toBe(`${mac}\n1400\n`);
+  await expect.poll(() => podman('logs', 'here').stdout).toBe(`${mac}\n1400\n`);
   expect(podman('exec', 'here', 'cat', '/etc/resolv.conf').stdout).toContain('nameserver ');
   expect(rules()).not.toEqual([]);
   expect(podman('rm', '--force', '--time', '0', 'here')).toMatchObject({ status: 0, stderr: '' });

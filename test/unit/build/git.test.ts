@@ -3,7 +3,7 @@
 // one line, runs no program and leaves nothing.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -297,11 +297,13 @@ describe('what is wrong or hostile is one line, and leaves nothing', () => {
     expect((await finished(start([server.url('x')]))).stderr).toContain('tsvm: "/l/passwd": not found');
   });
 
-  test('a file that is a million times its size', async () => {
+  test('files that are a thousand times the size of their repository', async () => {
     const repository = server.repository('x').write({ Dockerfile: DOCKERFILE });
-    const zeros = join(repository.folder, 'zeros');
-    const made = spawn('truncate', ['-s', '1100M', zeros]);
-    await finished(made);
+    const zeros = join(shop.folder, 'zeros');
+    writeFileSync(zeros, '');
+    truncateSync(zeros, 100 * 2 ** 20);
+    const id = repository.git('hash-object', '-w', zeros);
+    repository.entries(Array.from({ length: 11 }, (_, at) => ['100644', id, `zeros-${at}`]));
     repository.commit();
     expect(await failureOf([server.url('x')])).toMatch(/cannot check out .*: its files expand to more than 500 times/);
   });
