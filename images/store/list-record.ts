@@ -80,17 +80,16 @@ export async function changeMembers(
   });
 }
 
-/** The members with others. A member of the same name or manifest is replaced. */
+/** The members with others. Those of the same name or manifest are replaced. */
 export function withMembers(members: readonly ListMember[], added: readonly ListMember[]): ListMember[] {
-  const result = [...members];
-  for (const member of added) {
-    const isSame = ({ name, manifest }: ListMember) =>
-      name === member.name || manifest.digest === member.manifest.digest;
-    const at = result.findIndex(isSame);
-    if (at === -1) result.push(member);
-    else result[at] = member;
-  }
-  return result;
+  return added.reduce<ListMember[]>(withMember, [...members]);
+}
+
+function withMember(members: ListMember[], member: ListMember): ListMember[] {
+  const isSame = ({ name, manifest }: ListMember) => name === member.name || manifest.digest === member.manifest.digest;
+  const at = members.findIndex(isSame);
+  if (at === -1) return [...members, member];
+  return [...members.slice(0, at), member, ...members.slice(at + 1).filter((each) => !isSame(each))];
 }
 
 /** Removes a list. Needs no space. @throws ImageError `unknown-image` */
