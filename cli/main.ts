@@ -19,6 +19,11 @@ export async function main(argv: readonly string[], version: string): Promise<ne
     process.stderr.write(`tsvm: internal error: ${error.stack}\n`);
     process.exit(FAILED);
   });
+  // Node.js would exit with 0.
+  process.once('beforeExit', () => {
+    process.stderr.write('tsvm: internal error: what the command waits for never comes\n');
+    process.exit(FAILED);
+  });
   const terminals = [0, 1, 2].filter(isatty);
   const early = await startEarly(argv);
   const { runCommandLine } = await import('./program.js');

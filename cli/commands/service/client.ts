@@ -1,4 +1,9 @@
-// A client of a service: requests with a key, and errors as the service tells them.
+// A client of a service: requests with a key, and errors as the service tells them. It is not `fetch`,
+// whose promise is never settled if the connection is closed as soon as it is open: Node.js 20.
+import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { json } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
 import { Option } from 'commander';
 import { hasCode, messageOf } from '../../../errors/index.js';
 import { UsageError } from '../../output/errors.js';
@@ -7,6 +12,8 @@ import { UsageError } from '../../output/errors.js';
 export const SERVER = () =>
   new Option('--server <URL>', 'the service').default('http://127.0.0.1:7070').env('TSVM_SERVER');
 const KEY = 'TSVM_KEY';
+/** Milliseconds without a byte of the service. A stream of events has one every 15 s. */
+const SILENCE = 300_000;
 
 /** A request failed. The message is for the user. */
 export class ClientError extends Error {
@@ -49,34 +56,52 @@ export class ServiceClient {
 
   /** The JSON of an answer. @throws ClientError */
   async call(path: string, request: Request = {}): Promise<unknown> {
-    return (await this.open(path, request)).json();
+    const answer = await this.open(path, request);
+    try {
+      return await json(answer);
+    } catch (error) {
+      throw new ClientError(`cannot read the answer of ${this.#server}: ${messageOf(error)}`);
+    }
   }
 
-  /** @throws ClientError */
-  async open(path: string, { method = 'GET', body, content, headers = {} }: Request = {}): Promise<Response> {
-    let answer: Response;
+  /** An answer, whose body is to be read. @throws ClientError; the error of `content` */
+  async open(path: string, { method = 'GET', body, content, headers = {} }: Request = {}): Promise<IncomingMessage> {
+    const url = new URL(`${this.#server}${path}`);
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    const own = {
+      ...{ Authorization: `Bearer ${this.#key}`, ...headers },
+      ...(text === undefined ? {} : { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) }),
+    };
+    const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
+    let answer: IncomingMessage;
     try {
-      answer = await fetch(`${this.#server}${path}`, {
-        ...{ method, redirect: 'error' },
-        headers: {
-          ...{ Authorization: `Bearer ${this.#key}`, ...headers },
-          ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
-        },
-        body: body === undefined ? (content ?? null) : JSON.stringify(body),
-        ...(content === undefined ? {} : { duplex: 'half' }),
-      });
+      const request = send(url, { method, headers: own, timeout: SILENCE });
+      answer = await exchange(request, content ?? text);
     } catch (error) {
-      const cause = error instanceof Error ? error.cause : undefined;
       // A file of the user that cannot be read.
       if (hasCode(error, 'no-such-file', 'tool')) throw error;
-      if (hasCode(cause, 'no-such-file', 'tool')) throw cause;
-      const why = hasCode(cause, 'ECONNREFUSED') ? 'nothing listens there' : messageOf(cause ?? error);
+      const why = hasCode(error, 'ECONNREFUSED') ? 'nothing listens there' : messageOf(error);
       throw new ClientError(`cannot reach ${this.#server}: ${why}`);
     }
-    if (answer.ok) return answer;
-    const problem: unknown = await answer.json().catch(() => undefined);
+    const { statusCode: status = 0 } = answer;
+    if (status >= 200 && status < 300) return answer;
+    const problem: unknown = await json(answer).catch(() => undefined);
     const { detail } = (problem ?? {}) as { detail?: unknown };
-    const message = typeof detail === 'string' ? detail : `the service answered with ${answer.status}`;
-    throw new RefusedError(message, answer.status);
+    const message = typeof detail === 'string' ? detail : `the service answered with ${status}`;
+    throw new RefusedError(message, status);
   }
+}
+
+/** Sends a request. Resolves to the head of its answer, which may come before all is sent. */
+function exchange(
+  request: ClientRequest,
+  content: AsyncIterable<Uint8Array> | string | undefined,
+): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    request.once('response', resolve);
+    request.on('error', reject);
+    request.once('timeout', () => request.destroy(new Error(`it has sent nothing for ${SILENCE / 1000} s`)));
+    if (content === undefined || typeof content === 'string') request.end(content);
+    else pipeline(content, request).catch(reject);
+  });
 }

@@ -1,5 +1,6 @@
 // Follows the output of a job, as server-sent events. A connection that breaks off is opened again, and
 // the output goes on after the last line that arrived.
+import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { ClientError, RefusedError, type ServiceClient } from './client.js';
@@ -58,32 +59,19 @@ async function openEvents(
   last: string | undefined,
 ): Promise<AsyncGenerator<EventSourceMessage>> {
   const headers = { Accept: 'text/event-stream', ...(last === undefined ? {} : { 'Last-Event-ID': last }) };
-  const { body } = await client.open(path, { headers });
-  return readEvents(body ?? new ReadableStream());
+  return readEvents(await client.open(path, { headers }));
 }
 
 /** @throws ClientError if the connection breaks off */
-async function* readEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<EventSourceMessage> {
+async function* readEvents(body: Readable): AsyncGenerator<EventSourceMessage> {
   const events: EventSourceMessage[] = [];
   const parser = createParser({ onEvent: (event) => events.push(event) });
   const decoder = new TextDecoder();
-  const reader = body.getReader();
   try {
-    for (;;) {
-      const { done, value } = await read(reader);
-      if (done) return;
-      parser.feed(decoder.decode(value, { stream: true }));
+    for await (const piece of body) {
+      parser.feed(decoder.decode(piece as Buffer, { stream: true }));
       yield* events.splice(0);
     }
-  } finally {
-    reader.cancel().catch(() => {});
-  }
-}
-
-/** @throws ClientError */
-async function read(reader: ReadableStreamDefaultReader<Uint8Array>) {
-  try {
-    return await reader.read();
   } catch (cause) {
     throw new ClientError('the connection to the service broke off', { cause });
   }

@@ -2,7 +2,6 @@
 import { randomUUID } from 'node:crypto';
 import { posix } from 'node:path';
 import { createInterface } from 'node:readline';
-import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
@@ -280,8 +279,7 @@ export function cp(context: Context): Command {
     .action(async (id: string, destination: string, options: { server: string }) => {
       const client = new ServiceClient(options);
       const { outputs = '' } = await call(client, idPath(id));
-      const { body } = await client.open(`/v1/jobs${idPath(id)}/files`);
-      const archive = Readable.fromWeb(body as Parameters<typeof Readable.fromWeb>[0]);
+      const archive = await client.open(`/v1/jobs${idPath(id)}/files`);
       if (destination === '-') await pipeline(archive, process.stdout, { end: false });
       else await copyArchive(archive, outputs, destination);
     });
@@ -297,7 +295,7 @@ export function rm(context: Context): Command {
     .action(async (ids: string[], options: { server: string }) => {
       const client = new ServiceClient(options);
       for (const id of ids) {
-        await client.open(`/v1/jobs${idPath(id)}`, { method: 'DELETE' });
+        (await client.open(`/v1/jobs${idPath(id)}`, { method: 'DELETE' })).resume();
         process.stdout.write(`${id}\n`);
       }
     });
@@ -364,9 +362,7 @@ async function print({ stream, log }: Line): Promise<void> {
 }
 
 async function printOutput(client: ServiceClient, id: string): Promise<void> {
-  const { body } = await client.open(`/v1/jobs${idPath(id)}/output`);
-  if (body === null) return;
-  const input = Readable.fromWeb(body as Parameters<typeof Readable.fromWeb>[0]);
+  const input = await client.open(`/v1/jobs${idPath(id)}/output`);
   let failure: Error | undefined;
   input.on('error', (error) => {
     failure = error;

@@ -368,3 +368,14 @@ test('a program that is not built is one clear error', () => {
   const { status, stderr } = spawnSync(join(copy, 'bin/tsvm'), ['images'], { encoding: 'utf8' });
   expect({ status, stderr }).toEqual({ status: 125, stderr: 'tsvm: not built: run npm run build\n' });
 });
+
+test('a command that waits for what never comes tells it, and does not exit with 0', () => {
+  const preload = join(folder, 'silent.cjs');
+  const silent = "require('node:http').request = () => new (require('node:events'))();\n";
+  writeFileSync(preload, `${silent}require('node:events').prototype.end = () => {};\n`);
+  const env = { TSVM_KEY: 'key', NODE_OPTIONS: `--require ${preload}` };
+  expect(tsvm(['job', 'show', 'job-1'], { env })).toEqual({
+    ...{ status: 125, stdout: '' },
+    stderr: 'tsvm: internal error: what the command waits for never comes\n',
+  });
+});
