@@ -22,10 +22,13 @@ export interface UpgradeOptions {
 export class Upgrades {
   readonly #sockets: WebSocketServer;
   readonly #asked = new WeakMap<IncomingMessage, { socket: Duplex; head: Buffer }>();
+  /** Connections that the server itself does not know any more. */
+  readonly #open = new Set<Duplex>();
 
   constructor({ maxMessage, protocol }: UpgradeOptions) {
     this.#sockets = new WebSocketServer({
-      ...{ noServer: true, maxPayload: maxMessage, perMessageDeflate: false, autoPong: false },
+      ...{ noServer: true, clientTracking: false, maxPayload: maxMessage },
+      ...{ perMessageDeflate: false, autoPong: false },
       handleProtocols: (names) => names.has(protocol) && protocol,
     });
     // Without a listener it would answer by itself.
@@ -35,12 +38,15 @@ export class Upgrades {
   /** Hands the requests of a server to its application. */
   serve(server: Server): void {
     server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
-      socket.on('error', () => {});
       if (request.headers.upgrade?.toLowerCase() !== 'websocket') return serveWithoutUpgrade(server, request, head);
+      socket.on('error', () => {});
+      this.#open.add(socket);
+      socket.once('close', () => this.#open.delete(socket));
       const answer = new ServerResponse(request);
       answer.shouldKeepAlive = false;
       answer.assignSocket(socket);
-      answer.once('finish', () => socket.end());
+      // Not left half open: who keeps its side would hold one of the server's connections for ever.
+      answer.once('finish', () => socket.destroySoon());
       this.#asked.set(request, { socket, head });
       server.emit('request', request, answer);
     });
@@ -79,9 +85,9 @@ export class Upgrades {
     this.#asked.get(env.incoming)?.socket.resume();
   }
 
-  /** Ends all. */
+  /** Ends all, however far they are. */
   close(): void {
-    for (const socket of this.#sockets.clients) socket.terminate();
+    for (const socket of this.#open) socket.destroy();
   }
 }
 

@@ -1,6 +1,7 @@
 // The API over HTTP, of a real server: who calls, what is asked, and the one shape of errors. No
 // sandbox starts here: a tenant has no share, or asks for what is refused.
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect } from 'node:net';
@@ -531,6 +532,42 @@ describe('large bodies', () => {
     const words = 'x'.repeat(30_000);
     const env = Object.fromEntries(Array.from({ length: Math.floor(rest / 30_020) }, (_, n) => [`A${n}`, words]));
     expectProblem(await create({ image: 'a', env }), 'quota');
+  });
+});
+
+describe('a request for a WebSocket that gets another answer', () => {
+  const head = (path: string, more = '') =>
+    `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${more}\r\n`;
+
+  /** Sends it, and never closes its side. Resolves when the server has closed all. */
+  async function closed(bytes: string, to = url): Promise<string> {
+    const { hostname, port } = new URL(to);
+    const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true });
+    let answer = '';
+    socket.setEncoding('latin1').on('data', (piece) => {
+      answer += piece;
+    });
+    socket.write(bytes);
+    const failed = new Promise((resolve) => socket.once('error', resolve));
+    await once(socket, 'end');
+    // What is sent to a connection that is closed comes back as a reset.
+    const pushing = setInterval(() => socket.write('more'), 20);
+    try {
+      await failed;
+    } finally {
+      clearInterval(pushing);
+      socket.destroy();
+    }
+    return answer;
+  }
+
+  test.each([
+    ['without a key', '/v1/jobs', '', 401],
+    ['of no path', '/nothing', '', 404],
+    ['of another operation', '/v1/jobs', `Authorization: Bearer ${key}\r\n`, 200],
+    ['of no sandbox', '/v1/sandboxes/sb-0/exec', `Authorization: Bearer ${key}\r\n`, 404],
+  ])('%s is closed with it, whatever the client does', async (_, path, more, status) => {
+    expect(await closed(head(path, more))).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
   });
 });
 
