@@ -168,7 +168,8 @@ describe('the scope of a key', () => {
   test('that looks neither changes anything nor opens files of a sandbox, which may be secrets', () => {
     const looking = operations.filter(({ needed }) => needed === 0);
     const names = ['listSandboxes', 'showSandbox', 'listJobs', 'showJob', 'readOutput', 'followJob', 'readOutputs'];
-    expect(looking.map(({ operationId }) => operationId).sort()).toEqual([...names, 'listSecrets'].sort());
+    const own = ['listSecrets', 'showTenant', 'listUsage'];
+    expect(looking.map(({ operationId }) => operationId).sort()).toEqual([...names, ...own].sort());
     const setting = operations.filter(({ needed }) => needed === 2).map(({ operationId }) => operationId);
     expect(setting.sort()).toEqual(['removeSecret', 'setSecret']);
   });
