@@ -59,7 +59,10 @@ export async function execOverSocket(
         gone.signal.removeEventListener('abort', leave);
         const { exitCode, timedOut } = event;
         await link.send(execMessage('status', JSON.stringify({ exitCode, timedOut })));
-      } else await link.send(execMessage(event.name, event.data));
+        // What the client gets wrong from now on is no second status.
+        break;
+      }
+      await link.send(execMessage(event.name, event.data));
     }
     socket.close(DONE);
   } catch (error) {
