@@ -3,18 +3,22 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, fsyncSync, linkSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode } from '../../errors/index.js';
-import { ServiceError } from '../errors.js';
 
 const NAME = 'secrets.key';
 const BYTES = 32;
 
-/** The key, if there is one. @throws ServiceError `internal` if others may read it */
+/** For the administrator: it names a path of the host. A tenant is told of an internal error. */
+class KeyError extends Error {
+  override readonly name = 'ServiceError';
+}
+
+/** The key, if there is one. @throws KeyError if others may read it */
 export function findKey(folder: string): Buffer | undefined {
   const path = join(folder, NAME);
   try {
-    if ((statSync(path).mode & 0o077) !== 0) throw new ServiceError('internal', `${path} needs the mode 0600`);
+    if ((statSync(path).mode & 0o077) !== 0) throw new KeyError(`${path} needs the mode 0600`);
     const key = readFileSync(path);
-    if (key.length !== BYTES) throw new ServiceError('internal', `${path} is no key: it has ${key.length} bytes`);
+    if (key.length !== BYTES) throw new KeyError(`${path} is no key: it has ${key.length} bytes`);
     return key;
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined;

@@ -121,6 +121,17 @@ describe('the key', () => {
     expect(() => secrets.set('acme', 'TOKEN', 'x')).toThrow('needs the mode 0600');
   });
 
+  test('that is not used is told to the administrator, and its path to no tenant', async () => {
+    await using service = new OwnService();
+    const key = service.tenant('acme');
+    const url = await service.start();
+    const set = () => send(`${url}/v1/secrets/TOKEN`, { method: 'PUT', key, body: { value: VALUE } });
+    expect((await set()).status).toBe(200);
+    chmodSync(join(service.folder, 'secrets.key'), 0o640);
+    expect(await set()).toMatchObject({ status: 500, body: { code: 'internal', detail: 'internal error' } });
+    expect(service.faults).toEqual([expect.stringContaining('secrets.key needs the mode 0600')]);
+  });
+
   test('is one, whoever asks first', async () => {
     const others = Array.from({ length: 4 }, () => new SecretStore(database, folder));
     await Promise.all(others.map(async (store, n) => store.set('acme', `S${n}`, VALUE)));
