@@ -1,10 +1,22 @@
 // A copy of a data folder, while a server uses it: the database, and the files of jobs, both of one
 // moment. Machines, their disks and images are no part of it.
-import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { backup, DatabaseSync } from '@photostructure/sqlite';
 import { create } from 'tar';
 import { hasCode } from '../../errors/index.js';
+import { ServiceError } from '../errors.js';
 import { holdFolder, openDatabase } from './database.js';
 import { PART, UPLOADS } from './file-store.js';
 
@@ -19,9 +31,14 @@ const PATIENCE = 10_000;
 /**
  * Writes a tar archive, which is there whole or not at all.
  * @param path of the archive. What is there is replaced.
- * @throws ServiceError `conflict` if another one is written, `internal`; errors of the file system
+ * @throws ServiceError `bad-request` if the folder is no data folder, `conflict` if another one is
+ *   written, `internal`; errors of the file system
  */
 export async function writeBackup(folder: string, path: string): Promise<void> {
+  // An empty state would look like a copy.
+  if (!existsSync(join(folder, DATABASE))) {
+    throw new ServiceError('bad-request', `${folder} is no data folder of a service`);
+  }
   using _lock = holdFolder(folder, 'backup.db');
   const work = join(folder, WORK);
   // What one that was killed has left.
@@ -33,7 +50,10 @@ export async function writeBackup(folder: string, path: string): Promise<void> {
     // Of each tenant's home there is the place alone.
     for (const { name } of list(join(folder, HOMES)))
       mkdirSync(join(work, HOMES, name), { recursive: true, mode: 0o700 });
-    await create({ cwd: work, file: part, mode: 0o600 }, ['.']);
+    // A file that is there may be another's, to whom it would be readable.
+    rmSync(part, { force: true });
+    closeSync(openSync(part, 'wx', 0o600));
+    await create({ cwd: work, file: part }, ['.']);
     sync(part);
     renameSync(part, path);
     sync(dirname(path));
@@ -58,6 +78,7 @@ async function copyState(folder: string, to: string): Promise<void> {
   }
   const copy = join(to, DATABASE);
   await backup(source, copy);
+  chmodSync(copy, 0o600);
   using database = new DatabaseSync(copy);
   // The next server finds no machine of these runs, and they may have begun.
   database.exec("UPDATE jobs SET status = 'running', started = placed WHERE status = 'starting'");
@@ -70,8 +91,17 @@ function linkJobs(from: string, to: string): void {
     if (job === UPLOADS) continue;
     mkdirSync(join(to, job), { recursive: true, mode: 0o700 });
     for (const { name } of list(join(from, job))) {
-      if (!name.endsWith(PART)) linkSync(join(from, job, name), join(to, job, name));
+      if (!name.endsWith(PART)) linkIfThere(join(from, job, name), join(to, job, name));
     }
+  }
+}
+
+/** A server removes a file after its record: the database knows one that is gone no more. */
+function linkIfThere(from: string, to: string): void {
+  try {
+    linkSync(from, to);
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error;
   }
 }
 

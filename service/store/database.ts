@@ -1,9 +1,9 @@
 // The database of a service: SQLite, one file. What a call has written is on the disk when it
 // returns.
-import { mkdirSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite';
-import { messageOf } from '../../errors/index.js';
+import { hasCode, messageOf } from '../../errors/index.js';
 import { ServiceError } from '../errors.js';
 
 export type Database = DatabaseSyncInstance;
@@ -105,12 +105,26 @@ const PATIENCE = 10_000;
 export function openDatabase(folder: string): Database {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const database = new DatabaseSync(join(folder, 'service.db'), { timeout: PATIENCE });
+    const path = join(folder, 'service.db');
+    makePrivate(path);
+    const database = new DatabaseSync(path, { timeout: PATIENCE });
     database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;');
     transaction(database, () => makeTables(database));
     return database;
   } catch (cause) {
     throw new ServiceError('internal', `cannot open the database in ${folder}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/**
+ * Makes the file for its owner alone: it has what signs callbacks and opens sandboxes, and the folder
+ * may be one that others enter. SQLite gives its log the same mode.
+ */
+function makePrivate(path: string): void {
+  try {
+    closeSync(openSync(path, 'wx', 0o600));
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error;
   }
 }
 
