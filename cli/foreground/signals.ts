@@ -82,19 +82,29 @@ export function abortOnSignal(): Disposable & { signal: AbortSignal } {
 }
 
 /**
- * Until disposed, lets signals end this process only between two turns of the event loop, so that a
- * container which one turn creates and takes charge of is never left half made.
+ * Makes something that is not to be left behind, and takes charge of it. A signal ends this process
+ * between two turns of the event loop alone, until the turn that made it has called `take`. So what
+ * `take` does before it waits is done, its own handlers of signals among it.
  */
-export function endBetweenTurns(): Disposable {
-  const stop = () => {
-    for (const name of ENDING) process.off(name, end);
-  };
+export async function makeAndTake<Made, Taken>(
+  make: () => Promise<Made>,
+  take: (made: Made) => Promise<Taken>,
+): Promise<Taken> {
   const end = (name: NodeJS.Signals) => {
     stop();
     process.kill(process.pid, name);
   };
+  const stop = () => {
+    for (const name of ENDING) process.off(name, end);
+  };
   for (const name of ENDING) process.on(name, end);
-  return { [Symbol.dispose]: stop };
+  let taken: Promise<Taken>;
+  try {
+    taken = take(await make());
+  } finally {
+    stop();
+  }
+  return await taken;
 }
 
 /** Returns true if this process has a controlling terminal (tty(4)). */

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { type CloneOptions, Container, Home } from '../../../sandbox/internal.js';
 import type { DetachKeys } from '../../foreground/detach-keys.js';
 import { startAttached } from '../../foreground/foreground.js';
+import { makeAndTake } from '../../foreground/signals.js';
 import { CIDFILE_OPTION, CONTAINER_OPTIONS } from '../../options/container-options.js';
 import { type Declaration, readOptions } from '../../options/declaration.js';
 
@@ -40,15 +41,20 @@ export async function runSnapshot(
   if (words.length > 0) throw new UsageError('a snapshot continues its own processes: give no image and no command');
   const options = cloneOptions(command);
   const log = await openLog(context);
-  const container = await Container.restore(new Home(), snapshot, options);
   const { cidfile } = readOptions([CIDFILE_OPTION], command);
-  if (cidfile !== undefined) await writeIdFile(container, cidfile);
-  const { supervisor } = context.early;
-  const how = { ...(supervisor && { supervisor }), ...startWarnings(log) };
-  if (!detach) return startAttached(container, { stdin: container.config.spec.stdin === true, keys, ...how });
-  await container.start(how);
-  process.stdout.write(`${container.id}\n`);
-  return 0;
+  const make = async () => {
+    const container = await Container.restore(new Home(), snapshot, options);
+    if (cidfile !== undefined) await writeIdFile(container, cidfile);
+    return container;
+  };
+  return await makeAndTake(make, async (container) => {
+    const { supervisor } = context.early;
+    const how = { ...(supervisor && { supervisor }), ...startWarnings(log) };
+    if (!detach) return await startAttached(container, { stdin: container.config.spec.stdin === true, keys, ...how });
+    await container.start(how);
+    process.stdout.write(`${container.id}\n`);
+    return 0;
+  });
 }
 
 /** @throws UsageError for an option whose value is in the snapshot */

@@ -1,9 +1,9 @@
 // tsvm run: runs a command in a new container.
 import type { Command } from 'commander';
-import type { ContainerSpec } from '../../../sandbox/internal.js';
+import type { Container, ContainerSpec } from '../../../sandbox/internal.js';
 import type { DetachKeys } from '../../foreground/detach-keys.js';
 import { callerIo, inForeground, startAttached } from '../../foreground/foreground.js';
-import { endBetweenTurns } from '../../foreground/signals.js';
+import { makeAndTake } from '../../foreground/signals.js';
 import { addContainerOptions, CIDFILE_OPTION, toContainerSpec } from '../../options/container-options.js';
 import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
 import { DEFAULT_DETACH_KEYS, DETACH_KEYS_OPTION } from '../../options/detach-keys.js';
@@ -70,30 +70,30 @@ async function run(
   context: Context,
 ): Promise<number> {
   const log = await openLog(context);
-  const ending = endBetweenTurns();
   const isSupervised = !detach && !needsSupervisor(spec, log.level);
-  const container = await newContainer(spec, context, { cidfile, isSupervised });
-  ending[Symbol.dispose]();
-  const { machine, supervisor } = context.early;
-  const started = supervisor && { supervisor };
-  const warnings = startWarnings(log);
-  if (detach) {
-    await container.start({ ...started, ...warnings });
-    process.stdout.write(`${container.id}\n`);
-    return 0;
-  }
-  if (!isSupervised) {
-    return startAttached(container, { stdin: spec.stdin === true, keys, ...started, ...warnings });
-  }
-  const supervision = container.supervise({
-    io: callerIo(spec.stdin === true),
-    ...(machine && { machine }),
-    log,
-    ...warnings,
-    machineLog: machineLevel(log.level),
-  });
-  const exit = supervision.exit.then(({ code }) => code);
-  return inForeground(supervision, exit, { terminal: spec.terminal === true, stdin: spec.stdin === true });
+  const take = async (container: Container): Promise<number> => {
+    const { machine, supervisor } = context.early;
+    const started = supervisor && { supervisor };
+    const warnings = startWarnings(log);
+    if (detach) {
+      await container.start({ ...started, ...warnings });
+      process.stdout.write(`${container.id}\n`);
+      return 0;
+    }
+    if (!isSupervised) {
+      return await startAttached(container, { stdin: spec.stdin === true, keys, ...started, ...warnings });
+    }
+    const supervision = container.supervise({
+      io: callerIo(spec.stdin === true),
+      ...(machine && { machine }),
+      log,
+      ...warnings,
+      machineLog: machineLevel(log.level),
+    });
+    const exit = supervision.exit.then(({ code }) => code);
+    return await inForeground(supervision, exit, { terminal: spec.terminal === true, stdin: spec.stdin === true });
+  };
+  return await makeAndTake(() => newContainer(spec, context, { cidfile, isSupervised }), take);
 }
 
 /**
