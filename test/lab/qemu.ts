@@ -37,10 +37,10 @@ const CPU = 'EPYC,+svm,+npt,-xsave,-avx,-avx2,-fma,-f16c';
 const CPUS = 3;
 const SCHEDULED_CPUS = 'isolcpus=0';
 /**
- * A kernel whose functions are traced has one CPU. The tracer writes a breakpoint over the start of each
- * function, and then a call. QEMU 7.2 may translate a function on one CPU while another one writes to it,
- * and keep the old translation (`tb_link_page` takes no lock before it). A CPU then runs a breakpoint
- * forever that the kernel has removed, and the lab stands still.
+ * A kernel whose functions are traced has one CPU. With three, the lab stood still in some runs. The
+ * cause seems to be a race in QEMU 7.2, which was not shown: the tracer writes a breakpoint over the start
+ * of each function, and QEMU seems to translate the function on one CPU while another one writes to it, and
+ * to keep the old translation (`tb_link_page` takes no lock before it), which that CPU then runs forever.
  */
 const TRACED_CPUS = 1;
 /** Room for guests of 6 GiB. QEMU touches memory lazily, so it costs nothing until it is used. */
