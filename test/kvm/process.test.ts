@@ -292,7 +292,11 @@ test('a machine that cannot be saved runs on', async () => {
   const saved = new SavedFiles();
   const full = saved.opened('r+');
   full.add(SAVED_STATE, openSync('/dev/full', 'r+'));
-  expect(await save(machine, full)).toEqual({ type: 'saved', error: expect.stringContaining('ENOSPC') });
+  expect(await save(machine, full)).toEqual({
+    type: 'saved',
+    error: expect.stringContaining('ENOSPC'),
+    isDiskFull: true,
+  });
   await written(machine, 10);
   expect(isCounted(await consoleOf(machine))).toBe(true);
 });
