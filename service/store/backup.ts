@@ -4,7 +4,6 @@ import {
   chmodSync,
   closeSync,
   existsSync,
-  fsyncSync,
   linkSync,
   mkdirSync,
   openSync,
@@ -19,6 +18,7 @@ import { hasCode } from '../../errors/index.js';
 import { ServiceError } from '../errors.js';
 import { holdFolder, openDatabase } from './database.js';
 import { PART, UPLOADS } from './file-store.js';
+import { sync } from './sync.js';
 
 /** In the data folder, so that files can have a second name in it. */
 const WORK = 'backup';
@@ -112,14 +112,5 @@ function list(folder: string) {
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return [];
     throw error;
-  }
-}
-
-function sync(path: string): void {
-  const file = openSync(path, 'r');
-  try {
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
   }
 }

@@ -3,12 +3,9 @@
 // server starts: so a file is made before its record, and removed after it.
 import { createHash } from 'node:crypto';
 import {
-  closeSync,
   existsSync,
-  fsyncSync,
   linkSync,
   mkdirSync,
-  openSync,
   readdirSync,
   renameSync,
   rmSync,
@@ -23,6 +20,7 @@ import { finished } from 'node:stream/promises';
 import { hasCode } from '../../errors/index.js';
 import { ServiceError } from '../errors.js';
 import { DIGEST, type JobFile, type JobInput } from '../job.js';
+import { sync } from './sync.js';
 
 /** Milliseconds that an upload is kept after it was last written or asked for. */
 export const UPLOAD_LIFETIME = 3_600_000;
@@ -79,7 +77,7 @@ export class FileStore {
       throw usedUp();
     }
     renameSync(path, join(folder, nameOf(digest)));
-    syncFolder(folder);
+    sync(folder);
     return { digest, size };
   }
 
@@ -122,8 +120,8 @@ export class FileStore {
       else writeFileSync(path, input.bytes, { mode: 0o600, flush: true });
       bytes += statSync(path).size;
     }
-    syncFolder(folder);
-    syncFolder(join(folder, '..'));
+    sync(folder);
+    sync(join(folder, '..'));
     return bytes;
   }
 
@@ -177,8 +175,8 @@ export class FileStore {
       }
     });
     renameSync(path, this.path(tenant, job, 'outputs'));
-    syncFolder(folder);
-    syncFolder(join(folder, '..'));
+    sync(folder);
+    sync(join(folder, '..'));
     return size;
   }
 
@@ -257,7 +255,7 @@ export class FileStore {
     const path = join(this.#root, tenant, name);
     if (!existsSync(path)) {
       mkdirSync(path, { recursive: true, mode: 0o700 });
-      for (const above of [join(this.#root, tenant), this.#root, join(this.#root, '..')]) syncFolder(above);
+      for (const above of [join(this.#root, tenant), this.#root, join(this.#root, '..')]) sync(above);
     }
     return path;
   }
@@ -278,14 +276,5 @@ function list(folder: string): string[] {
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ENOTDIR')) return [];
     throw error;
-  }
-}
-
-function syncFolder(path: string): void {
-  const fd = openSync(path, 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }

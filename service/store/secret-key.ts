@@ -1,8 +1,9 @@
 // The key that encrypts secrets: a file beside the database, for the server's user alone.
 import { randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, linkSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { linkSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode } from '../../errors/index.js';
+import { sync } from './sync.js';
 
 const NAME = 'secrets.key';
 const BYTES = 32;
@@ -40,11 +41,6 @@ export function makeKey(folder: string): Buffer {
   } finally {
     rmSync(made, { force: true });
   }
-  const directory = openSync(folder, 'r');
-  try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
-  }
+  sync(folder);
   return makeKey(folder);
 }
