@@ -50,9 +50,10 @@ static void enter_network(const char *path)
 		send_line(told, "%s: no network namespace\n", path);
 		_exit(1);
 	}
-	if (file < 0 || fstat(file, &wanted) != 0 || stat("/proc/self/ns/net", &own) != 0 ||
-	    stat("/proc/1/ns/net", &host) != 0)
-		fail("network namespace");
+	if (file < 0 || fstat(file, &wanted) != 0)
+		fail(path);
+	if (stat("/proc/self/ns/net", &own) != 0 || stat("/proc/1/ns/net", &host) != 0)
+		fail("tsvm cannot tell the network namespace from the host's own: /proc/1/ns/net");
 	if ((wanted.st_ino == own.st_ino && wanted.st_dev == own.st_dev) ||
 	    (wanted.st_ino == host.st_ino && wanted.st_dev == host.st_dev)) {
 		send_line(told, "tsvm runs no container in the host's network: use runc for this one\n");

@@ -33,7 +33,7 @@ import { askTool } from './guest-tool.js';
 import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd } from './hooks.js';
 import { cpusOf, HostCgroup, hostLimits } from './host-cgroup.js';
 import { readLines } from './lines.js';
-import { readNetwork } from './network.js';
+import { type ContainerNetwork, readNetwork } from './network.js';
 import { checkProgram } from './program.js';
 import { type ContainerState, replaceFile } from './state-folder.js';
 import { parseStatistics } from './statistics.js';
@@ -62,12 +62,16 @@ export class Keeper {
   #folder: SocketFolder | undefined;
   /** Undefined: the guest has the loopback interface alone. */
   #network: InterfaceSpec | undefined;
+  /** Boots the machine, once its network is there. */
+  #boot: ((network: ContainerNetwork | undefined) => void) | undefined;
   #first: StubbedProcess | undefined;
   /** Once the first process runs, until it ends. */
   #running: { container: GuestContainer; seccomp: ProcessSpec['seccomp'] } | undefined;
   #isStarted = false;
   #isCreated = false;
   #pid: number | undefined;
+  /** A descriptor of the stub's network namespace. */
+  #namespace: number | undefined;
   #nextProcess = FIRST_PROCESS + 1;
   readonly #ending = new AbortController();
   readonly #ended = defer<ExitedFrame | undefined>();
@@ -96,7 +100,7 @@ export class Keeper {
     return this.#isCreated;
   }
 
-  /** Tells the machine to boot. Resolves to what the stub has to be, in lines. */
+  /** Makes the machine ready to boot. Resolves to what the stub has to be, in lines. */
   async plan(hasConsole: boolean): Promise<string[]> {
     const { network, shares, container } = this.#translation;
     checkConsole(this.#config.process ?? NO_PROCESS, hasConsole);
@@ -112,7 +116,7 @@ export class Keeper {
     if (poststop?.length) keepPoststop(poststop, this.#state('stopped'));
     const hasHooks = hasCreateHooks(this.#config.hooks ?? {});
     // Hooks may change what the machine serves.
-    if (!hasHooks) await this.#boot(home, folder, network);
+    if (!hasHooks) await this.#prepare(home, folder, network);
     const lines = [
       ...this.#cgroup.paths.map((path) => `cgroup ${path}`),
       `root ${shares[0]?.path}`,
@@ -133,13 +137,16 @@ export class Keeper {
     if (this.#folder === undefined || root === undefined) throw new OciError('there is no plan');
     const { signal } = this.#ending;
     await runCreateHooks(this.#config.hooks ?? {}, this.#state('creating', pid), { root: root.path, signal });
-    await this.#boot(new Home(), this.#folder, `/proc/${pid}/ns/net`);
+    await this.#prepare(new Home(), this.#folder, `/proc/${pid}/ns/net`);
   }
 
-  /** @param namespace path of the network namespace; undefined: a new one, in which nothing was made */
-  async #boot(home: Home, folder: SocketFolder, namespace: string | undefined): Promise<void> {
-    const network = namespace && readNetwork(namespace, this.#translation.network === undefined);
-    this.#network = network?.guest;
+  /**
+   * Boots the machine if its network is there. Otherwise `start` does: some engines make it in between, and a
+   * network device cannot come later.
+   * @param namespace path of the network namespace; undefined: a new one, in which nothing was made
+   */
+  async #prepare(home: Home, folder: SocketFolder, namespace: string | undefined): Promise<void> {
+    const network = namespace === undefined ? undefined : this.#readNetwork(namespace);
     const opened = openShares(this.#translation.shares);
     try {
       if (this.#config.process !== undefined) checkProgram(this.#translation, opened);
@@ -165,32 +172,51 @@ export class Keeper {
     const kernel = await findKernel({ accel });
     await this.#machine.listen(folder.agentSocket);
     const { shares } = this.#translation;
-    const outside = new MachineOutside(
-      {
-        accel,
-        kernel: kernel.path,
-        initramfs: INITRAMFS,
-        ...(kernel.modules !== undefined && { modules: kernel.modules }),
-        commandLine: '',
-        cpus: CPUS,
-        memory: wholePages(this.#asked.memory),
-        disks: [],
-        ...(network !== undefined && { network: network.machine }),
-        shares: shares.map(({ path, readOnly }) => ({ path, readOnly, keepSetId: true })),
-        vsock: { guestCid: GUEST_CID, path: folder.vsock },
-        console: false,
-        logLevel: 'silent',
-        systemCalls,
-      },
-      opened,
-      {
-        probeCache: home.probeCache,
-        // Where nobody asked for User-Mode Linux, it has all of its jail.
-        jail: choice.reason === undefined ? jail : 'require',
-        noUml: choice.noUml,
-      },
-    );
-    this.#machine.boot(outside, () => {}, choice);
+    this.#boot = (network) => {
+      this.#network = network?.guest;
+      const outside = new MachineOutside(
+        {
+          accel,
+          kernel: kernel.path,
+          initramfs: INITRAMFS,
+          ...(kernel.modules !== undefined && { modules: kernel.modules }),
+          commandLine: '',
+          cpus: CPUS,
+          memory: wholePages(this.#asked.memory),
+          disks: [],
+          ...(network !== undefined && { network: network.machine }),
+          shares: shares.map(({ path, readOnly }) => ({ path, readOnly, keepSetId: true })),
+          vsock: { guestCid: GUEST_CID, path: folder.vsock },
+          console: false,
+          logLevel: 'silent',
+          systemCalls,
+        },
+        opened,
+        {
+          probeCache: home.probeCache,
+          // Where nobody asked for User-Mode Linux, it has all of its jail.
+          jail: choice.reason === undefined ? jail : 'require',
+          noUml: choice.noUml,
+        },
+      );
+      this.#machine.boot(outside, () => {}, choice);
+    };
+    if (network !== undefined) this.#boot(network);
+  }
+
+  /** With the network that was made since. */
+  #bootAtStart(): void {
+    const namespace = this.#namespace;
+    if (namespace === undefined) throw new OciError('the container is not created');
+    try {
+      if (this.#machine.state.name === 'listening') this.#boot?.(this.#readNetwork(`/proc/self/fd/${namespace}`));
+    } finally {
+      closeSync(namespace);
+    }
+  }
+
+  #readNetwork(namespace: string): ContainerNetwork | undefined {
+    return readNetwork(namespace, this.#translation.network === undefined);
   }
 
   #state(status: string, pid?: number): ContainerState {
@@ -208,6 +234,8 @@ export class Keeper {
   /** The stub is there, and the engine learns of the container. */
   created(pid: number): void {
     this.#pid = pid;
+    // Its number may be another process's later.
+    this.#namespace = openSync(`/proc/${pid}/ns/net`, 'r');
     const { status: _, ...head } = this.#state('created');
     replaceFile('head.json', JSON.stringify(head).slice(0, -1));
     this.#isCreated = true;
@@ -273,6 +301,7 @@ export class Keeper {
 
   async #startFirst(first: StubbedProcess): Promise<void> {
     try {
+      this.#bootAtStart();
       const kernel = await this.#machine.hello();
       this.#machine.setUp({ shares: true, network: this.#network });
       const container = this.#machine.createContainer({

@@ -36,8 +36,12 @@ async function create(): Promise<void> {
         (error) => caller.write(`error ${engineText(error)}\n`),
       );
     } else if (word === 'created') {
-      keeper.created(Number(pid));
-      caller.write('ok\n');
+      try {
+        keeper.created(Number(pid));
+        caller.write('ok\n');
+      } catch (error) {
+        caller.write(`error ${engineText(error)}\n`);
+      }
     }
   });
   caller.write([...plan, 'done', ''].join('\n'));

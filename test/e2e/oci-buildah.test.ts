@@ -14,8 +14,8 @@ import {
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { populate } from '../unit/guest-agent/container-image.js';
-import { SIZE } from './engine-namespaces.js';
+import { EngineNamespaces, SIZE } from './engine-namespaces.js';
+import { CLIENT, populateWithPerl, SERVER } from './network-image.js';
 
 const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
 const IMAGE = 'localhost/oci-test:1';
@@ -39,10 +39,14 @@ beforeAll(() => {
   folder = mkdtempSync('/var/tmp/tsvm-buildah-');
   chmodSync(folder, 0o711);
   const configuration = join(folder, 'containers.conf');
-  writeFileSync(configuration, '[containers]\ndefault_ulimits=["nofile=1024:4096","nproc=1024:4096"]\n');
+  const settings = [
+    ...['[containers]', 'default_ulimits=["nofile=1024:4096","nproc=1024:4096"]'],
+    ...['[network]', 'network_backend="cni"', `network_config_dir="${folder}/networks"`],
+  ];
+  writeFileSync(configuration, settings.join('\n'));
   environment = { ...process.env, CONTAINERS_CONF: configuration };
   mkdirSync(join(folder, 'image'));
-  populate(join(folder, 'image'));
+  populateWithPerl(join(folder, 'image'));
   execFileSync('tar', ['-C', join(folder, 'image'), '-cf', join(folder, 'image.tar'), '.']);
   const done = expect.objectContaining({ status: 0 });
   expect(buildah('from', '--name', 'base', 'scratch')).toEqual(done);
@@ -109,6 +113,19 @@ test('the RUNs of a Containerfile run in machines, and their files are in the im
     stderr: expect.stringContaining('while running runtime: exit status 9'),
     status: 9,
   });
+});
+
+test("a container has the network of buildah's bridge, which is made between create and start", async () => {
+  const serve = `ip link set lo up; perl -e '${SERVER}' 8080 100`;
+  using engine = new EngineNamespaces(
+    ['/run/netns', '/var/lib/cni', '/run/cni', '/run/containers'],
+    serve,
+    environment,
+  );
+  await expect.poll(() => engine.run(['ip', 'link', 'show', 'lo']).stdout).toContain('UP');
+  const ran = engine.run(words(['run', ...BY, '--network', 'podman', 'work', 'perl', '-e', CLIENT, '10.88.0.1:8080']));
+  expect(ran).toMatchObject({ status: 0, stderr: '' });
+  expect(ran.stdout).toMatch(/^10\.88\.0\.\d+ x+$/);
 });
 
 test("a program that is missing is named, and a container in buildah's own network refused", () => {

@@ -1,19 +1,24 @@
 // Proves that containerd runs containers in machines by the OCI runtime `tsvm-oci`, as its client `ctr` asks for
-// them: streams, exit codes, terminals, limits, pauses, deaths, and nothing left behind.
+// them: streams, exit codes, terminals, limits, networks of CNI, pauses, deaths, and nothing left behind.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { populate } from '../unit/guest-agent/container-image.js';
 import { EngineNamespaces, SIZE } from './engine-namespaces.js';
 import { TSVM } from './machine.js';
+import { CLIENT, populateWithPerl, SERVER } from './network-image.js';
 
 const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
 const IMAGE = 'docker.io/library/oci-test:1';
 /** Shims have their sockets and their state here, whatever the configuration of containerd says. */
 const RUN = '/run/containerd';
+/** Where ctr and its plugins look for networks, and keep them. */
+const CNI = ['/etc/cni', '/opt/cni', '/var/lib/cni'];
+/** Where the namespace of the engine serves, for containers. */
+const PORT = 8080;
+const SIZE_OF_ANSWER = 765_432;
 
 let folder: string;
 let engine: EngineNamespaces;
@@ -49,9 +54,11 @@ beforeAll(async () => {
     ...['[plugins."io.containerd.internal.v1.opt"]', `path = "${folder}/opt"`],
   ];
   writeFileSync(configuration, settings.join('\n'));
-  engine = new EngineNamespaces([RUN], `containerd --config ${configuration}`);
+  const serve = `perl -e '${SERVER}' ${PORT} ${SIZE_OF_ANSWER}`;
+  const daemon = `ip link set lo up; ${serve} & containerd --config ${configuration}`;
+  engine = new EngineNamespaces([RUN, ...CNI], daemon);
   mkdirSync(join(folder, 'image'));
-  populate(join(folder, 'image'));
+  populateWithPerl(join(folder, 'image'));
   execFileSync('tar', ['-C', join(folder, 'image'), '-cf', join(folder, 'image.tar'), '.']);
   const env = { ...process.env, TSVM_HOME: join(folder, 'home') };
   execFileSync(TSVM, ['import', join(folder, 'image.tar'), 'oci-test:1'], { env });
@@ -95,6 +102,28 @@ test('the limits, capabilities, mounts and the seccomp profile of ctr are those 
   expect(stdout.match(/Read-only file system/g)).toHaveLength(2);
   expect(stdout).toContain('CapEff:\t00000000a80425fa\n');
   expect(readFileSync(join(shared, 'made'), 'utf8')).toBe('made\n');
+  expect(left()).toEqual([]);
+});
+
+test('the network that ctr has CNI plugins make between create and start is that of the container', () => {
+  const range = (subnet: string) => [{ subnet }];
+  const plugin = {
+    ...{ type: 'bridge', bridge: 'cni0', isGateway: true, mtu: 1400 },
+    ipam: {
+      type: 'host-local',
+      ranges: [range('10.93.0.0/24'), range('fd00:93::/64')],
+      routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }],
+    },
+  };
+  const network = JSON.stringify({ cniVersion: '0.4.0', name: 'made', plugins: [plugin] });
+  const place = 'mkdir /etc/cni/net.d; ln -s /usr/lib/cni /opt/cni/bin; cat >/etc/cni/net.d/1.conflist';
+  expect(engine.run(['sh', '-c', place], network)).toMatchObject({ status: 0, stderr: '' });
+  const look = 'cat /sys/class/net/eth0/mtu';
+  const ask = ['10.93.0.1', '[fd00:93::1]'].map((host) => `perl -e '${CLIENT}' ${host}:${PORT} | tr -s x`);
+  const ran = run('--cni', IMAGE, 'wired', 'sh', '-c', [look, ...ask].join('; echo; '));
+  expect(ran).toMatchObject({ status: 0, stderr: '' });
+  expect(ran.stdout).toMatch(/^1400\n\n10\.93\.0\.\d+ x\nfd00:93::\w+ x$/);
+  expect(engine.run(['ip', '-brief', 'link', 'show', 'master', 'cni0']).stdout).toBe('');
   expect(left()).toEqual([]);
 });
 

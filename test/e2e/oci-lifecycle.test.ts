@@ -379,6 +379,21 @@ describe('without a container', () => {
     expect(readdirSync(path)).toEqual(['config.json']);
   });
 
+  test('create says why it enters no namespace where it cannot see which is that of the host', async () => {
+    const without = ['--bounding-set', '-sys_ptrace'];
+    const other = spawn('setpriv', [...without, 'unshare', '--net', 'sh', '-c', 'echo; exec sleep 1000']);
+    onTestFinished(() => void other.kill());
+    await once(other.stdout, 'data');
+    const path = bundle('hidden', 'true', { linux: { namespaces: wrongNetwork(`/proc/${other.pid}/ns/net`) } });
+    const words = [...without, RUNTIME, '--root', root, 'create', '--bundle', path, 'hidden'];
+    const made = spawnSync('setpriv', words, { encoding: 'utf8' });
+    expect(made).toMatchObject({
+      ...{ status: 1, stdout: '' },
+      stderr: "tsvm cannot tell the network namespace from the host's own: /proc/1/ns/net: permission denied\n",
+    });
+    expect(call('state', 'hidden')).toEqual(NONE);
+  });
+
   test('create needs a bundle, and one that is JSON', () => {
     const path = bundle('text', 'true');
     writeFileSync(join(path, 'config.json'), '{');

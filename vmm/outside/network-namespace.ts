@@ -1,6 +1,7 @@
 // A network namespace of others, such as an engine makes for a container. The host's own is never
 // entered.
-import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, type Stats, statSync } from 'node:fs';
+import { hasCode, messageOf } from '../../errors/index.js';
 import * as libc from '../host/libc.js';
 import { MachineError } from '../machine.js';
 
@@ -11,6 +12,8 @@ const NS_GET_NSTYPE = 0xb703;
 
 /** Namespaces that are the host's: this process's, and that of its first one, which may be hidden. */
 const HOST = ['/proc/thread-self/ns/net', '/proc/1/ns/net'];
+
+const CANNOT_COMPARE = "tsvm cannot tell the network namespace from the host's own";
 
 /**
  * Returns true for the host's own namespace.
@@ -35,9 +38,19 @@ function open(path: string): number {
 function isHosts(namespace: number): boolean {
   const { dev, ino } = fstatSync(namespace);
   return HOST.some((each) => {
-    const host = statSync(each);
+    const host = statHost(each);
     return host.dev === dev && host.ino === ino;
   });
+}
+
+/** The first process of the host may be out of reach: what cannot be compared may be the host's. */
+function statHost(path: string): Stats {
+  try {
+    return statSync(path);
+  } catch (cause) {
+    const reason = hasCode(cause, 'EACCES', 'EPERM') ? 'permission denied' : messageOf(cause);
+    throw new MachineError('no-network', `${CANNOT_COMPARE}: ${path}: ${reason}`, { cause });
+  }
 }
 
 /**
