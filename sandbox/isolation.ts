@@ -42,7 +42,7 @@ export function acceleratorOf({
 /** The error of a machine that did not start because isolation was asked for and KVM is not usable. */
 export function explainIsolation(error: unknown, isolation: Isolation | undefined): unknown {
   if (isolationOf(isolation) !== 'vm' || !hasCode(error, 'no-kvm', 'kvm-permission', 'kvm-unusable')) return error;
-  const message = `${messageOf(error)}: isolation vm refuses the emulator (see: tsvm doctor)`;
+  const message = `${messageOf(error)}: isolation vm needs it (see: tsvm doctor)`;
   return new SandboxError('isolation', message, { cause: error });
 }
 

@@ -3,7 +3,7 @@ import { type Command, CommanderError, Option } from 'commander';
 import type { MachineClient, SupervisorProcess } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 import { type CliLog, createLog, FORMATS, LEVELS, type LogOptions } from '../output/log.js';
-import { CliCommand, splitShortOptions } from './arguments.js';
+import { CliCommand, wordsForCommander } from './arguments.js';
 
 /**
  * Processes that were spawned before the arguments were parsed. The command that needs one takes it
@@ -84,7 +84,7 @@ export function openLog(context: Context): Promise<CliLog> {
  */
 export async function parse(command: Command, args: readonly string[]): Promise<void> {
   try {
-    const words = command instanceof CliCommand ? splitShortOptions(command, args) : args;
+    const words = command instanceof CliCommand ? wordsForCommander(command, args) : args;
     await command.parseAsync(words, { from: 'user' });
   } catch (error) {
     if (error instanceof CommanderError) {

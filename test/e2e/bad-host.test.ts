@@ -29,7 +29,7 @@ describe.each(fastest)('on $name', (machine) => {
 
   test('a missing /dev/kvm is no reason to emulate with --isolation vm', async () => {
     const words = `--accel auto --isolation vm ${DEBIAN}`;
-    expect(await runOn(hide, '', words)).toEqual(oneLine(/isolation vm refuses the emulator/));
+    expect(await runOn(hide, '', words)).toEqual(oneLine(/isolation vm needs it/));
   });
 
   test('a /dev/kvm without permission is a one-line error', async () => {

@@ -40,7 +40,7 @@ describe('vm', () => {
   test('is named in the error of a host without KVM', () => {
     expect(explainIsolation(none, 'vm')).toMatchObject({
       code: 'isolation',
-      message: 'this host has no KVM: isolation vm refuses the emulator (see: tsvm doctor)',
+      message: 'this host has no KVM: isolation vm needs it (see: tsvm doctor)',
     });
     const crash = new MachineError('guest-crash', 'triple fault');
     expect(explainIsolation(crash, 'vm')).toBe(crash);

@@ -1,7 +1,7 @@
-// Short options with their value after `=`, as Docker's parser takes them, and words that are left
-// alone.
+// What Docker's parser takes and commander does not: short options with their value after `=`, flags
+// with true or false, and words that are left alone.
 import { describe, expect, test } from 'vitest';
-import { CliCommand, optionIn, splitShortOptions } from '../../../../cli/commands/arguments.js';
+import { CliCommand, optionIn, wordsForCommander } from '../../../../cli/commands/arguments.js';
 
 function command(): CliCommand {
   return new CliCommand('test')
@@ -9,7 +9,10 @@ function command(): CliCommand {
     .option('-t, --tty')
     .option('-m, --memory <SIZE>')
     .option('-u, --user <USER[:GROUP]>')
-    .option('-e, --env <NAME=VALUE>');
+    .option('-e, --env <NAME=VALUE>')
+    .option('--rm')
+    .option('--no-trunc')
+    .option('--pull [POLICY]');
 }
 
 describe('short options with =', () => {
@@ -35,7 +38,7 @@ describe('short options with =', () => {
       ['--user', '-m=1g'],
     ],
     [['-x=1'], ['-x=1']],
-    [['-i=1'], ['-i=1']],
+    [['-i=1'], ['-i']],
     [
       ['--', '-m=1g'],
       ['--', '-m=1g'],
@@ -45,11 +48,41 @@ describe('short options with =', () => {
       ['x', '-m', '1g'],
     ],
     [['-m'], ['-m']],
-  ])('%j are read as %j', (words, split) => expect(splitShortOptions(command(), words)).toEqual(split));
+  ])('%j are read as %j', (words, split) => expect(wordsForCommander(command(), words)).toEqual(split));
 
   test('are left alone among the words of a container', () => {
     const words = ['-m=1g', 'image', 'sort', '-u=1'];
-    expect(splitShortOptions(command().passThroughOptions(), words)).toEqual(['-m', '1g', 'image', 'sort', '-u=1']);
+    expect(wordsForCommander(command().passThroughOptions(), words)).toEqual(['-m', '1g', 'image', 'sort', '-u=1']);
+  });
+});
+
+describe('flags with a value', () => {
+  /** The fields that commander sets for the words. */
+  const fields = async (...words: string[]) => {
+    const test = command().action(() => {});
+    await test.parseAsync(wordsForCommander(test, words), { from: 'user' });
+    return test.opts();
+  };
+
+  test.each([
+    [['--rm=true'], { rm: true, trunc: true }],
+    [['--rm=1', '--no-trunc=t'], { rm: true, trunc: false }],
+    [['--rm=false'], { trunc: true }],
+    [['--rm', '--rm=0'], { trunc: true }],
+    [['--rm=F', '--rm'], { rm: true, trunc: true }],
+    [['--no-trunc=false'], { trunc: true }],
+    [['--no-trunc', '--trunc'], { trunc: true }],
+    [['--trunc=false'], { trunc: false }],
+    [['--trunc=true'], { trunc: true }],
+    [['-i=false'], { trunc: true }],
+    [['-it=false'], { interactive: true, trunc: true }],
+    [['-it=true'], { interactive: true, tty: true, trunc: true }],
+    [['-e', '--rm=false'], { env: '--rm=false', trunc: true }],
+    [['--pull=false'], { pull: 'false', trunc: true }],
+  ])('%j give %j', async (words, expected) => expect(await fields(...words)).toEqual(expected));
+
+  test.each(['--rm=maybe', '--rm=', '--no-trunc=no', '--trunc=2', '-it=x'])('%s is refused', (word) => {
+    expect(() => wordsForCommander(command(), [word])).toThrow(/is "\w*": use true or false$/);
   });
 });
 
