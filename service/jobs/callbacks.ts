@@ -2,13 +2,10 @@
 // database says which are due, so a server that starts goes on where another was killed. The URL is a
 // tenant's: it is asked from the host, so it leads to the public Internet alone.
 import { createHmac } from 'node:crypto';
-import { Resolver } from 'node:dns/promises';
 import * as http from 'node:http';
 import * as https from 'node:https';
 import { isIP } from 'node:net';
-import { networkInterfaces } from 'node:os';
-import { closedRanges } from '../../addresses/closed-ranges.js';
-import { type AddressRange, isInRange, isWithin, parseAddress, parseRange } from '../../addresses/ip.js';
+import { AddressGuard, type GuardOptions } from '../../addresses/address-guard.js';
 import { within } from '../../deadline/index.js';
 import { messageOf } from '../../errors/index.js';
 import { describeJob, type JobRecord } from '../job.js';
@@ -17,18 +14,13 @@ import type { TenantStore } from '../store/tenant-store.js';
 
 /** Milliseconds between looks for what is due. */
 const TICK = 1000;
-/** Milliseconds of a name's resolution, and of a request with its answer's first line. */
-const DNS_TIMEOUT = 3000;
+/** Milliseconds of a request with its answer's first line. */
 const TIMEOUT = 10_000;
 /** Requests under way: of all, and of one tenant. */
 const MAX_SENDING = 64;
 const MAX_OF_TENANT = 4;
 
-export interface CallbackOptions {
-  /** Ranges outside the public Internet that callbacks may reach: `10.1.0.0/16`. */
-  allow?: readonly string[];
-  /** Servers of names, with ports. Default: the host's */
-  dns?: readonly string[];
+export interface CallbackOptions extends GuardOptions {
   /** Milliseconds until the second try. Each further one comes after twice the time. Default: 5000 */
   pause?: number;
 }
@@ -152,50 +144,3 @@ function signed(id: string, body: string, secret: string): Record<string, string
 }
 
 const SECRET_PREFIX = 'whsec_';
-
-/** Which addresses callbacks may reach. */
-export class AddressGuard {
-  readonly #allowed: readonly AddressRange[];
-  readonly #resolver = new Resolver({ timeout: DNS_TIMEOUT, tries: 1 });
-
-  /** @throws RangeError for what is no range */
-  constructor({ allow = [], dns }: Pick<CallbackOptions, 'allow' | 'dns'> = {}) {
-    this.#allowed = allow.map(parseRange);
-    if (dns !== undefined) this.#resolver.setServers(dns);
-  }
-
-  /**
-   * Resolves to an address of a host. No other thread waits for names: those of hostile servers
-   * take long.
-   * @throws an error if the host has no address, or one that callbacks may not reach
-   */
-  async resolve(host: string): Promise<string> {
-    const addresses = isIP(host) === 0 ? await this.#lookUp(host) : [host];
-    for (const address of addresses) {
-      if (!this.isAllowed(address)) throw new Error(`${host} is outside the public Internet`);
-    }
-    const [address] = addresses;
-    if (address === undefined) throw new Error(`${host} has no address`);
-    return address;
-  }
-
-  async #lookUp(host: string): Promise<string[]> {
-    const found = await Promise.allSettled([this.#resolver.resolve4(host), this.#resolver.resolve6(host)]);
-    return found.flatMap((each) => (each.status === 'fulfilled' ? each.value : []));
-  }
-
-  /** False outside the public Internet and in the host's own networks, unless a range allows it. */
-  isAllowed(address: string): boolean {
-    const words = parseAddress(address);
-    return closedRanges(words, ownNetworks()).every((closed) =>
-      this.#allowed.some((allowed) => isInRange(allowed, words) && isWithin(allowed, closed)),
-    );
-  }
-}
-
-/** The networks that the host's interfaces are in. */
-function ownNetworks(): AddressRange[] {
-  return Object.values(networkInterfaces())
-    .flat()
-    .flatMap((each) => (typeof each?.cidr === 'string' ? [parseRange(each.cidr)] : []));
-}

@@ -9,7 +9,8 @@ import { networkInterfaces } from 'node:os';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { AddressGuard, type CallbackOptions } from '../../../service/jobs/callbacks.js';
+import { AddressGuard } from '../../../addresses/address-guard.js';
+import type { CallbackOptions } from '../../../service/jobs/callbacks.js';
 import { OwnService, send } from '../../fixtures/service.js';
 
 interface Call {
