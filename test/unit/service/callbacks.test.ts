@@ -1,7 +1,6 @@
 // Callbacks of jobs, to a real HTTP server on loopback, which a range opens: what is sent and how it
 // is signed, what is sent again, and where nothing is sent.
 import { createHmac } from 'node:crypto';
-import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -11,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AddressGuard } from '../../../addresses/address-guard.js';
 import type { CallbackOptions } from '../../../service/jobs/callbacks.js';
+import { nameServer } from '../../fixtures/name-server.js';
 import { OwnService, send } from '../../fixtures/service.js';
 
 interface Call {
@@ -171,33 +171,6 @@ describe('addresses', () => {
 });
 
 describe('names', () => {
-  /** Answers each question for an address of IPv4 with these, and others with none. */
-  async function nameServer(addresses: string[]) {
-    const socket = createSocket('udp4');
-    let asked = 0;
-    socket.on('message', (query, from) => {
-      const end = query.indexOf(0, 12) + 5;
-      const isA = query.readUInt16BE(end - 4) === 1;
-      asked += isA ? 1 : 0;
-      const answers = isA ? addresses : [];
-      const head = Buffer.concat([
-        query.subarray(0, 2),
-        Buffer.from([0x81, 0x80, 0, 1, 0, answers.length, 0, 0, 0, 0]),
-      ]);
-      const records = answers.map((address) =>
-        Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, ...address.split('.').map(Number)]),
-      );
-      socket.send(Buffer.concat([head, query.subarray(12, end), ...records]), from.port, from.address);
-    });
-    socket.bind(0, '127.0.0.1');
-    await once(socket, 'listening');
-    return {
-      dns: [`127.0.0.1:${socket.address().port}`],
-      asked: () => asked,
-      [Symbol.dispose]: () => void socket.close(),
-    };
-  }
-
   test('that lead inside are refused, one address among others too', async () => {
     for (const addresses of [['127.0.0.1'], ['1.1.1.1', '10.0.0.1'], []]) {
       using names = await nameServer(addresses);

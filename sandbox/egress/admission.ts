@@ -1,0 +1,76 @@
+// Which connections with the proxy's port of the loopback interface are a machine's. Other users of the
+// host reach the port too. The machine's owner tells which port each of its sockets has: while that
+// socket is open, no other connection has the same two ports.
+import type { Socket } from 'node:net';
+
+/** A connection that a machine has. */
+export interface Announced {
+  /** The port of its socket. */
+  from: number;
+  /** The port that the guest connects to. */
+  to: number;
+}
+
+/** Milliseconds until a connection that was not announced is closed, and an announcement is void. */
+const PATIENCE = 5000;
+
+interface Waiting<T> {
+  value: T;
+  timer: NodeJS.Timeout;
+}
+
+export class Admission implements Disposable {
+  readonly #onAdmitted: (socket: Socket, to: number) => void;
+  readonly #patience: number;
+  readonly #announced = new Map<number, Waiting<number>>();
+  readonly #arrived = new Map<number, Waiting<Socket>>();
+
+  constructor(onAdmitted: (socket: Socket, to: number) => void, patience = PATIENCE) {
+    this.#onAdmitted = onAdmitted;
+    this.#patience = patience;
+  }
+
+  announce({ from, to }: Announced): void {
+    const socket = take(this.#arrived, from);
+    if (socket === undefined) this.#wait(this.#announced, from, to);
+    else this.#onAdmitted(socket, to);
+  }
+
+  arrive(socket: Socket): void {
+    const from = socket.remotePort;
+    socket.on('error', () => {});
+    if (from === undefined) {
+      socket.destroy();
+      return;
+    }
+    const to = take(this.#announced, from);
+    if (to !== undefined) this.#onAdmitted(socket, to);
+    else this.#wait(this.#arrived, from, socket, () => socket.destroy());
+  }
+
+  #wait<T>(where: Map<number, Waiting<T>>, from: number, value: T, onEnd?: () => void): void {
+    clearTimeout(where.get(from)?.timer);
+    const end = () => {
+      where.delete(from);
+      onEnd?.();
+    };
+    where.set(from, { value, timer: setTimeout(end, this.#patience) });
+  }
+
+  [Symbol.dispose](): void {
+    for (const { value, timer } of this.#arrived.values()) {
+      clearTimeout(timer);
+      value.destroy();
+    }
+    for (const { timer } of this.#announced.values()) clearTimeout(timer);
+    this.#announced.clear();
+    this.#arrived.clear();
+  }
+}
+
+function take<T>(where: Map<number, Waiting<T>>, from: number): T | undefined {
+  const found = where.get(from);
+  where.delete(from);
+  clearTimeout(found?.timer);
+  return found?.value;
+}
