@@ -52,6 +52,7 @@ const PROGRAMS = {
   vcpu: 'vmm/accel/kvm/vcpu-worker.ts',
   supervisor: 'sandbox/supervision/supervisor.ts',
   template: 'sandbox/run/template-process.ts',
+  egress: 'sandbox/egress/main.ts',
   keeper: 'oci/keeper/main.ts',
   sdk: 'sandbox/index.ts',
   service: 'service/index.ts',

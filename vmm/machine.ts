@@ -177,6 +177,21 @@ export interface RelaySpec {
   dns?: { address: string; resolver: string };
   /** If true, a connection to the gateway reaches the host's loopback interface. */
   reachHost: boolean;
+  /** TCP to these ports of `address` goes to a proxy that the owner knows, whatever the rules say. */
+  egress?: EgressSpec;
+}
+
+export interface EgressSpec {
+  address: string;
+  ports: number[];
+}
+
+/** The proxy behind {@link EgressSpec}, for the machine's owner: a port of the loopback interface. */
+export interface EgressPort {
+  /** Undefined: the proxy has ended. */
+  readonly port: number | undefined;
+  /** @param from the port of a socket that connects. @param to the port that the guest connects to */
+  announce(connection: { from: number; to: number }): void;
 }
 
 /** A socket of a published port: one of TCP listens, one of UDP has what comes to the port. */

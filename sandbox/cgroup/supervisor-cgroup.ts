@@ -20,24 +20,28 @@ export class SupervisorCgroup {
   }
 
   /**
-   * Puts this process into a cgroup of its own. Where there is none, it gets a lower priority.
+   * Puts this process, and others, into a cgroup of its own. Where there is none, they get a lower
+   * priority.
    * @param id the 12 digits of the container's ID
+   * @param others process IDs
    * @throws SandboxError `cgroup` if the folder that was asked for cannot be used
    */
   static async enter(
     id: string,
     options: Pick<CgroupOptions, 'parent' | 'log' | 'onPath'>,
+    others: readonly number[] = [],
   ): Promise<SupervisorCgroup | undefined> {
     const mount = mountedHierarchy();
     const before = mount === undefined ? undefined : ownCgroup(mount);
     const cgroup = await makeCgroup({ ...options, name: supervisorCgroupName(id), limits: SUPERVISOR_LIMITS });
-    if (cgroup === undefined || !(await cgroup.add([process.pid]))) {
-      lowerPriority(process.pid);
+    const pids = [process.pid, ...others];
+    if (cgroup === undefined || !(await cgroup.add(pids))) {
+      for (const pid of pids) lowerPriority(pid);
       return undefined;
     }
     // The one before may be gone. The kernel lets root's processes into the root of the hierarchy.
-    const others = [before, mount].filter((path) => path !== undefined);
-    return new SupervisorCgroup(cgroup, others, options.onPath);
+    const outer = [before, mount].filter((path) => path !== undefined);
+    return new SupervisorCgroup(cgroup, outer, options.onPath);
   }
 
   /**

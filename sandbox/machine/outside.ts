@@ -8,6 +8,7 @@ import {
   type Accelerator,
   type ConnectRequest,
   countName,
+  type EgressPort,
   type FoundMembers,
   fileName,
   linkName,
@@ -72,6 +73,8 @@ export interface OutsideOptions {
   noUml?: string | undefined;
   /** The cgroup of the machine. The caller removes it. */
   cgroup?: MachineCgroup | undefined;
+  /** The proxy of placeholders of secrets. */
+  egress?: EgressPort | undefined;
   /** Called with the reason if the memory of the machine's processes has no limit. */
   onUnbounded?: ((reason: string) => void) | undefined;
 }
@@ -90,6 +93,7 @@ export class MachineOutside implements Disposable {
   readonly jail: JailMode | undefined;
   readonly #cgroup: MachineCgroup | undefined;
   readonly #onUnbounded: (reason: string) => void;
+  readonly #egress: EgressPort | undefined;
   /** Why an optional network failed. */
   readonly networkFailure: string | undefined;
   /** What runs the guest where KVM may not. Undefined: nothing does. */
@@ -112,7 +116,8 @@ export class MachineOutside implements Disposable {
    * @throws MachineError
    */
   constructor(spec: MachineSpec, shares: readonly number[], options: OutsideOptions = {}) {
-    const { probeCache, jail, noUml, cgroup, onUnbounded = () => {} } = options;
+    const { probeCache, jail, noUml, cgroup, egress, onUnbounded = () => {} } = options;
+    this.#egress = egress;
     const budgets = (spec.shares ?? []).flatMap(({ budget }, index) => (budget === undefined ? [] : [index]));
     const opened = shares.slice(0, shares.length - budgets.length);
     this.shares = opened.map((fd, index) => ({ fd, isReadOnly: spec.shares?.[index]?.readOnly === true }));
@@ -209,7 +214,7 @@ export class MachineOutside implements Disposable {
       if (backEnd.kind === 'wire') files.add(NETWORK_BACK_END, openWire(backEnd));
       if (backEnd.kind === 'relay') {
         this.#connector[Symbol.dispose]();
-        this.#connector = new Connector(vsockPath, { spec, backEnd }, this.#channel());
+        this.#connector = new Connector(vsockPath, { spec, backEnd, egress: this.#egress }, this.#channel());
         this.#publish(spec, backEnd, files);
       }
       for (const network of spec.peers ?? []) this.#enter(network, files);

@@ -78,7 +78,11 @@ export async function bootMachine(
   using shares = await openShares(spec.mounts ?? [], home);
   const wanted = options.online === false ? { mode: 'none' } : (spec.network ?? {});
   const exposed = image.config.ExposedPorts;
-  const network = planNetwork(wanted, readHostNetwork(), { id: folder.id, networks: options.networks, exposed });
+  const { networks, secrets, egress } = options;
+  const network = planNetwork(wanted, readHostNetwork(), {
+    ...{ id: folder.id, networks, exposed },
+    placeholders: secrets?.placeholders,
+  });
   const parts = { kernel, image, layer, shares: shares.all, network, vsock: folder.vsock, home, logLevel: machineLog };
   const filtered = { ...machineSpec(spec, parts), systemCalls };
   const cgroup = await machine.makeCgroup({
@@ -102,6 +106,7 @@ export async function bootMachine(
   const outside = new MachineOutside(booted, shares.take(), {
     probeCache: home.probeCache,
     cgroup,
+    egress,
     // Where nobody asked for User-Mode Linux, it has all of its jail.
     jail: choice.reason === undefined ? jail : 'require',
     noUml: choice.noUml,

@@ -4,13 +4,14 @@
 import { existsSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
 import { join } from 'node:path';
-import type { NetworkRates, NetworkSpec, PublishedPorts } from '../../vmm/machine.js';
+import type { EgressSpec, NetworkRates, NetworkSpec, PublishedPorts } from '../../vmm/machine.js';
 import type { InterfaceSpec } from '../agent/protocol.js';
 import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerNetworks } from '../home/networks.js';
 import { DEFAULT_MAX_CONNECTIONS, type NetworkOptions, networkMode, networkRules, TAP } from '../spec/network.js';
 import { imagePorts, parseExposed, parsePublished, publishAll } from '../spec/published-ports.js';
+import type { Placeholder } from '../spec/secrets.js';
 import { type HostNetwork, isLoopback, numberOf, readInterface } from './host-network.js';
 
 /** Values of each of the last two bytes of an address, counted from 1. */
@@ -18,6 +19,8 @@ const ADDRESSES = 254;
 const GATEWAY_ADDRESS = '198.19.0.1';
 /** Queries to this address go to the host's resolver, if that is on the loopback interface. */
 const DNS_ADDRESS = '198.19.0.3';
+/** The hosts whose requests get secrets are here, for the guest. */
+const EGRESS_ADDRESS = '198.19.0.4';
 const GATEWAY_ADDRESS_6 = 'fe80::1';
 const INTERFACE = 'eth0';
 /** Bytes. The largest IP packet of whole words. */
@@ -36,6 +39,8 @@ export interface NetworkPlan {
   /** The address of the host. */
   gateway: string;
   resolvConf: string;
+  /** Entries of /etc/hosts: of the hosts whose requests get secrets. */
+  hosts: { name: string; address: string }[];
 }
 
 /** True if the caller asked for a network. Its failure is then an error, otherwise a warning. */
@@ -50,6 +55,7 @@ export interface Networked {
   networks?: ContainerNetworks | undefined;
   /** Ports that the image exposes: `80/tcp`. */
   exposed?: readonly string[];
+  placeholders?: readonly Placeholder[] | undefined;
 }
 
 /**
@@ -59,11 +65,14 @@ export interface Networked {
 export function planNetwork(
   options: NetworkOptions,
   host: HostNetwork,
-  { id, networks = { peers: [], internal: false }, exposed = [] }: Networked,
+  { id, networks = { peers: [], internal: false }, exposed = [], placeholders = [] }: Networked,
 ): NetworkPlan | undefined {
   const mode = networkMode(options);
-  if (mode === 'none') return undefined;
   const isTap = mode.startsWith(TAP);
+  if (placeholders.length > 0 && (mode === 'none' || isTap || networks.internal)) {
+    throw new SandboxError('bad-spec', 'placeholders of secrets need a network that reaches the outside, and no tap');
+  }
+  if (mode === 'none') return undefined;
   const endpoint = isTap
     ? tapEndpoint(mode.slice(TAP.length))
     : outsideEndpoint(host.ipv6 !== undefined && !networks.internal, addressFor(id, networks));
@@ -78,6 +87,7 @@ export function planNetwork(
       kind: 'relay' as const,
       ports: publishedPorts(options, exposed),
       dns: forward === undefined ? undefined : { address: DNS_ADDRESS, resolver: forward },
+      egress: egressOf(placeholders),
       reachHost: allRules.some(({ allow, range }) => allow && range === endpoint.gateway),
     });
   };
@@ -104,6 +114,7 @@ export function planNetwork(
     },
     address: endpoint.address,
     gateway: endpoint.gateway,
+    hosts: hostsOf(placeholders).map((name) => ({ name, address: EGRESS_ADDRESS })),
     resolvConf: [
       ...nameservers.map((address) => `nameserver ${address}`),
       ...resolverSettings(options, settings),
@@ -115,6 +126,15 @@ export function planNetwork(
       '',
     ].join('\n'),
   };
+}
+
+const hostsOf = (placeholders: readonly Placeholder[]): string[] => [
+  ...new Set(placeholders.flatMap(({ hosts }) => hosts)),
+];
+
+function egressOf(placeholders: readonly Placeholder[]): EgressSpec | undefined {
+  if (placeholders.length === 0) return undefined;
+  return { address: EGRESS_ADDRESS, ports: placeholders.some(({ http }) => http) ? [443, 80] : [443] };
 }
 
 function ratesOf({ bytesPerSecond: bytes, packetsPerSecond: packets }: NetworkOptions): NetworkRates | undefined {

@@ -1,6 +1,6 @@
 // What a run needs besides the container's configuration and streams, and how it ends.
 import type { Image } from '../../images/index.js';
-import type { Accelerator, MachineSpec, Refusal } from '../../vmm/machine.js';
+import type { Accelerator, EgressPort, MachineSpec, Refusal } from '../../vmm/machine.js';
 import type { Home } from '../home/home.js';
 import type { ContainerNetworks } from '../home/networks.js';
 import type { SocketFolder } from '../home/socket-folder.js';
@@ -39,6 +39,8 @@ export interface RunOptions {
   noCommand?: boolean | undefined;
   /** Of its processes, the first and those of `exec`. */
   secrets?: Secrets | undefined;
+  /** The proxy of the secrets' placeholders. */
+  egress?: EgressPort | undefined;
   /** If false, the container has no network, whatever its spec asks for. Default true. */
   online?: boolean | undefined;
   /** The disk of the writable layer, made if missing. Without it the layer is in memory. */

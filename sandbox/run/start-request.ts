@@ -85,6 +85,7 @@ function hostsFile(spec: RunSpec, hostname: string, network?: NetworkPlan): stri
     'ff02::1\tip6-allnodes',
     'ff02::2\tip6-allrouters',
     ...hostNames(spec.network ?? {}, network?.gateway ?? '127.0.0.1').map(({ name, address }) => `${address}\t${name}`),
+    ...(network?.hosts ?? []).map(({ name, address }) => `${address}\t${name}`),
     `${network?.address ?? '127.0.1.1'}\t${hostname}`,
     '',
   ].join('\n');

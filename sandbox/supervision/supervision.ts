@@ -9,6 +9,7 @@ import type { MachineSpec } from '../../vmm/machine.js';
 import type { ContainerIo } from '../agent/process-io.js';
 import { SupervisorCgroup } from '../cgroup/supervisor-cgroup.js';
 import { type Deferred, defer } from '../deferred.js';
+import type { EgressProcess } from '../egress/egress-process.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { bootId, type ContainerConfig, type ContainerState, isRunning } from '../home/container-record.js';
@@ -137,6 +138,7 @@ export class Supervision {
   #aborted: Error | undefined;
   #cgroup: Promise<SupervisorCgroup | undefined> | undefined;
   #wake = () => {};
+  #egress: EgressProcess | undefined;
 
   constructor({ home, folder, config, image, lock }: Supervised, options: SuperviseOptions = {}) {
     this.#home = home;
@@ -391,6 +393,7 @@ export class Supervision {
         error: undefined,
       });
       await this.#options.onListening?.();
+      using _egress = await this.#startEgress();
       try {
         return await this.#runRepeatedly(sockets, { ...io, stdin: this.#input(), stdout, stderr });
       } catch (error) {
@@ -415,6 +418,15 @@ export class Supervision {
       lock[Symbol.dispose]();
       server?.end(reply ?? { type: 'exited', code: LOST });
     }
+  }
+
+  /** Starts the proxy of placeholders, if there are any. @throws SandboxError `state` */
+  async #startEgress(): Promise<EgressProcess | undefined> {
+    const { secrets, filesOnly } = this.#options;
+    if (secrets?.placeholders === undefined || secrets.placeholders.length === 0 || filesOnly) return undefined;
+    const { EgressProcess } = await import('../egress/egress-process.js');
+    this.#egress = await EgressProcess.start(secrets);
+    return this.#egress;
   }
 
   /** Runs the container again and again, until the restart policy ends it. */
@@ -488,7 +500,8 @@ export class Supervision {
         log: this.#log,
         trace,
         noCommand: this.#options.filesOnly || spec.noCommand,
-        secrets: this.#options.secrets,
+        secrets: this.#egress?.trusted(this.#options.secrets ?? {}, spec.env) ?? this.#options.secrets,
+        egress: this.#egress,
         online: !this.#options.filesOnly,
         machineLog: machineLog ?? (this.#options.io === undefined ? 'silent' : undefined),
         onFallback,
@@ -551,11 +564,13 @@ export class Supervision {
   /** Bounds what a guest can make this process take. @throws SandboxError `cgroup` */
   async #bound(): Promise<void> {
     if (!this.#options.ownCgroup) return;
-    this.#cgroup ??= SupervisorCgroup.enter(this.#folder.shortId, {
+    const options = {
       parent: this.#config.spec.cgroupParent,
       log: this.#log,
-      onPath: (path) => this.#recorder.write({ supervisorCgroup: path }),
-    });
+      onPath: (path: string | undefined) => this.#recorder.write({ supervisorCgroup: path }),
+    };
+    const proxy = this.#egress?.pid;
+    this.#cgroup ??= SupervisorCgroup.enter(this.#folder.shortId, options, proxy === undefined ? [] : [proxy]);
     await this.#cgroup;
   }
 

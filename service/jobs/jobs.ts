@@ -20,6 +20,7 @@ import {
 } from '../job.js';
 import type { Resources, Tenant } from '../records.js';
 import { imageName } from '../sandboxes/container.js';
+import { checkPlaceholders } from '../secret.js';
 import type { FileStore } from '../store/file-store.js';
 import type { JobPage, JobStore, NewJob } from '../store/job-store.js';
 import type { Machines } from './machines.js';
@@ -97,6 +98,7 @@ export class Jobs {
   #prepare(tenant: Tenant, request: JobRequest): NewJob {
     const { spec, inputs } = readRequest(request);
     imageName(spec.image);
+    checkPlaceholders(spec);
     const id = `job-${randomBytes(8).toString('hex')}`;
     const keep = (left: number) => {
       const bytes = this.#files.keep(tenant.name, id, inputs);

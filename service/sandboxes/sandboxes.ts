@@ -7,6 +7,7 @@ import { messageOf } from '../../errors/index.js';
 import { Container, type Home } from '../../sandbox/index.js';
 import { ServiceError } from '../errors.js';
 import type { End, SandboxRecord, SandboxSpec, Tenant } from '../records.js';
+import { checkPlaceholders } from '../secret.js';
 import type { Page, SandboxStore } from '../store/sandbox-store.js';
 import type { SecretStore } from '../store/secret-store.js';
 import { type CommandResult, type CommandSpec, runCommand } from './command.js';
@@ -78,6 +79,7 @@ export class Sandboxes {
    */
   async create(tenant: Tenant, spec: SandboxSpec, key?: string): Promise<SandboxRecord> {
     const image = imageName(spec.image);
+    checkPlaceholders(spec);
     const id = `sb-${randomBytes(8).toString('hex')}`;
     const { record, isNew } = this.#store.add(tenant, this.#options.host, { id, spec, key });
     if (!isNew) return record;

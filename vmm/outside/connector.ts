@@ -7,6 +7,7 @@ import {
   type Arrival,
   type ConnectAnswer,
   type ConnectRequest,
+  type EgressPort,
   MAX_CONNECTS,
   MAX_PER_PLACE,
   MAX_VSOCK_CONNECTIONS,
@@ -17,6 +18,7 @@ import {
 import { connectPing, connectTcp, UdpSockets } from './connected-socket.js';
 import { DatagramPort } from './datagram-port.js';
 import { Destinations } from './destinations.js';
+import { EgressDoor } from './egress-door.js';
 import { SocketAddress } from './socket-address.js';
 
 /** Sockets in one second, and at once after a quiet second. More wait. */
@@ -46,13 +48,16 @@ export type Answer =
 /** The network that a machine has outside. */
 export interface OutsideNetwork {
   spec: Pick<NetworkSpec, 'gateways' | 'resolvers' | 'rules' | 'maxConnections'>;
-  backEnd: Pick<RelaySpec, 'reachHost' | 'dns'>;
+  backEnd: Pick<RelaySpec, 'reachHost' | 'dns' | 'egress'>;
+  /** The proxy of `backEnd.egress`. Undefined: there is none, and the guest's connections are refused. */
+  egress?: EgressPort | undefined;
 }
 
 export class Connector implements Disposable {
   readonly #vsockPath: string;
   /** Undefined: the machine has no network outside. */
   readonly #destinations: Destinations | undefined;
+  readonly #egress: EgressDoor | undefined;
   readonly #channel: AnswerChannel;
   readonly #most: number;
   readonly #address = new SocketAddress();
@@ -77,6 +82,8 @@ export class Connector implements Disposable {
   constructor(vsockPath: string, network: OutsideNetwork | undefined, channel: AnswerChannel) {
     this.#vsockPath = vsockPath;
     this.#destinations = network && new Destinations(network.spec, network.backEnd);
+    const egress = network?.backEnd.egress;
+    this.#egress = egress && new EgressDoor(egress, network?.egress);
     this.#channel = channel;
     this.#most = (network?.spec.maxConnections ?? 0) * MAX_PER_PLACE;
   }
@@ -163,6 +170,8 @@ export class Connector implements Disposable {
   /** @returns a socket, or the negated errno */
   #connectOne([, carried, guestPort, port, ...words]: ConnectRequest): number {
     const isPing = carried === 'ping';
+    const proxied = carried === 'tcp' ? this.#egress?.connect(Uint32Array.from(words), port) : undefined;
+    if (proxied !== undefined) return proxied;
     const to = { destination: Uint32Array.from(words), destinationPort: isPing ? 0 : port, isPing };
     const target = this.#destinations?.find(to, performance.now() / 1000);
     if (target === undefined) return -libc.EACCES;

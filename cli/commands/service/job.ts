@@ -74,7 +74,8 @@ export function run(context: Context): Command {
     .option('-e, --env <NAME[=VALUE]>', 'set a variable', collect)
     .option(
       '--secret <NAME>',
-      'a secret of the tenant, at /run/secrets/NAME; source=NAME,target=FILE or source=NAME,env=VARIABLE',
+      'a secret of the tenant, at /run/secrets/NAME; source=NAME,target=FILE or source=NAME,env=VARIABLE;' +
+        ' with ,host=HOST a token, for whose value requests to HOST are',
       collect,
     )
     .option('--metadata <NAME=VALUE>', 'words of your own, which are listed with the job', collect)
@@ -139,15 +140,21 @@ function parseSource(text: string): Source {
 }
 
 /** Docker's words for a service, and `env`. @throws UsageError */
-function parseSecret(text: string): { name: string; env?: string; file?: string } {
-  const form = /^(?:source=(?<source>[^,=]+)(?:,target=(?<target>[^,=]+)|,env=(?<env>[^,=]+))?|(?<only>[^,=]+))$/;
-  const { source, target, env, only } = form.exec(text)?.groups ?? {};
+function parseSecret(text: string): { name: string; env?: string; file?: string; placeholder?: { hosts: string[] } } {
+  const place = '(?:,target=(?<target>[^,=]+)|,env=(?<env>[^,=]+))?';
+  const form = new RegExp(`^(?:source=(?<source>[^,=]+)${place}(?<hosts>(?:,host=[^,=]+)*)|(?<only>[^,=]+))$`);
+  const { source, target, env, hosts = '', only } = form.exec(text)?.groups ?? {};
   const name = source ?? only;
   if (name === undefined) {
-    const forms = 'NAME, source=NAME,target=FILE or source=NAME,env=VARIABLE';
+    const forms = 'NAME, source=NAME,target=FILE or source=NAME,env=VARIABLE, and ,host=HOST';
     throw new UsageError(`invalid argument '${text}' for --secret: expected ${forms}`);
   }
-  return env === undefined ? { name, file: posix.resolve('/run/secrets', target ?? name) } : { name, env };
+  const named = hosts.split(',host=').slice(1);
+  return {
+    name,
+    ...(env === undefined ? { file: posix.resolve('/run/secrets', target ?? name) } : { env }),
+    ...(named.length === 0 ? {} : { placeholder: { hosts: named } }),
+  };
 }
 
 /** The job of the words of a command line. @throws UsageError */

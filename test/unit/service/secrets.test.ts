@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { jobRequestSchema } from '../../../service/job.js';
+import { checkPlaceholders } from '../../../service/secret.js';
 import { type Database, openDatabase } from '../../../service/store/database.js';
 import { SecretStore } from '../../../service/store/secret-store.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
@@ -107,6 +108,46 @@ describe('a secret', () => {
     for (const name of ['', '1x', '../x', 'a b', 'x'.repeat(65)]) {
       expect(() => secrets.set('acme', name, 'x')).toThrow(expect.objectContaining({ code: 'bad-request' }));
     }
+  });
+});
+
+describe('a placeholder', () => {
+  const placeholder = { hosts: ['api.example.com'], headers: ['Authorization'], http: false };
+
+  test('is a token in the place of the value, another one each time', () => {
+    secrets.set('acme', 'TOKEN', 'the value');
+    const uses = [
+      { name: 'TOKEN', env: 'A', placeholder },
+      { name: 'TOKEN', file: '/run/secrets/b', placeholder },
+      { name: 'TOKEN', env: 'C' },
+    ];
+    const [{ env, files, placeholders }, again] = [secrets.join('acme', uses), secrets.join('acme', uses)];
+    expect(env).toEqual({ A: expect.stringMatching(/^tsvm-[0-9a-f]{48}$/), C: 'the value' });
+    const all = [env.A, files.b, again.env.A, again.files.b];
+    expect(new Set(all).size).toBe(4);
+    expect(placeholders).toEqual([env.A, files.b].map((token) => ({ token, value: 'the value', ...placeholder })));
+  });
+
+  test('is none of a value that no header may have', () => {
+    secrets.set('acme', 'TOKEN', 'a value\n');
+    expect(() => secrets.join('acme', [{ name: 'TOKEN', env: 'A', placeholder }])).toThrow(
+      expect.objectContaining({ code: 'no-secret', message: expect.not.stringContaining('a value') }),
+    );
+  });
+
+  test('needs hosts by their names, and a network', () => {
+    const parse = (hosts: string[]) =>
+      jobRequestSchema.safeParse({ image: 'x', secrets: [{ name: 'A', env: 'A', placeholder: { hosts } }] });
+    expect(parse(['api.example.com']).data?.secrets).toEqual([
+      { name: 'A', env: 'A', placeholder: { ...placeholder, headers: ['Authorization', 'X-Api-Key'] } },
+    ]);
+    for (const hosts of [[], ['localhost'], ['10.0.0.1'], ['*.example.com'], ['a.b:443'], ['A.b']]) {
+      expect(parse(hosts).success).toBe(false);
+    }
+    const uses = [{ name: 'A', env: 'A', placeholder }];
+    expect(() => checkPlaceholders({ secrets: uses, network: 'none' })).toThrow('need the network public');
+    checkPlaceholders({ secrets: uses, network: 'public' });
+    checkPlaceholders({ secrets: [{ name: 'A', env: 'A' }], network: 'none' });
   });
 });
 

@@ -11,6 +11,7 @@ import {
   parseRange,
 } from '../../../addresses/ip.js';
 import type { NetworkSpec, RefusalReason } from '../../machine.js';
+import { EgressAddress } from '../../outside/egress-address.js';
 import type { HostAddresses } from '../../outside/host-addresses.js';
 import { Rules } from '../../outside/rules.js';
 import { DNS_PORT, isPlain, parseQueries, parseQuery, type Question } from './dns.js';
@@ -67,6 +68,7 @@ export class Policy {
   readonly #gateways: Address[];
   readonly #resolvers: Address[];
   readonly #rules: Rules;
+  readonly #egress: EgressAddress | undefined;
   readonly #peerRanges: AddressRange[];
   readonly #names: ResolvedNames;
   readonly #published: ReadonlySet<number>;
@@ -83,6 +85,8 @@ export class Policy {
     this.#gateways = spec.gateways.map(parseAddress);
     this.#resolvers = spec.resolvers.map(parseAddress);
     this.#rules = new Rules(spec.rules, host);
+    const egress = spec.backEnd.kind === 'relay' ? spec.backEnd.egress : undefined;
+    this.#egress = egress && new EgressAddress(egress);
     this.#peerRanges = spec.peerRanges.map(parseRange);
     this.#names = new ResolvedNames(this.#rules.names);
     this.#published = publishedPorts(spec);
@@ -148,9 +152,14 @@ export class Policy {
     if (frame.kind === UDP && isToResolver) return this.#query(frame, bytes, whole, now);
     if (frame.kind === UDP && this.#flows.has(frame, true, now)) return undefined;
     if (frame.kind === ECHO && frame.isReply) return 'malformed';
-    const reason = isToResolver ? this.#query(frame, bytes, whole, now) : this.#rules.judge(frame, this.#names, now);
+    const reason = isToResolver ? this.#query(frame, bytes, whole, now) : this.#judge(frame, now);
     if (reason !== undefined || frame.kind === ECHO) return reason;
     return this.#flows.open(frame, true, now, own) ? undefined : 'limit';
+  }
+
+  #judge(frame: Frame, now: number): RefusalReason | undefined {
+    const isEgress = frame.kind === TCP && this.#egress?.has(frame.destination, frame.destinationPort) === true;
+    return isEgress ? undefined : this.#rules.judge(frame, this.#names, now);
   }
 
   /**

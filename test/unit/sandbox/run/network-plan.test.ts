@@ -39,6 +39,25 @@ describe('the plan of a network', () => {
     expect(resolvConf).toBe('nameserver 10.1.1.1\nsearch example.com\n');
   });
 
+  test('leads hosts whose requests get secrets to the proxy, and has no other with such a network', () => {
+    const secret = { token: 'x'.repeat(16), value: 'y' };
+    const placeholders = [
+      { ...secret, hosts: ['a.example', 'b.example'] },
+      { ...secret, hosts: ['b.example'] },
+    ];
+    const planned = planNetwork({}, host, { id: '00010203aabb', placeholders })!;
+    expect(planned.hosts).toEqual(['a.example', 'b.example'].map((name) => ({ name, address: '198.19.0.4' })));
+    expect(planned.machine.backEnd).toMatchObject({ egress: { address: '198.19.0.4', ports: [443] } });
+    const plain = planNetwork({}, host, { id: '00010203aabb', placeholders: [{ ...placeholders[0]!, http: true }] })!;
+    expect(plain.machine.backEnd).toMatchObject({ egress: { ports: [443, 80] } });
+    expect(plan().hosts).toEqual([]);
+    expect(plan().machine.backEnd).not.toHaveProperty('egress');
+    const refused = expect.objectContaining({ code: 'bad-spec' });
+    expect(() => planNetwork({ mode: 'none' }, host, { id: '00010203aabb', placeholders })).toThrow(refused);
+    const networks = { peers: [], internal: true };
+    expect(() => planNetwork({}, host, { id: '00010203aabb', networks, placeholders })).toThrow(refused);
+  });
+
   test('is undefined for mode none', () => {
     expect(planNetwork({ mode: 'none' }, host, { id: '00010203aabb' })).toBeUndefined();
   });

@@ -6,12 +6,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { parseAddress } from '../../../../addresses/ip.js';
 import * as libc from '../../../../vmm/host/libc.js';
 import {
   type ConnectAnswer,
   type ConnectRequest,
+  type EgressPort,
   MAX_VSOCK_CONNECTIONS,
   type PortRequest,
 } from '../../../../vmm/machine.js';
@@ -101,6 +102,43 @@ test('a request is answered with a socket that is connected', async () => {
   await until(() => clients.length === 1);
   libc.write(machine.sockets[0]!, Buffer.from('hello'), 5);
   expect((await once(clients[0]!, 'data')).toString()).toBe('hello');
+});
+
+describe('a proxy', () => {
+  const EGRESS = '198.19.0.4';
+  const withProxy = (egress: EgressPort | undefined) => {
+    const machine = new Machine();
+    const backEnd = { reachHost: false, egress: { address: EGRESS, ports: [443] } };
+    const connector = new Connector(VSOCK, { spec: SPEC, backEnd, egress }, machine);
+    open.push(connector, machine);
+    return { machine, connector };
+  };
+
+  test('has the connections to its address and ports, and is told of each', async () => {
+    const { port, clients } = await listening();
+    const announced: { from: number; to: number }[] = [];
+    const { machine, connector } = withProxy({ port, announce: (each) => announced.push(each) });
+    connector.ask([
+      request(1, 443, EGRESS),
+      request(2, 80, EGRESS),
+      request(3, port, EGRESS),
+      request(4, 443, '198.19.0.5'),
+    ]);
+    connector.ask([[5, 'udp', 40000, 443, ...([...parseAddress(EGRESS)] as [number, number, number, number])]]);
+    await until(() => machine.answers.length === 5);
+    expect(machine.answers).toEqual([[1, 0], ...[2, 3, 4, 5].map((id) => [id, libc.EACCES])]);
+    await until(() => clients.length === 1);
+    expect(announced).toEqual([{ from: clients[0]?.remotePort, to: 443 }]);
+  });
+
+  test.each([
+    ['that has ended', { port: undefined, announce() {} }],
+    ['that never was', undefined],
+  ])('%s has none', (_what, egress) => {
+    const { machine, connector } = withProxy(egress);
+    connector.ask([request(1, 443, EGRESS)]);
+    expect(machine.answers).toEqual([[1, libc.ECONNREFUSED]]);
+  });
 });
 
 test('closed destinations are refused beside others, each by its number', async () => {

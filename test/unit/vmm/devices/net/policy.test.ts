@@ -8,7 +8,7 @@ import type { ForgottenFlow } from '../../../../../vmm/devices/net/flows.js';
 import { Frame, UDP } from '../../../../../vmm/devices/net/frame.js';
 import { addChecksum, foldChecksum } from '../../../../../vmm/devices/net/header.js';
 import { Policy } from '../../../../../vmm/devices/net/policy.js';
-import type { NetworkRule, PublishedPorts } from '../../../../../vmm/machine.js';
+import type { EgressSpec, NetworkRule, PublishedPorts } from '../../../../../vmm/machine.js';
 import { HostAddresses } from '../../../../../vmm/outside/host-addresses.js';
 import { openRouteSocket } from '../../../../../vmm/outside/route-socket.js';
 import {
@@ -39,6 +39,18 @@ const PUBLIC_6 = '2606:4700::1111';
 const DHCP = { source: '0.0.0.0', destination: '255.255.255.255', sourcePort: 68, destinationPort: 67 };
 const toGateway = { destination: GATEWAY.ipv6, destinationMac: GATEWAY.mac };
 
+test('the proxy is reached by TCP at its ports, whatever the rules say', () => {
+  const egress = { address: '198.19.0.4', ports: [443] };
+  const to = (destinationPort: number) => ({ destination: egress.address, destinationPort });
+  for (const rules of [[], [{ allow: true, range: PUBLIC }], [{ allow: false, range: '0.0.0.0/0' }]]) {
+    const { sends } = guest(rules, { egress });
+    expect(sends(tcp({ ...to(443), flags: SYN }))).toBeUndefined();
+    expect(sends(tcp({ ...to(80), flags: SYN }))).toMatch(/closed|denied/);
+    expect(sends(udp(to(443)))).toMatch(/closed|denied/);
+  }
+  expect(guest([]).sends(tcp({ ...to(443), flags: SYN }))).toBe('closed');
+});
+
 interface Guest {
   policy: Policy;
   /** Returns the reason for which the frame is refused; undefined if it passes. */
@@ -63,11 +75,18 @@ interface GuestOptions {
   maxConnections?: number;
   published?: PublishedPorts[];
   resolvers?: string[];
+  egress?: EgressSpec;
 }
 
 function guest(
   rules: NetworkRule[] = [],
-  { closed = [], maxConnections = 1000, published = [], resolvers = [RESOLVER, PUBLIC_RESOLVER] }: GuestOptions = {},
+  {
+    closed = [],
+    maxConnections = 1000,
+    published = [],
+    resolvers = [RESOLVER, PUBLIC_RESOLVER],
+    egress,
+  }: GuestOptions = {},
 ): Guest {
   const forgotten: ForgottenFlow[] = [];
   const policy = new Policy({
@@ -79,7 +98,7 @@ function guest(
     peerRanges: PEER_RANGES,
     maxConnections,
     rules,
-    backEnd: { kind: 'relay', ports: published, reachHost: false },
+    backEnd: { kind: 'relay', ports: published, reachHost: false, ...(egress === undefined ? {} : { egress }) },
     host: { ranges: () => closed.map(parseRange) },
     onForgotten: (flow) => forgotten.push(flow),
   });
