@@ -6,7 +6,7 @@ import * as http from 'node:http';
 import * as https from 'node:https';
 import { createServer, type Server, type Socket } from 'node:net';
 import { pipeline } from 'node:stream';
-import { rootCertificates, TLSSocket } from 'node:tls';
+import { type ConnectionOptions, createSecureContext, rootCertificates, type SecureContext, TLSSocket } from 'node:tls';
 import { AddressGuard } from '../../addresses/address-guard.js';
 import type { Placeholder, Upstream } from '../spec/secrets.js';
 import { Admission, type Announced } from './admission.js';
@@ -42,14 +42,15 @@ export class EgressProxy implements Disposable {
   readonly certificates: Certificates;
   readonly #placeholders: readonly Placeholder[];
   readonly #ports: Readonly<Record<number, number>>;
-  readonly #roots: string[];
+  /** What hosts prove themselves by. */
+  readonly #roots: SecureContext;
   readonly #guard: AddressGuard;
   readonly #admission: Admission;
   readonly #listener: Server;
   readonly #servers: ReadonlyMap<number, http.Server>;
   readonly #sockets = new Set<Socket>();
 
-  /** @throws RangeError for what is no range of addresses */
+  /** @throws RangeError for what is no range of addresses; Error for what is no certificate */
   constructor({ placeholders, upstream = {}, ports = {} }: ProxyOptions) {
     const authority = new Authority(placeholders.flatMap(({ hosts }) => hosts));
     this.certificates = {
@@ -58,7 +59,8 @@ export class EgressProxy implements Disposable {
     };
     this.#placeholders = placeholders;
     this.#ports = ports;
-    this.#roots = [...rootCertificates, ...(upstream.ca === undefined ? [] : [upstream.ca])];
+    const ca = [...rootCertificates, ...(upstream.ca === undefined ? [] : [upstream.ca])];
+    this.#roots = createSecureContext({ ca, minVersion: 'TLSv1.2' });
     this.#guard = new AddressGuard(upstream);
     const limits = { maxHeaderSize: MAX_HEADERS, insecureHTTPParser: false, requireHostHeader: true };
     const secure = https.createServer({
@@ -160,9 +162,10 @@ export class EgressProxy implements Disposable {
   ): void {
     const { request: send } = port === HTTPS_PORT ? https : http;
     const headers = [['Host', host], ...passing(request.rawHeaders), ...framingOf(request), ['Connection', 'close']];
+    const to: ConnectionOptions = { secureContext: this.#roots, servername: host };
     const outgoing = send({
-      ...{ host: address, port: this.#ports[port] ?? port, servername: host, ca: this.#roots, agent: false },
-      ...{ method: request.method, path: request.url, maxHeaderSize: MAX_HEADERS, minVersion: 'TLSv1.2' },
+      ...{ ...to, host: address, port: this.#ports[port] ?? port, agent: false },
+      ...{ method: request.method, path: request.url, maxHeaderSize: MAX_HEADERS },
       headers: headers.flatMap(([name = '', value = '']) => [name, values.replace(name, value)]),
     });
     outgoing.setTimeout(IDLE_TIMEOUT, () => outgoing.destroy());

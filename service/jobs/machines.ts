@@ -81,9 +81,9 @@ export class ContainerMachines implements Machines {
 
   async start(job: JobRecord): Promise<void> {
     const { spec, tenant } = job;
-    const { accel, jail, onFallback, onFault } = this.#options;
+    const { accel, jail, upstream, onFallback, onFault } = this.#options;
     try {
-      const secrets = this.#secrets.join(tenant, spec.secrets);
+      const secrets = { ...this.#secrets.join(tenant, spec.secrets), ...(upstream && { upstream }) };
       const container = await Container.create(homeOf(this.#options.folder, tenant), {
         ...{ image: imageName(spec.image), name: runName(job), command: spec.command, pull: 'never' },
         ...{ cpus: spec.cpus, memory: spec.memory, disk: spec.disk, env: spec.env, timeout: spec.timeout },

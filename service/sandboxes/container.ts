@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { fullReference, parseName } from '../../images/reference.js';
-import { type Accelerator, Container, type Fallback, Home, type JailMode } from '../../sandbox/index.js';
+import { type Accelerator, Container, type Fallback, Home, type JailMode, type Upstream } from '../../sandbox/index.js';
 import { ServiceError } from '../errors.js';
 import type { Resources } from '../records.js';
 
@@ -21,6 +21,8 @@ export interface MachineOptions {
   host: Resources;
   accel: Accelerator | 'auto';
   jail: JailMode;
+  /** How the proxies of secrets' placeholders reach hosts. */
+  upstream?: Upstream | undefined;
   /** Called with a failure that no request gets. */
   onFault: (message: string) => void;
   /** Called if a machine is not on KVM. */

@@ -84,7 +84,8 @@ export class Sandboxes {
     const { record, isNew } = this.#store.add(tenant, this.#options.host, { id, spec, key });
     if (!isNew) return record;
     try {
-      const secrets = this.#secrets.join(tenant.name, spec.secrets);
+      const { upstream } = this.#options;
+      const secrets = { ...this.#secrets.join(tenant.name, spec.secrets), ...(upstream && { upstream }) };
       const container = await Container.create(this.#home(tenant.name), {
         ...{ image, name: id, command: [], noCommand: true, pull: 'never' },
         ...{ cpus: spec.cpus, memory: spec.memory, disk: spec.disk, env: spec.env },

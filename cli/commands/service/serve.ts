@@ -3,6 +3,7 @@ import { mkdirSync, statfsSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import { type Command, Option } from 'commander';
 import { parseRange } from '../../../addresses/ip.js';
+import { readUserFile } from '../../../user-files/index.js';
 import { parseCpus } from '../../options/number.js';
 import { parseSize } from '../../options/size.js';
 import { UsageError } from '../../output/errors.js';
@@ -20,6 +21,8 @@ interface Options {
   listen: string;
   metrics?: string;
   callbackAllow: string[];
+  placeholderAllow: string[];
+  placeholderCa?: string;
   cpus?: string;
   memory?: string;
   disk?: string;
@@ -38,9 +41,16 @@ export function command(context: Context): Command {
     .option(
       '--callback-allow <RANGE>',
       'addresses outside the public Internet that callbacks may reach, such as 10.1.0.0/16',
-      (range: string, before: string[]) => [...before, checkRange(range)],
+      (range: string, before: string[]) => [...before, checkRange(range, '--callback-allow')],
       [],
     )
+    .option(
+      '--placeholder-allow <RANGE>',
+      "addresses outside the public Internet of hosts that get values for secrets' placeholders",
+      (range: string, before: string[]) => [...before, checkRange(range, '--placeholder-allow')],
+      [],
+    )
+    .option('--placeholder-ca <FILE>', 'certificates (PEM) of CAs of such hosts, besides those of Node.js')
     .option('--cpus <N>', 'CPUs of all sandboxes and jobs together (default: those of the host)')
     .option('-m, --memory <SIZE>', 'memory of all sandboxes and jobs together (default: three quarters of the host)')
     .option('--disk <SIZE>', 'disks of all sandboxes and jobs together (default: the file system of FOLDER)')
@@ -57,6 +67,8 @@ export function command(context: Context): Command {
     .addHelpText('after', '\nExamples:\n  tsvm tenant add --data /srv/tsvm acme\n  tsvm serve --data /srv/tsvm')
     .action(
       async ({ listen, metrics, callbackAllow, cpus, memory, disk, accel, jail, template, ...options }: Options) => {
+        const { placeholderAllow: allow, placeholderCa } = options;
+        const ca = placeholderCa === undefined ? undefined : readUserFile(placeholderCa).toString('latin1');
         const log = await openLog(context);
         const { startService } = await loadService();
         const folder = dataFolder(options);
@@ -64,6 +76,7 @@ export function command(context: Context): Command {
           folder,
           listen: parseAddress(listen, '--listen'),
           callbacks: { allow: callbackAllow },
+          upstream: { allow, ...(ca === undefined ? {} : { ca }) },
           ...(metrics === undefined ? {} : { metrics: parseAddress(metrics, '--metrics') }),
           host: {
             cpus: cpus === undefined ? availableParallelism() : parseCpus(cpus, '--cpus'),
@@ -91,12 +104,12 @@ function sizeOf(folder: string): number {
 }
 
 /** `10.1.0.0/16`, or an address. @throws UsageError */
-function checkRange(text: string): string {
+function checkRange(text: string, flag: string): string {
   try {
     parseRange(text);
     return text;
   } catch {
-    throw new UsageError(`invalid argument '${text}' for --callback-allow: expected ADDRESS or ADDRESS/PREFIX`);
+    throw new UsageError(`invalid argument '${text}' for ${flag}: expected ADDRESS or ADDRESS/PREFIX`);
   }
 }
 

@@ -57,7 +57,12 @@ async function host(server: http.Server): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-async function start({ proven = [HOST, OTHER], addresses = ['127.0.0.1'], allow = ['127.0.0.1'] } = {}): Promise<void> {
+async function start({
+  proven = [HOST, OTHER],
+  addresses = ['127.0.0.1'],
+  allow = ['127.0.0.1'],
+  isKnown = true,
+} = {}): Promise<void> {
   const authority = new Authority(proven);
   const anyOf = proven[0] ?? '';
   const secure = https.createServer({
@@ -67,7 +72,7 @@ async function start({ proven = [HOST, OTHER], addresses = ['127.0.0.1'], allow 
   names = await nameServer(addresses);
   proxy = new EgressProxy({
     placeholders: PLACEHOLDERS,
-    upstream: { allow, dns: names.dns, ca: authority.certificate },
+    upstream: { allow, dns: names.dns, ca: isKnown ? authority.certificate : undefined },
     ports,
   });
   port = await proxy.listen();
@@ -347,8 +352,11 @@ describe('refused, without a connection to a host', () => {
   });
 });
 
-test('a host that does not prove its name gets no request', async () => {
-  await start({ proven: [OTHER] });
+test.each([
+  ['proves another name', { proven: [OTHER] }],
+  ['has a certificate of an unknown CA', { isKnown: false }],
+])('a host that %s gets no request', async (_what, options) => {
+  await start(options);
   expect(await send({ headers: { Authorization: TOKEN } })).toMatchObject({ status: 502 });
   expect([requests.length, connections]).toEqual([0, 1]);
 });
