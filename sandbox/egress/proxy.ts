@@ -49,6 +49,8 @@ export class EgressProxy implements Disposable {
   readonly #listener: Server;
   readonly #servers: ReadonlyMap<number, http.Server>;
   readonly #sockets = new Set<Socket>();
+  /** The last answer on each connection of the guest. */
+  readonly #last = new WeakMap<Socket, http.ServerResponse>();
 
   /** @throws RangeError for what is no range of addresses; Error for what is no certificate */
   constructor({ placeholders, upstream = {}, ports = {} }: ProxyOptions) {
@@ -112,6 +114,13 @@ export class EgressProxy implements Disposable {
   async #serve(port: number, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
     response.on('error', () => {});
     request.on('error', () => {});
+    // Requests that come before the last one is answered would have a connection outside each.
+    const isEarly = this.#last.get(request.socket)?.writableEnded === false;
+    this.#last.set(request.socket, response);
+    if (isEarly) {
+      request.socket.destroy();
+      return;
+    }
     try {
       const isSecure = port === HTTPS_PORT;
       const host = this.#check(request, isSecure);

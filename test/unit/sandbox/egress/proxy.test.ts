@@ -392,6 +392,13 @@ describe('a connection of another user of the host', () => {
   });
 });
 
+test('requests that do not wait for answers end the connection', async () => {
+  await start();
+  answer = () => {};
+  expect(await sendRaw(`GET / HTTP/1.1\nHost: ${HOST}\n\n`.repeat(100))).toBe('');
+  expect(connections).toBeLessThanOrEqual(1);
+});
+
 test('a client that goes away ends the request to the host', async () => {
   await start();
   let ended = false;
