@@ -81,7 +81,7 @@ test('each run gets the values of its time, beside its record, and one that lack
   for (const value of ['first value', 'second value']) {
     secrets.set('acme', 'TOKEN', value);
     await machines.start(job);
-    const joined = { env: { API_TOKEN: value }, files: { token: value } };
+    const joined = { env: { API_TOKEN: value }, files: { token: value }, placeholders: [] };
     expect(start).toHaveBeenLastCalledWith(expect.objectContaining({ secrets: joined }));
   }
   expect(JSON.stringify(create.mock.calls)).not.toContain('value');
