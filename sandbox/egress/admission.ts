@@ -13,6 +13,10 @@ export interface Announced {
 
 /** Milliseconds until a connection that was not announced is closed, and an announcement is void. */
 const PATIENCE = 5000;
+/** Connections that wait to be announced. One more closes the oldest: others of the host make many. */
+const MAX_ARRIVED = 64;
+/** The address of the owner's sockets. The same port of another one is another program's. */
+const OWNER = '127.0.0.1';
 
 interface Waiting<T> {
   value: T;
@@ -37,15 +41,20 @@ export class Admission implements Disposable {
   }
 
   arrive(socket: Socket): void {
-    const from = socket.remotePort;
+    const { remoteAddress, remotePort: from } = socket;
     socket.on('error', () => {});
-    if (from === undefined) {
+    if (from === undefined || remoteAddress !== OWNER) {
       socket.destroy();
       return;
     }
     const to = take(this.#announced, from);
-    if (to !== undefined) this.#onAdmitted(socket, to);
-    else this.#wait(this.#arrived, from, socket, () => socket.destroy());
+    if (to !== undefined) {
+      this.#onAdmitted(socket, to);
+      return;
+    }
+    const [oldest] = this.#arrived.keys();
+    if (oldest !== undefined && this.#arrived.size >= MAX_ARRIVED) take(this.#arrived, oldest)?.destroy();
+    this.#wait(this.#arrived, from, socket, () => socket.destroy());
   }
 
   #wait<T>(where: Map<number, Waiting<T>>, from: number, value: T, onEnd?: () => void): void {

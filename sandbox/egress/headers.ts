@@ -30,10 +30,15 @@ export function passing(raw: RawHeaders): [name: string, value: string][] {
   return [...pairsOf(raw)].filter(([name]) => !dropped.has(name.toLowerCase()));
 }
 
+/** Characters of a value from which answers are searched for it: a shorter one is anywhere by chance. */
+const SEARCHED = 8;
+
 /** The values for the tokens of requests to one host. */
 export class TokenValues {
   /** By header, in lower case, and by token. */
   readonly #values = new Map<string, Map<string, string>>();
+  /** Tokens by value, of the longest value first: one may be a part of another. */
+  readonly #tokens: readonly [value: string, token: string][];
 
   /** @param isSecure the requests come by TLS, and go on by it */
   constructor(placeholders: readonly Placeholder[], host: string, isSecure: boolean) {
@@ -45,6 +50,10 @@ export class TokenValues {
         this.#values.set(name, known.set(token, value));
       }
     }
+    const tokens = [...this.#values.values()].flatMap((known) => [...known].map(([token, value]) => [value, token]));
+    this.#tokens = [...new Map(tokens as [string, string][])]
+      .filter(([value]) => value.length >= SEARCHED)
+      .sort(([one], [other]) => other.length - one.length);
   }
 
   /** False if no token has a value there. */
@@ -62,5 +71,9 @@ export class TokenValues {
     const plain = Buffer.from(encoded, 'base64').toString('latin1');
     const replaced = put(plain);
     return replaced === plain ? value : scheme + Buffer.from(replaced, 'latin1').toString('base64');
+  }
+  /** A header's value of an answer, with the tokens of values that it repeats. */
+  mask(value: string): string {
+    return this.#tokens.reduce((text, [secret, token]) => text.replaceAll(secret, () => token), value);
   }
 }

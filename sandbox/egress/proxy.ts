@@ -17,17 +17,22 @@ export const HTTPS_PORT = 443;
 export const HTTP_PORT = 80;
 /** Connections of the guest. Further ones are closed. */
 const MAX_CONNECTIONS = 256;
+/** Bytes, of what comes and of what goes on: values may be much longer than tokens. */
 const MAX_HEADERS = 64 * 1024;
 /** Milliseconds without a byte, of both sides: answers of models begin late. */
 const IDLE_TIMEOUT = 600_000;
-/** Milliseconds of a TLS handshake of the guest, and of a connection with a host. */
+/** Milliseconds of a TLS handshake of the guest, and until there is a connection with a host. */
 const HANDSHAKE_TIMEOUT = 30_000;
+/** Milliseconds between requests of one connection. */
+const KEPT = 60_000;
 
 export interface ProxyOptions {
   placeholders: readonly Placeholder[];
   upstream?: Upstream | undefined;
   /** The hosts' ports instead of 443 and 80. */
   ports?: Readonly<Record<number, number>> | undefined;
+  /** Milliseconds until there is a connection with a host. */
+  handshakeTimeout?: number | undefined;
 }
 
 /** What a container trusts, in PEM. */
@@ -42,6 +47,7 @@ export class EgressProxy implements Disposable {
   readonly certificates: Certificates;
   readonly #placeholders: readonly Placeholder[];
   readonly #ports: Readonly<Record<number, number>>;
+  readonly #handshakeTimeout: number;
   /** What hosts prove themselves by. */
   readonly #roots: SecureContext;
   readonly #guard: AddressGuard;
@@ -53,7 +59,7 @@ export class EgressProxy implements Disposable {
   readonly #last = new WeakMap<Socket, http.ServerResponse>();
 
   /** @throws RangeError for what is no range of addresses; Error for what is no certificate */
-  constructor({ placeholders, upstream = {}, ports = {} }: ProxyOptions) {
+  constructor({ placeholders, upstream = {}, ports = {}, handshakeTimeout = HANDSHAKE_TIMEOUT }: ProxyOptions) {
     const authority = new Authority(placeholders.flatMap(({ hosts }) => hosts));
     this.certificates = {
       own: authority.certificate,
@@ -61,15 +67,19 @@ export class EgressProxy implements Disposable {
     };
     this.#placeholders = placeholders;
     this.#ports = ports;
+    this.#handshakeTimeout = handshakeTimeout;
     const ca = [...rootCertificates, ...(upstream.ca === undefined ? [] : [upstream.ca])];
     this.#roots = createSecureContext({ ca, minVersion: 'TLSv1.2' });
     this.#guard = new AddressGuard(upstream);
-    const limits = { maxHeaderSize: MAX_HEADERS, insecureHTTPParser: false, requireHostHeader: true };
+    const limits = {
+      ...{ maxHeaderSize: MAX_HEADERS, insecureHTTPParser: false, requireHostHeader: true },
+      keepAliveTimeout: KEPT,
+    };
     const secure = https.createServer({
       ...limits,
       ALPNProtocols: ['http/1.1'],
       minVersion: 'TLSv1.2',
-      handshakeTimeout: HANDSHAKE_TIMEOUT,
+      handshakeTimeout,
       // A client that names no host finds no certificate. So does one that names another.
       SNICallback: (name, done) => done(null, authority.contextOf(name.toLowerCase())),
     });
@@ -83,17 +93,17 @@ export class EgressProxy implements Disposable {
       server.on('request', (request, response) => void this.#serve(port, request, response));
     }
     this.#admission = new Admission((socket, to) => {
-      const server = this.#servers.get(to);
-      server?.emit('connection', socket);
-      if (server === undefined) socket.destroy();
-      else socket.resume();
-    });
-    this.#listener = createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
+      const server = this.#sockets.size < MAX_CONNECTIONS ? this.#servers.get(to) : undefined;
+      if (server === undefined) {
+        socket.destroy();
+        return;
+      }
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
-      this.#admission.arrive(socket);
+      server.emit('connection', socket);
+      socket.resume();
     });
-    this.#listener.maxConnections = MAX_CONNECTIONS;
+    this.#listener = createServer({ pauseOnConnect: true, noDelay: true }, (socket) => this.#admission.arrive(socket));
   }
 
   /** Resolves to its port of the loopback interface. */
@@ -171,17 +181,28 @@ export class EgressProxy implements Disposable {
   ): void {
     const { request: send } = port === HTTPS_PORT ? https : http;
     const headers = [['Host', host], ...passing(request.rawHeaders), ...framingOf(request), ['Connection', 'close']];
-    const to: ConnectionOptions = { secureContext: this.#roots, servername: host };
+    const replaced = headers.flatMap(([name = '', value = '']) => [name, values.replace(name, value)]);
+    if (replaced.reduce((sum, text) => sum + text.length, 0) > MAX_HEADERS) {
+      refuse(response, 431, 'the headers are too long with their values');
+      return;
+    }
+    const to: ConnectionOptions = { secureContext: this.#roots, servername: host, rejectUnauthorized: true };
     const outgoing = send({
       ...{ ...to, host: address, port: this.#ports[port] ?? port, agent: false },
       ...{ method: request.method, path: request.url, maxHeaderSize: MAX_HEADERS },
-      headers: headers.flatMap(([name = '', value = '']) => [name, values.replace(name, value)]),
+      headers: replaced,
     });
+    const late = setTimeout(() => outgoing.destroy(), this.#handshakeTimeout);
+    outgoing.once('socket', (socket) =>
+      socket.once(port === HTTPS_PORT ? 'secureConnect' : 'connect', () => clearTimeout(late)),
+    );
+    outgoing.once('close', () => clearTimeout(late));
     outgoing.setTimeout(IDLE_TIMEOUT, () => outgoing.destroy());
     outgoing.once('response', (answer) => {
       try {
         response.sendDate = false;
-        response.writeHead(answer.statusCode ?? 502, passing(answer.rawHeaders).concat(lengthOf(answer)).flat());
+        const masked = passing(answer.rawHeaders).map(([name, value]) => [name, values.mask(value)]);
+        response.writeHead(answer.statusCode ?? 502, [...masked, ...lengthOf(answer)].flat());
         pipeline(answer, response, () => {});
       } catch {
         outgoing.destroy();

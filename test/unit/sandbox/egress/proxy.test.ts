@@ -62,6 +62,7 @@ async function start({
   addresses = ['127.0.0.1'],
   allow = ['127.0.0.1'],
   isKnown = true,
+  placeholders = PLACEHOLDERS,
 } = {}): Promise<void> {
   const authority = new Authority(proven);
   const anyOf = proven[0] ?? '';
@@ -71,7 +72,7 @@ async function start({
   const ports = { 443: await host(secure), 80: await host(http.createServer()) };
   names = await nameServer(addresses);
   proxy = new EgressProxy({
-    placeholders: PLACEHOLDERS,
+    placeholders,
     upstream: { allow, dns: names.dns, ca: isKnown ? authority.certificate : undefined },
     ports,
   });
@@ -83,8 +84,8 @@ async function start({
 }
 
 /** A connection with the proxy, as the owner of a machine makes it. */
-async function connect(to = 443): Promise<Socket> {
-  const socket = dial(port, '127.0.0.1');
+async function connect(to = 443, localPort?: number): Promise<Socket> {
+  const socket = dial({ port, host: '127.0.0.1', ...(localPort === undefined ? {} : { localPort }) });
   await once(socket, 'connect');
   disposables.push(() => socket.destroy());
   proxy.announce({ from: socket.localPort ?? 0, to });
@@ -203,6 +204,25 @@ describe('a request to a named host', () => {
     expect(requests.map(({ body }) => body.length)).toEqual([5, 200_000]);
     expect([socket.destroyed, connections]).toEqual([false, 2]);
     agent.destroy();
+  });
+
+  test('is answered with tokens in the place of values that headers repeat', async () => {
+    const placeholders = [
+      ...PLACEHOLDERS,
+      { token: OTHERS, value: `${VALUE} $& and more`, hosts: [HOST] },
+      { token: `${OTHERS}-short`, value: 'short', hosts: [HOST] },
+    ];
+    await start({ placeholders });
+    answer = ({ headers }, response) =>
+      response
+        .writeHead(401, { 'WWW-Authenticate': `Bearer error="${headers.authorization}"`, 'X-Short': 'a short word' })
+        .end(headers.authorization);
+    const repeated = await send({ headers: { Authorization: `${TOKEN}, ${OTHERS}` } });
+    expect(repeated.headers).toMatchObject({
+      'www-authenticate': `Bearer error="${TOKEN}, ${OTHERS}"`,
+      'x-short': 'a short word',
+    });
+    expect(repeated.body).toBe(`${VALUE}, ${VALUE} $& and more`);
   });
 
   test('comes back as a redirect, which is not followed', async () => {
@@ -324,6 +344,14 @@ describe('refused, without a connection to a host', () => {
     expect(connections).toBe(0);
   });
 
+  test('headers of more than 64 KiB with their values', async () => {
+    await start({ placeholders: [{ token: TOKEN, value: 'v'.repeat(8192), hosts: [HOST] }] });
+    expect(await ask(`GET / HTTP/1.1\nHost: ${HOST}\nAuthorization: ${`${TOKEN} `.repeat(8)}`)).toMatch(
+      /^HTTP\/1.1 431 /,
+    );
+    expect(connections).toBe(0);
+  });
+
   test('another protocol, and CONNECT', async () => {
     await start();
     const upgrade = `GET / HTTP/1.1\nHost: ${HOST}\nConnection: Upgrade, close\nUpgrade: websocket\n\n`;
@@ -386,10 +414,56 @@ describe('a connection of another user of the host', () => {
     expect(requests).toHaveLength(1);
   });
 
+  test('is not served from the port of a socket of the owner that has another address', async () => {
+    await start();
+    const stranger = dial({ port, host: '127.0.0.1', localAddress: '127.0.0.2' });
+    await once(stranger, 'connect');
+    disposables.push(() => stranger.destroy());
+    const came = sendRaw(`GET / HTTP/1.1\nHost: ${OTHER}\nConnection: close\n\n`, stranger);
+    const own = await connect(80, stranger.localPort);
+    expect(await sendRaw(`GET / HTTP/1.1\nHost: ${OTHER}\nConnection: close\n\n`, own)).toMatch(/^HTTP\/1.1 200 /);
+    expect(await came).toBe('');
+    expect(requests).toHaveLength(1);
+  });
+
+  test('keeps no connection of the owner out, and neither do many of them', async () => {
+    await start();
+    const strangers = Array.from({ length: 300 }, () => dial(port, '127.0.0.1').on('error', () => {}));
+    disposables.push(...strangers.map((socket) => () => socket.destroy()));
+    await Promise.all(strangers.map((socket) => once(socket, 'connect')));
+    const own = await connect(80);
+    expect(await sendRaw(`GET / HTTP/1.1\nHost: ${OTHER}\nConnection: close\n\n`, own)).toMatch(/^HTTP\/1.1 200 /);
+  });
+
   test('is served by none if it is announced for another port', async () => {
     await start();
     expect(await sendRaw('GET / HTTP/1.1\n\n', await connect(8080))).toBe('');
   });
+});
+
+test('a host that says nothing in the handshake is answered for', async () => {
+  await start();
+  const silent = createServer();
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  disposables.push(() => silent.close());
+  proxy[Symbol.dispose]();
+  proxy = new EgressProxy({
+    ...{ placeholders: PLACEHOLDERS, upstream: { allow: ['127.0.0.1'], dns: names.dns } },
+    ...{ ports: { 443: (silent.address() as AddressInfo).port }, handshakeTimeout: 500 },
+  });
+  port = await proxy.listen();
+  expect(await send({ headers: { Authorization: TOKEN } })).toMatchObject({ status: 502 });
+});
+
+test('a guest has 256 connections', async () => {
+  await start();
+  answer = () => {};
+  const sockets = [];
+  for (let count = 0; count < 257; count++) sockets.push(await connect(80));
+  const [last] = sockets.slice(-1);
+  if (last?.closed === false) await once(last, 'close');
+  expect(sockets.filter(({ closed }) => closed)).toHaveLength(1);
 });
 
 test('requests that do not wait for answers end the connection', async () => {
