@@ -184,6 +184,8 @@ export interface RelaySpec {
 export interface EgressSpec {
   address: string;
   ports: number[];
+  /** Names of hosts that are there for the guest's questions, in lower case. */
+  names: string[];
 }
 
 /** The proxy behind {@link EgressSpec}, for the machine's owner: a port of the loopback interface. */

@@ -134,7 +134,8 @@ const hostsOf = (placeholders: readonly Placeholder[]): string[] => [
 
 function egressOf(placeholders: readonly Placeholder[]): EgressSpec | undefined {
   if (placeholders.length === 0) return undefined;
-  return { address: EGRESS_ADDRESS, ports: placeholders.some(({ http }) => http) ? [443, 80] : [443] };
+  const ports = placeholders.some(({ http }) => http) ? [443, 80] : [443];
+  return { address: EGRESS_ADDRESS, ports, names: hostsOf(placeholders) };
 }
 
 function ratesOf({ bytesPerSecond: bytes, packetsPerSecond: packets }: NetworkOptions): NetworkRates | undefined {

@@ -43,11 +43,23 @@ def ask(url, body=None, **headers):
     with urllib.request.urlopen(request, timeout=60) as answer: return [answer.status, hashlib.sha256(answer.read()).hexdigest()]
   except urllib.error.HTTPError as error: return [error.code, '']
   except OSError as error: return [0, str(getattr(error, 'reason', error))]
+def six():
+  try: return socket.getaddrinfo('${HOST}', 443, socket.AF_INET6)
+  except socket.gaierror as error: return error.errno in (socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_ADDRFAMILY)
+def query(kind):
+  asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+  asked.settimeout(60)
+  asked.connect(([line.split()[1] for line in open('/etc/resolv.conf') if line.startswith('nameserver')][0], 53))
+  name = b''.join(bytes([len(label)]) + label.encode() for label in '${HOST}'.split('.'))
+  asked.send(bytes.fromhex('000701000001000000000000') + name + bytes([0, 0, kind, 0, 1]))
+  return asked.recv(4096)
 url = 'https://${HOST}/'
 body = os.urandom(3_000_000)
 print(json.dumps({
   'token': token,
   'address': socket.gethostbyname('${HOST}'),
+  'six': six(),
+  'answered': query(1).hex()[-8:],
   'asked': ask(url, body, Authorization='Bearer ' + token) == [200, hashlib.sha256(body).hexdigest()],
   'elsewhere': ask(url, Host='other.example.test'),
   'plain': ask('http://${HOST}/'),
@@ -86,6 +98,8 @@ test('a job sends a token, and the host gets the value', async () => {
   expect(said).toMatchObject({
     token: expect.stringMatching(/^tsvm-[0-9a-f]{48}$/),
     address: '198.19.0.4',
+    six: true,
+    answered: 'c6130004',
     asked: true,
     elsewhere: [421, ''],
     plain: [0, expect.stringMatching(/refused|unreachable|No route/i)],

@@ -15,6 +15,7 @@ import {
   type RefusalCounts,
   type RefusalReason,
 } from '../../machine.js';
+import { EgressAddress } from '../../outside/egress-address.js';
 import { HostAddresses } from '../../outside/host-addresses.js';
 import { Rate } from '../../rate.js';
 import { type NoState, noState } from '../../saved-state.js';
@@ -97,6 +98,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   readonly #policy: FramePolicy;
   /** Undefined: the guest is in no private network and cannot join one. */
   readonly #peers: Peers | undefined;
+  readonly #egress: EgressAddress | undefined;
   readonly #refusals: RefusalLog;
   readonly #frame = new Frame();
   readonly #memory: number;
@@ -150,6 +152,8 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
         ? new WirePolicy(spec.mac)
         : new Policy({ ...spec, host: this.#host, onForgotten: (flow, own) => this.#forget(flow, own) });
     this.#refusals = new RefusalLog(onRefusal);
+    const egress = spec.backEnd.kind === 'relay' ? spec.backEnd.egress : undefined;
+    this.#egress = egress && new EgressAddress(egress);
     if (spec.peers !== undefined) {
       const [address] = spec.addresses;
       if (address === undefined) throw new RangeError('a guest in private networks needs an address');
@@ -321,7 +325,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     const copied = readable.read(NET_HEADER, this.#head, whole ? total : MAX_HEADERS);
     const frame = this.#frame;
     frame.parse(this.#head, 0, total);
-    if (this.#peers !== undefined && this.#answersName(this.#peers, copied)) return;
+    if ((this.#peers !== undefined || this.#egress !== undefined) && this.#answersName(copied)) return;
     const link = this.#peers?.find(frame.destination);
     const reason = this.#policy.outgoing(frame, this.#head, copied, now, link !== undefined);
     if (reason !== undefined) {
@@ -344,16 +348,17 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   }
 
   /**
-   * Answers a DNS query for a peer's name in place of the resolver. Returns false for any other
-   * frame.
+   * Answers a DNS query for the name of a peer, or of a host that a proxy stands for, in place of the
+   * resolver: with its address of IPv4 alone. Returns false for any other frame.
    */
-  #answersName(peers: Peers, copied: number): boolean {
+  #answersName(copied: number): boolean {
     const frame = this.#frame;
     if (!this.#policy.isQuery(frame) || frame.end > copied) return false;
     const message = this.#head.subarray(frame.payload, frame.end);
     const question = parseQuery(message);
-    const address = question === undefined ? undefined : peers.resolve(question.name);
-    if (question === undefined || address === undefined) return false;
+    if (question === undefined) return false;
+    const address = this.#egress?.resolve(question.name) ?? this.#peers?.resolve(question.name);
+    if (address === undefined) return false;
     const ipv4 = new Uint8Array(4);
     new DataView(ipv4.buffer).setUint32(0, address[3]!);
     const answer = datagram(frame, this.#head, answerQuery(message, question, [ipv4]));

@@ -47,7 +47,9 @@ describe('the plan of a network', () => {
     ];
     const planned = planNetwork({}, host, { id: '00010203aabb', placeholders })!;
     expect(planned.hosts).toEqual(['a.example', 'b.example'].map((name) => ({ name, address: '198.19.0.4' })));
-    expect(planned.machine.backEnd).toMatchObject({ egress: { address: '198.19.0.4', ports: [443] } });
+    expect(planned.machine.backEnd).toMatchObject({
+      egress: { address: '198.19.0.4', ports: [443], names: ['a.example', 'b.example'] },
+    });
     const plain = planNetwork({}, host, { id: '00010203aabb', placeholders: [{ ...placeholders[0]!, http: true }] })!;
     expect(plain.machine.backEnd).toMatchObject({ egress: { ports: [443, 80] } });
     expect(plan().hosts).toEqual([]);

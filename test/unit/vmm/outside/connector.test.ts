@@ -108,7 +108,7 @@ describe('a proxy', () => {
   const EGRESS = '198.19.0.4';
   const withProxy = (egress: EgressPort | undefined) => {
     const machine = new Machine();
-    const backEnd = { reachHost: false, egress: { address: EGRESS, ports: [443] } };
+    const backEnd = { reachHost: false, egress: { address: EGRESS, ports: [443], names: [] } };
     const connector = new Connector(VSOCK, { spec: SPEC, backEnd, egress }, machine);
     open.push(connector, machine);
     return { machine, connector };

@@ -13,7 +13,7 @@ import {
   VirtioNet,
 } from '../../../../../vmm/devices/net/device.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
-import type { NetworkRates, NetworkRule, Refusal } from '../../../../../vmm/machine.js';
+import type { EgressSpec, NetworkRates, NetworkRule, Refusal } from '../../../../../vmm/machine.js';
 import { ACK, answer, GATEWAY, GUEST, PEER_RANGES, query, RST, SYN, tcp, udp } from '../../../../fixtures/frames.js';
 import { ownNetwork } from '../../../../fixtures/own-network.js';
 import { type Piece, VirtioDriver } from '../../../../fixtures/virtio-driver.js';
@@ -73,6 +73,7 @@ interface Options {
   maxConnections?: number;
   rates?: NetworkRates;
   isWire?: boolean;
+  egress?: EgressSpec;
 }
 
 function network(options: Options = {}) {
@@ -90,7 +91,9 @@ function network(options: Options = {}) {
         ...(options.rates && { rates: options.rates }),
         backEnd: options.isWire
           ? { kind: 'wire', namespace: '/none', interface: 'none' }
-          : { kind: 'tap', interface: 'none' },
+          : options.egress
+            ? { kind: 'relay', ports: [], reachHost: false, egress: options.egress }
+            : { kind: 'tap', interface: 'none' },
       },
       backEnd: wire,
       loop: new EventLoop(),
@@ -452,6 +455,28 @@ describe('network device', () => {
     it.transmit(tcp({ destination: '203.0.113.7' }));
     expect(it.wire.sent).toHaveLength(2);
   });
+
+  test.each([
+    ['IPv4', 1, [198, 19, 0, 4]],
+    ['IPv6', 28, []],
+    ['services', 65, []],
+  ])(
+    'a question for %s of a host that a proxy stands for is answered with its address of IPv4 alone',
+    (_of, type, address) => {
+      const egress = { address: '198.19.0.4', ports: [443], names: ['api.example.com'] };
+      const it = network({ egress, rules: [{ allow: true, name: 'example.org' }] });
+      using _ = it.driver;
+      const pieces = [it.room(2000)];
+      it.transmit(udp({ destination: RESOLVER, destinationPort: 53, payload: query('API.example.com', 99, type) }));
+      const message = it.take(pieces)!.frame.subarray(42);
+      expect([message.readUInt16BE(0), message.readUInt16BE(2) & 0x800f, message.readUInt16BE(6)]).toEqual([
+        ...[99, 0x8000, address.length / 4],
+      ]);
+      expect([...message.subarray(message.length - address.length)]).toEqual(address);
+      it.transmit(udp({ destination: RESOLVER, destinationPort: 53, payload: query('example.org', 99, type) }));
+      expect(it.wire.sent).toHaveLength(1);
+    },
+  );
 
   test('a query for a name that is not allowed is answered REFUSED', () => {
     const it = network({ rules: [{ allow: true, name: 'example.com' }] });

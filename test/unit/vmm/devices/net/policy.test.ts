@@ -40,7 +40,7 @@ const DHCP = { source: '0.0.0.0', destination: '255.255.255.255', sourcePort: 68
 const toGateway = { destination: GATEWAY.ipv6, destinationMac: GATEWAY.mac };
 
 test('the proxy is reached by TCP at its ports, whatever the rules say', () => {
-  const egress = { address: '198.19.0.4', ports: [443] };
+  const egress = { address: '198.19.0.4', ports: [443], names: [] };
   const to = (destinationPort: number) => ({ destination: egress.address, destinationPort });
   for (const rules of [[], [{ allow: true, range: PUBLIC }], [{ allow: false, range: '0.0.0.0/0' }]]) {
     const { sends } = guest(rules, { egress });
