@@ -83,7 +83,7 @@ export class EgressProxy implements Disposable {
       // A client that names no host finds no certificate. So does one that names another.
       SNICallback: (name, done) => done(null, authority.contextOf(name.toLowerCase())),
     });
-    this.#servers = new Map([
+    this.#servers = new Map<number, http.Server>([
       [HTTPS_PORT, secure],
       [HTTP_PORT, http.createServer(limits)],
     ]);
