@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Home } from '../sandbox/index.js';
 import { type Compared, fail, newCompared, toReports } from './compared.js';
+import { flush, unlessAborted } from './ending.js';
 import { addGauge } from './gauge-image.js';
 import { describeHost, warnOfLoad } from './host.js';
 import { makeFolder, removeLeftovers } from './leftovers.js';
@@ -37,10 +38,10 @@ export async function compare(options: CompareOptions): Promise<Report> {
   options.onImage?.();
   // A download is no part of the time that the comparison may take.
   using limit = new Limit(options.limit, signal, options.now ?? (() => performance.now()));
-  await removeLeftovers(home);
   const folder = makeFolder();
   try {
-    for (const each of compared) await look(each);
+    await unlessAborted(removeLeftovers(home), limit.signal);
+    for (const each of compared) await look(each, limit.signal);
     if (compared.some(isHere)) await measure(compared, image, { folder, home, done, limit }, options);
     done.complete = true;
   } catch (error) {
@@ -83,16 +84,18 @@ async function measure(
   options.onStep?.("copying the image's files", 0);
   const rootfs = join(folder, 'rootfs');
   mkdirSync(rootfs);
-  await using withGauge = await addGauge(home.images, image.digest);
-  await (await home.images.open(withGauge.digest)).extract('/', rootfs, { signal: limit.signal });
+  await using withGauge = await addGauge(home.images, image.digest, limit.signal);
+  await (await home.images.open(withGauge.digest)).extract('/', rootfs, { signal: limit.signal, synced: false });
+  await flush(rootfs, limit.signal);
   addMountPoints(rootfs);
   const { programs = programsIn(rootfs) } = options;
   for (const [index, each] of compared.entries()) {
     if (!isHere(each)) continue;
+    options.onStep?.(`preparing: ${each.level.name}`, 0);
     const [own, shared] = [join(folder, `level-${index}`), join(folder, `shared-${index}`)];
     for (const path of [own, shared]) mkdirSync(path);
     const bundle = { ...{ image: withGauge.digest, config: image.config }, rootfs, folder: own, shared };
-    await prepare(each, { ...bundle, memory: options.memory }, options);
+    await prepare(each, { ...bundle, memory: options.memory }, limit, options);
   }
   // Rounds come last: they have what is left of the time.
   if (options.probes) await probeAll(compared, limit, options);
@@ -110,8 +113,9 @@ function warnOfRounds(rounds: number): string[] {
   ];
 }
 
-async function look({ level, report }: Compared): Promise<void> {
-  const missing = await level.missing();
+/** @throws the reason of the signal */
+async function look({ level, report }: Compared, signal: AbortSignal): Promise<void> {
+  const missing = await unlessAborted(Promise.resolve(level.missing()), signal);
   if (missing !== undefined) Object.assign(report, { state: 'missing', ...missing });
 }
 
@@ -122,12 +126,18 @@ function addMountPoints(rootfs: string): void {
   for (const name of MOUNT_POINTS) if (!existsSync(join(rootfs, name))) mkdirSync(join(rootfs, name));
 }
 
-async function prepare(each: Compared, bundle: Bundle, { signal, cpus }: CompareOptions): Promise<void> {
+async function prepare(
+  each: Compared,
+  bundle: Bundle,
+  limit: Limit,
+  { cpus, patience = limit.patience }: CompareOptions,
+): Promise<void> {
+  const { signal } = limit;
   signal.throwIfAborted();
   try {
     each.bundle = bundle;
     const prepared = await each.level.prepare(bundle, signal);
-    each.prepared = cpus === undefined ? prepared : pinLevel(prepared, cpus);
+    each.prepared = pinLevel(prepared, cpus, patience);
     const { version, limitsMemory, note } = each.prepared;
     Object.assign(each.report, { version, limitsMemory, ...(note !== undefined && { note }) });
   } catch (error) {

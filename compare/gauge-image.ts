@@ -34,12 +34,12 @@ export interface GaugeImage extends AsyncDisposable {
 
 /**
  * @param base the ID of the caller's image
- * @throws ImageError
+ * @throws ImageError; the reason of `signal`
  */
-export async function addGauge(images: Store, base: string): Promise<GaugeImage> {
+export async function addGauge(images: Store, base: string, signal: AbortSignal): Promise<GaugeImage> {
   // The name keeps `tsvm prune` from it.
   const name = imageName();
-  const digest = await images.commit(base, layer(), { name, createdBy: `tsvm compare ${name}` });
+  const digest = await images.commit(base, layer(), { name, createdBy: `tsvm compare ${name}`, signal });
   return {
     digest,
     async [Symbol.asyncDispose]() {

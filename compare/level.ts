@@ -24,6 +24,8 @@ export interface CommandLine {
   env: NodeJS.ProcessEnv;
   /** Numbers of the CPUs on which it starts. Undefined for any. */
   cpus?: readonly number[];
+  /** Milliseconds that a sandbox has to start, or a command to end. Default: five minutes. */
+  patience?: number;
   /** Tells the line that says why it failed, with the reason as its first group. Default: the last line. */
   failure?: RegExp;
 }

@@ -4,6 +4,11 @@
 /** Shares of the time after which a phase begins no further step, if rounds follow it. */
 export const SHARES = { probes: 0.2, surface: 0.3, warmUp: 0.5, crowd: 0.65 };
 
+/** Milliseconds that a sandbox has to start, at least and at most. */
+const PATIENCE = { least: 30_000, most: 300_000 };
+/** The share of the time that a sandbox has to start. A level whose sandbox does not is left out. */
+const START = 1 / 7;
+
 /** The longest time of a timer of Node.js. */
 const LONGEST = 2 ** 31 - 1;
 
@@ -34,6 +39,11 @@ export class Limit implements Disposable {
    */
   isOver(share = 1, more = 0): boolean {
     return this.now() - this.#began + more > this.milliseconds * share;
+  }
+
+  /** Milliseconds that a sandbox has to start. */
+  get patience(): number {
+    return Math.min(PATIENCE.most, Math.max(PATIENCE.least, this.milliseconds * START));
   }
 
   /** For a reader: `120 s`. */

@@ -10,6 +10,8 @@ export interface CompareOptions {
   rounds: number;
   /** Milliseconds that all may take, from when the image is there. What is left then is not measured. */
   limit: number;
+  /** Milliseconds that a sandbox has to start. Default: a part of the limit. */
+  patience?: number;
   /** The clock by which the limit passes, in milliseconds. Default: the host's. */
   now?: () => number;
   /** Sandboxes of a level that are started at once. 0 leaves this out. */

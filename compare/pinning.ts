@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { errno, libcFunction } from '../libc/index.js';
 import { CompareError } from './errors.js';
-import type { PreparedLevel } from './level.js';
+import type { CommandLine, PreparedLevel } from './level.js';
 
 /** Bytes of a `cpu_set_t`: 1024 CPUs. */
 const SET = 128;
@@ -49,13 +49,17 @@ export function isPinned(pid: number, cpus: readonly number[]): boolean {
   }
 }
 
-/** The same level, whose programs start pinned. */
-export function pinLevel(level: PreparedLevel, cpus: readonly number[]): PreparedLevel {
+/**
+ * The same level, whose programs start pinned.
+ * @param patience milliseconds that a sandbox has to start
+ */
+export function pinLevel(level: PreparedLevel, cpus: readonly number[] | undefined, patience: number): PreparedLevel {
   const { connect } = level;
+  const pin = (line: CommandLine): CommandLine => ({ ...line, ...(cpus && { cpus }) });
   return {
     ...level,
-    start: (...given) => ({ ...level.start(...given), cpus }),
-    exec: (...given) => ({ ...level.exec(...given), cpus }),
-    ...(connect && { connect: (...given: Parameters<typeof connect>) => ({ ...connect(...given), cpus }) }),
+    start: (...given) => ({ ...pin(level.start(...given)), patience }),
+    exec: (...given) => pin(level.exec(...given)),
+    ...(connect && { connect: (...given: Parameters<typeof connect>) => ({ ...pin(connect(...given)), patience }) }),
   };
 }

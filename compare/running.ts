@@ -10,7 +10,7 @@ import { startPinned } from './pinning.js';
 export const SETTLE = 300;
 /** Characters of each stream that are kept. */
 const KEPT = 2 ** 16;
-/** Milliseconds that a sandbox has to start, and any command has to end. */
+/** Milliseconds that a sandbox has to start, and any command has to end, unless it says otherwise. */
 const PATIENCE = 300_000;
 /** Milliseconds that a sandbox has to end after SIGTERM. */
 const GRACE = 10_000;
@@ -80,10 +80,11 @@ export async function run(command: CommandLine, signal: AbortSignal, sandbox?: P
   const text = collect(child);
   let late = false;
   const kill = () => killAll(child);
+  const { patience = PATIENCE } = command;
   const timer = setTimeout(() => {
     late = true;
     kill();
-  }, PATIENCE);
+  }, patience);
   signal.addEventListener('abort', kill, { once: true });
   try {
     const [code, time] = await new Promise<[number | null, number]>((resolve, reject) => {
@@ -91,7 +92,7 @@ export async function run(command: CommandLine, signal: AbortSignal, sandbox?: P
       child.once('close', (status) => resolve([status, performance.now() - began]));
     });
     signal.throwIfAborted();
-    if (late) throw new CompareError('level', `${command.words[0]} has not ended within ${PATIENCE / 1000} s`);
+    if (late) throw new CompareError('level', `${command.words[0]} has not ended within ${patience / 1000} s`);
     return { code, time, ...text, why: whyEnded(text, code, command.failure) };
   } finally {
     clearTimeout(timer);
@@ -206,9 +207,12 @@ export async function startIdling(command: CommandLine, signal: AbortSignal, rem
       until.removeEventListener('abort', abort);
     }
   };
-  const timer = setTimeout(() => killAll(child), PATIENCE);
+  const { patience = PATIENCE } = command;
+  const late = new CompareError('level', `it has not started within ${patience / 1000} s`);
+  const starting = new AbortController();
+  const timer = setTimeout(() => starting.abort(late), patience);
   try {
-    await says('ready', signal);
+    await says('ready', AbortSignal.any([signal, starting.signal]));
     return {
       time: performance.now() - began,
       pid: child.pid ?? 0,

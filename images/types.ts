@@ -120,6 +120,8 @@ export interface ExtractOptions {
   isCounted?: boolean;
   /** Once aborted, the copy fails with the reason. What is copied stays. */
   signal?: AbortSignal;
+  /** False: the copy need not be on the disk when it is done. Default: true. */
+  synced?: boolean;
 }
 
 /** How much of the host's disk the store uses, in bytes. */
@@ -276,6 +278,8 @@ export interface CommitOptions {
   comment?: string;
   /** The command that made the layer, for the history. */
   createdBy?: string;
+  /** Once aborted, the commit fails with the reason, unless the image is there already. */
+  signal?: AbortSignal;
   onProgress?: (progress: Progress) => void;
 }
 

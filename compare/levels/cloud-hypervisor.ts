@@ -52,7 +52,7 @@ export const cloudHypervisor: Level = {
     const path = findProgram(PROGRAM) ?? PROGRAM;
     const own = (id: string, file: string) => join(folder, id, file);
     return {
-      version: versionOf(path),
+      version: await versionOf(path, signal),
       limitsMemory: true,
       places: [folder],
       faces: /^\S*(cloud-hypervisor|virtiofsd) /,

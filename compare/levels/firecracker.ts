@@ -38,7 +38,7 @@ export const firecracker: Level = {
     const path = findProgram(PROGRAM) ?? PROGRAM;
     const own = (id: string, file: string) => join(folder, id, file);
     return {
-      version: versionOf(path),
+      version: await versionOf(path, signal),
       limitsMemory: true,
       places: [folder],
       faces: /^\S*firecracker /,

@@ -48,6 +48,7 @@ export const lxc: Level = {
   },
   async prepare(bundle, signal) {
     const path = findProgram(PROGRAM) ?? PROGRAM;
+    const version = await versionOf(path, signal);
     const mounts = await holdMounts(signal, PRIVATE_RUN);
     const env = { PATH: process.env.PATH };
     const named = (id: string) => ['-n', id, '-P', bundle.folder];
@@ -58,7 +59,7 @@ export const lxc: Level = {
       return { words: [...inCgroups(id), ...mounts.enter(), path, '-F', ...named(id)], env, failure: FAILURE };
     };
     return {
-      version: versionOf(path),
+      version,
       limitsMemory: true,
       places: [bundle.folder],
       start: (id, command) => begin(id, command, 'lxc.net.0.type = empty'),

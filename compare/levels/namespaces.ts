@@ -1,8 +1,8 @@
 // Levels without a runtime: a chroot, and the namespaces that unshare(1) makes.
-import { execFileSync } from 'node:child_process';
 import { findProgram } from '../../programs/index.js';
 import { environmentOf, FOLDER, type Level, type PreparedLevel } from '../level.js';
 import { type HeldMounts, holdMounts, isRoot } from './mounts.js';
+import { versionOf } from './version.js';
 
 /** The device files of a level with namespaces. */
 const DEVICES = ['null', 'zero', 'full', 'random', 'urandom', 'tty'];
@@ -38,11 +38,12 @@ function level(
       return { reason: `${program} is not installed`, advice: 'apt-get install util-linux coreutils' };
     },
     async prepare({ rootfs, config, shared }, signal) {
+      const version = await versionOf('unshare', signal);
       const mounts = await holdMounts(signal, MOUNTS, rootfs, devices, shared);
       const { start, connect, exec } = commands(mounts, rootfs);
       const env = environmentOf(config);
       return {
-        version: execFileSync('unshare', ['--version'], { encoding: 'utf8' }).trim(),
+        version,
         limitsMemory: false,
         places: [],
         start: (...given) => ({ ...start(...given), env }),

@@ -24,6 +24,7 @@ export const nspawn: Level = {
   },
   async prepare({ rootfs, folder, memory, config, shared }, signal) {
     const path = findProgram(PROGRAM) ?? PROGRAM;
+    const version = await versionOf(path, signal);
     const mounts = await holdMounts(signal, PRIVATE_RUN);
     const env = { PATH: process.env.PATH };
     const variables = Object.entries(environmentOf(config)).map(([name, value]) => `--setenv=${name}=${value}`);
@@ -41,7 +42,7 @@ export const nspawn: Level = {
       return { words: [...inCgroups(id), ...mounts.enter(), path, ...options, ...served], env };
     };
     return {
-      version: versionOf(path),
+      version,
       limitsMemory: true,
       places: [folder],
       start: (id, command) => begin(id, command, '--private-network'),

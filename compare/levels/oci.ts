@@ -139,6 +139,7 @@ export function ociLevel({ name, summary, program, package: source, options = {}
     },
     async prepare(bundle, signal) {
       const path = findProgram(program) ?? program;
+      const version = await versionOf(path, signal);
       const state = join(bundle.folder, 'state');
       mkdirSync(state);
       const inUserNamespace = options.userNamespace === true || !isRoot();
@@ -177,7 +178,7 @@ export function ociLevel({ name, summary, program, package: source, options = {}
         return ['run', '--bundle', folder, id];
       };
       return {
-        version: versionOf(path),
+        version,
         limitsMemory,
         places: [bundle.folder],
         ...(options.faces && { faces: options.faces }),

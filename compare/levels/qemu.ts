@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { findProgram } from '../../programs/index.js';
 import { probeMachine, readTscKhz } from '../../sandbox/internal.js';
+import { unlessAborted } from '../ending.js';
 import type { CommandLine, Level } from '../level.js';
 import { askGauge } from './ask.js';
 import {
@@ -44,13 +45,13 @@ function qemuLevel({ name, summary, kernel, machine, bus }: QemuMachine): Level 
     async prepare(bundle, signal) {
       const { folder, memory, shared } = bundle;
       const files = await makeGuestFiles(bundle, kernel, signal);
-      const { usable } = await probeMachine();
+      const { usable } = await unlessAborted(probeMachine(), signal);
       const server = findFolderServer();
       const path = findProgram(PROGRAM) ?? PROGRAM;
       const own = (id: string, file: string) => join(folder, id, file);
       const env = { PATH: process.env.PATH };
       return {
-        version: versionOf(path),
+        version: await versionOf(path, signal),
         limitsMemory: true,
         places: [folder],
         faces: /^\S*(qemu-system-x86_64|virtiofsd) /,

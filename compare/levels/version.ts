@@ -1,11 +1,16 @@
 // What a program says of its version.
-import { execFileSync } from 'node:child_process';
+import { run } from '../running.js';
 
-/** The first line, or ''. */
-export function versionOf(path: string): string {
+/** Milliseconds that it has to say so. */
+const PATIENCE = 10_000;
+
+/** The first line, or ''. @throws the reason of `signal` */
+export async function versionOf(path: string, signal: AbortSignal): Promise<string> {
   try {
-    return execFileSync(path, ['--version'], { encoding: 'utf8', timeout: 10_000 }).split('\n')[0] ?? '';
+    const { code, stdout } = await run({ words: [path, '--version'], env: process.env, patience: PATIENCE }, signal);
+    return code === 0 ? (stdout.split('\n')[0] ?? '') : '';
   } catch {
+    signal.throwIfAborted();
     return '';
   }
 }

@@ -38,6 +38,7 @@ export type OnProgress = ((progress: Progress) => void) | undefined;
  * Adds an image, and a name for it if one is given. If the store has the whole image already, only
  * the name is added.
  *
+ * @param signal once aborted, the wait for the store's lock fails with its reason
  * @throws ImageError
  */
 export async function addImage(
@@ -46,16 +47,18 @@ export async function addImage(
   image: SourceImage,
   name: NameReference | null,
   onProgress: OnProgress,
+  signal?: AbortSignal,
 ): Promise<void> {
+  const locked = (change: () => Promise<boolean>) => withStoreLock(home, change, signal);
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-    if (isThere(home, image) && (await withStoreLock(home, () => nameExisting(home, workspace, image, name)))) return;
+    if (isThere(home, image) && (await locked(() => nameExisting(home, workspace, image, name)))) return;
     const what = name === null ? image.digest : familiarReference(name);
     await convertMissing(home, workspace, image.layers, what, onProgress);
     const indexes = readIndexes(home, workspace, image.layers);
     if (!indexes) continue;
     const folder = await makeImageFolder(workspace, image, indexes);
     onProgress?.({ phase: 'disk', layer: '', done: 0, total: undefined });
-    if (await withStoreLock(home, () => publish(home, workspace, image, folder, name))) return;
+    if (await locked(() => publish(home, workspace, image, folder, name))) return;
   }
   throw new ImageError('io', 'other processes keep removing the layers of this image: try again');
 }

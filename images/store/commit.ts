@@ -19,7 +19,7 @@ export async function commitLayer(
   home: string,
   base: string,
   layer: AsyncIterable<Buffer>,
-  { name, config: over, changes = [], author, comment = '', createdBy = '', onProgress }: CommitOptions,
+  { name, config: over, changes = [], author, comment = '', createdBy = '', signal, onProgress }: CommitOptions,
 ): Promise<string> {
   try {
     const reference = name === undefined ? null : parseName(name);
@@ -31,9 +31,9 @@ export async function commitLayer(
     const before = JSON.parse(readConfig(home, base).toString()) as { history?: object[] };
     const created = new Date().toISOString();
     const config = applyChanges({ ...record.config, ...over, created }, changes);
-    await using workspace = await openWorkspace(home);
+    await using workspace = await openWorkspace(home, signal);
     const added = { digest: null, size: null, stream: () => layer };
-    const diffId = await convertInto(workspace, added, null, onProgress);
+    const diffId = await convertInto(workspace, added, null, onProgress, signal);
     const diffIds = [...record.layers.map((below) => below.diffId), diffId];
     const written = JSON.parse(writeConfig(config, diffIds, comment).toString()) as object;
     const step = { created, created_by: createdBy, author, comment };
@@ -45,9 +45,10 @@ export async function commitLayer(
       manifestBytes: null,
       layers: diffIds.map((id) => ({ ...added, diffId: id, stream: () => gone(id) })),
     };
-    await addImage(home, workspace, image, reference, onProgress);
+    await addImage(home, workspace, image, reference, onProgress, signal);
     return image.digest;
   } catch (error) {
+    signal?.throwIfAborted();
     throw toImageError(error, `cannot commit to ${name ?? 'an image'}`);
   }
 }

@@ -49,7 +49,7 @@ export function openContents(home: string, digest: string): ImageContents {
   let opened: { root: Inode; data: string[] } | undefined;
   const repeats = new Repeats();
   return {
-    async extract(path, folder, { covered = [], isCounted = false, signal } = {}) {
+    async extract(path, folder, { covered = [], isCounted = false, signal, synced = true } = {}) {
       try {
         opened ??= readTree(home, digest);
         const inode = findInode(opened.root, latin1(path));
@@ -59,6 +59,7 @@ export function openContents(home: string, digest: string): ImageContents {
         checkRoom({ directory: inode, data: opened.data, cover }, path, folder);
         const extraction = new Extraction(opened.data, isCounted ? repeats : undefined, signal);
         await extraction.directory(inode, Buffer.from(folder), cover);
+        if (synced) syncFileSystem(folder);
         return true;
       } catch (error) {
         signal?.throwIfAborted();
@@ -129,6 +130,16 @@ function repeated(limit: number, unit: string): ImageError {
   return new ImageError('too-large', `the image's VOLUMEs have more than ${limit} ${unit} in common`);
 }
 
+/** Writes the file system of a folder to the disk. */
+function syncFileSystem(folder: string): void {
+  const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    if (syncfs(fd) !== 0) throw new ImageError('io', `syncfs failed with errno ${errno()}`);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 class Extraction {
   readonly #data: readonly string[];
   readonly #repeats: Repeats | undefined;
@@ -143,15 +154,9 @@ class Extraction {
     this.#signal = signal;
   }
 
-  /** Fills an existing directory and syncs it to the disk. */
+  /** Fills an existing directory. */
   async directory(inode: Inode, path: Buffer, cover: Cover): Promise<void> {
     await this.#fill(inode, path, cover);
-    const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
-    try {
-      if (syncfs(fd) !== 0) throw new ImageError('io', `syncfs failed with errno ${errno()}`);
-    } finally {
-      closeSync(fd);
-    }
   }
 
   async #fill(inode: Inode, path: Buffer, cover?: Cover): Promise<void> {

@@ -44,13 +44,15 @@ export function exchange(one: string, other: string): void {
 /**
  * Runs `change` while no other process changes what is in the store.
  *
+ * @param signal once aborted, the wait for the lock fails with its reason
  * @throws ImageError `no-permission` if the store cannot be written; `io`
  */
-export async function withStoreLock<T>(home: string, change: () => Promise<T> | T): Promise<T> {
+export async function withStoreLock<T>(home: string, change: () => Promise<T> | T, signal?: AbortSignal): Promise<T> {
   const fd = openLock(home);
   try {
     const deadline = Date.now() + PATIENCE_MS;
     while (!tryLock(fd)) {
+      signal?.throwIfAborted();
       if (Date.now() > deadline) {
         throw new ImageError('io', `another process has kept the image store ${home} locked for a minute`);
       }

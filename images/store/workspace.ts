@@ -19,24 +19,31 @@ export interface Workspace extends AsyncDisposable {
   budget: StoreBudget;
 }
 
-/** Makes a workspace, and sweeps what dead processes left. */
-export async function openWorkspace(home: string): Promise<Workspace> {
+/**
+ * Makes a workspace, and sweeps what dead processes left.
+ * @param signal once aborted, the wait for the store's lock fails with its reason
+ */
+export async function openWorkspace(home: string, signal?: AbortSignal): Promise<Workspace> {
   const budget = openBudget(home);
-  const { workspace, waste } = await withStoreLock(home, async () => {
-    const waste = await takeWaste(home);
-    const path = mkdtempSync(join(home, TMP, 'w'));
-    const fd = openSync(path, 'r');
-    tryLock(fd);
-    const workspace: Workspace = {
-      path,
-      budget,
-      async [Symbol.asyncDispose]() {
-        await rm(path, { recursive: true, force: true });
-        closeSync(fd);
-      },
-    };
-    return { workspace, waste };
-  });
+  const { workspace, waste } = await withStoreLock(
+    home,
+    async () => {
+      const waste = await takeWaste(home);
+      const path = mkdtempSync(join(home, TMP, 'w'));
+      const fd = openSync(path, 'r');
+      tryLock(fd);
+      const workspace: Workspace = {
+        path,
+        budget,
+        async [Symbol.asyncDispose]() {
+          await rm(path, { recursive: true, force: true });
+          closeSync(fd);
+        },
+      };
+      return { workspace, waste };
+    },
+    signal,
+  );
   await destroy(waste);
   return workspace;
 }

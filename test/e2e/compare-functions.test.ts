@@ -29,16 +29,16 @@ cat names; test -z "$(ls /sys/kernel/tracing/instances)"
 exec 3>&-; wait $program; rm in end out names; umount /sys/kernel/tracing`;
 
 test('a program that calls only getppid reaches its function, those of its streams, and few others', async () => {
+  const { signal } = new AbortController();
   const { images } = new Home(inject('homes').here);
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));
   const [rootfs, shared] = [join(folder, 'rootfs'), join(folder, 'shared')];
   for (const path of [rootfs, shared]) mkdirSync(path);
   try {
     const image = await images.resolve(DEBIAN, { pull: 'never' });
-    await using withGauge = await addGauge(images, image.digest);
+    await using withGauge = await addGauge(images, image.digest, signal);
     await (await images.open(withGauge.digest)).extract('/', rootfs);
     const given = { image: withGauge.digest, config: image.config, rootfs, shared, folder, memory: 2 ** 28 };
-    const { signal } = new AbortController();
     await using level = await levelsOf(['qemu'])[0]!.prepare(given, signal);
     await using idling = await startIdling(level.start('known', ['/.tsvm-gauge', 'idle']), signal);
     const { code, stdout, stderr } = await run(level.exec('known', idling.pid, ['sh', '-c', GETPPID]), signal);

@@ -1,12 +1,18 @@
 // A comparison that is ended in any of its phases: it has what was done, and leaves no process, cgroup,
 // folder or image. A wait that has no end would be the end of the test's patience.
-import { readdirSync, readFileSync } from 'node:fs';
+import { EventEmitter, once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { compare, levelsOf } from '../../../compare/index.js';
+import type { Level } from '../../../compare/level.js';
 import { hierarchies, inCgroups, makeCgroups, removeCgroups } from '../../../compare/levels/cgroups.js';
+import { OPERATIONS } from '../../../compare/measures.js';
 import { descendantsOf } from '../../../compare/memory.js';
 import { run, startIdling } from '../../../compare/running.js';
+import { STORE } from '../../../images/store/layout.js';
+import { withStoreLock } from '../../../images/store/lock.js';
 import { EMPTY_IMAGE, type EmptyImageHome, makeEmptyImageHome } from '../../fixtures/empty-image.js';
 
 let made: EmptyImageHome;
@@ -38,8 +44,12 @@ async function left(): Promise<string[]> {
   return [...cgroups, ...folders, ...images.map((each) => `${each.name} ${each.digest}`)];
 }
 
+/** Each phase takes little time until the next. */
+const FEW = OPERATIONS.slice(0, 2);
+
 const PHASES = [
   'copying',
+  'preparing: runc',
   'surface: runc',
   'warm-up: runc',
   'warm-up, TCP: runc',
@@ -55,7 +65,7 @@ test.each(PHASES.flatMap((phase) => [0, 20, 200].map((delay) => [phase, delay] a
     let running: string[] = [];
     const report = await compare({
       ...{ image: EMPTY_IMAGE, home: made.home, levels: levelsOf(['runc', 'process']), version: '1.0.0' },
-      ...{ rounds: 1000, memory: 2 ** 28, time: 10, limit: Infinity, atOnce: 2 },
+      ...{ rounds: 1000, memory: 2 ** 28, time: 10, limit: Infinity, atOnce: 2, operations: FEW },
       ...{ surface: phase.startsWith('surface'), probes: phase.startsWith('probes'), signal: ending.signal },
       onStep(text) {
         if (!text.startsWith(phase)) return;
@@ -71,6 +81,70 @@ test.each(PHASES.flatMap((phase) => [0, 20, 200].map((delay) => [phase, delay] a
     await expect.poll(stays).toEqual([]);
   },
 );
+
+/** Ends a comparison of the levels 100 ms after a step begins. Nothing in it ends by itself. */
+async function endAt(phase: string, levels: readonly Level[], onPhase = () => {}) {
+  const ending = new AbortController();
+  return await compare({
+    ...{ image: EMPTY_IMAGE, home: made.home, levels, version: '1.0.0', signal: ending.signal },
+    ...{ rounds: 1, memory: 2 ** 28, time: 10, limit: Infinity, atOnce: 0, tcp: false },
+    onStep(text) {
+      if (!text.startsWith(phase)) return;
+      onPhase();
+      setTimeout(() => ending.abort(), 100);
+    },
+  });
+}
+
+test('a comparison ends although the image store stays locked by another process, and leaves no image', {
+  // The store's own patience with a lock is a minute.
+  timeout: 45_000,
+}, async () => {
+  const store = join(made.home.path, STORE);
+  const [unlocking, unlock] = [new EventEmitter(), 'unlock'];
+  let locked = Promise.resolve();
+  const report = await endAt('copying', levelsOf(['process']), () => {
+    locked = withStoreLock(store, async () => void (await once(unlocking, unlock)));
+  });
+  expect(report).toMatchObject({ complete: false, rounds: 0 });
+  unlocking.emit(unlock);
+  await locked;
+  expect(await left()).toEqual([]);
+});
+
+test('a comparison ends while a level looks for what it needs', async () => {
+  const [level] = levelsOf(['process']);
+  const ending = new AbortController();
+  const looking: Level = {
+    ...level!,
+    missing() {
+      ending.abort();
+      return new Promise(() => {});
+    },
+  };
+  const report = await compare({
+    ...{ image: EMPTY_IMAGE, home: made.home, levels: [looking], version: '1.0.0', signal: ending.signal },
+    ...{ rounds: 1, memory: 2 ** 28, time: 10, limit: Infinity, atOnce: 0 },
+  });
+  expect(report).toMatchObject({ complete: false, rounds: 0 });
+  expect(await left()).toEqual([]);
+});
+
+test('a comparison ends while a program is asked for its version, and the program with it', {
+  // A program has ten seconds to tell its version, and the level would go on then.
+  timeout: 60_000,
+}, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'pid');
+  const script = `#!/bin/sh\ntrap '' TERM\necho $$ > ${file}\nwhile :; do sleep 1000; done\n`;
+  writeFileSync(join(folder, 'runc'), script, { mode: 0o755 });
+  vi.stubEnv('PATH', `${folder}:${process.env.PATH}`);
+  onTestFinished(() => void vi.unstubAllEnvs());
+  const report = await endAt('preparing: runc', levelsOf(['runc']));
+  expect(report).toMatchObject({ complete: false, levels: [{ state: 'measured', measures: [] }] });
+  await expect.poll(() => identify(Number(readFileSync(file, 'latin1')))).toBe('');
+});
 
 test('what holds the streams of a sandbox after its end is ended with it', async () => {
   const words = ['sh', '-c', 'sleep 1000 & echo ready'] as const;
