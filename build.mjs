@@ -166,7 +166,7 @@ function licences() {
 replace(join(dist, 'licences.txt'), licences().join(`\n${'-'.repeat(80)}\n\n`));
 
 // The lab, the benchmarks and what tests run. None of it is installed.
-const tests = ['fleet', 'random-kills'];
+const tests = ['fleet', 'random-kills', 'rollbacks'];
 const grounds = await build({
   ...common,
   entryPoints: GROUNDS,
