@@ -13,7 +13,7 @@ import { Container, Home, SnapshotStore } from '../../sandbox/index.js';
 /** Answers each connection to port 7000 with what its file says. */
 const SERVER = `use IO::Socket::INET;
   $server = IO::Socket::INET->new(LocalPort => 7000, Listen => 8, ReuseAddr => 1) or die "7000: $!\\n";
-  while ($client = $server->accept) { open $file, '<', '/file'; print $client <$file>; close $client }`;
+  while ($client = $server->accept) { open $file, '<', '/file'; print {$client} <$file>; close $client }`;
 const ASK = 'exec 3<> /dev/tcp/server/7000 && cat <&3';
 /** The agent adds entropy by this file, which is one of all mounts of a devtmpfs. */
 const BREAK = 'mount -t devtmpfs dev /mnt; rm /mnt/urandom; mknod /mnt/urandom c 1 3';
