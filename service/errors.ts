@@ -34,6 +34,8 @@ export type ServiceErrorCode =
   | 'rate'
   /** The host does not hold it now. */
   | 'no-room'
+  /** Nothing listens at the port of the sandbox, or it does not speak HTTP/1.1. */
+  | 'no-port'
   /** The sandbox does not answer. */
   | 'unresponsive'
   /** The data folder or the host failed. */

@@ -14,6 +14,7 @@ import { Commands } from './sandboxes/commands.js';
 import { homePath, type MachineOptions, removeLeft } from './sandboxes/container.js';
 import { Files } from './sandboxes/files.js';
 import { Places } from './sandboxes/places.js';
+import { Ports } from './sandboxes/ports.js';
 import { Sandboxes } from './sandboxes/sandboxes.js';
 import type { Scope } from './scope.js';
 import type { SecretRecord } from './secret.js';
@@ -44,6 +45,8 @@ export interface ServiceOptions extends Omit<MachineOptions, 'onFallback'> {
   metrics?: Address | undefined;
   /** Images by the names of E2B's templates. */
   templates?: ReadonlyMap<string, string>;
+  /** What the hosts of ports of sandboxes end with: `localhost:7070`. Default: no ports are served */
+  domain?: string | undefined;
 }
 
 export interface Service {
@@ -124,6 +127,8 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
       statistics,
       commands,
       files: contents,
+      ports: new Ports(sandboxes, places),
+      domain: options.domain,
       templates: options.templates ?? new Map(),
       onFault,
       readers: options.readers,

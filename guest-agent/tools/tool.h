@@ -33,5 +33,6 @@ bool tool_watch(char **arguments);
 bool tool_processes(char **arguments);
 bool tool_statistics(char **arguments);
 bool tool_limit(char **arguments);
+bool tool_connect(char **arguments);
 
 #endif

@@ -2,7 +2,7 @@
 // read from its folder or requested from its supervisor; a `Container` caches nothing but its
 // configuration.
 import { availableParallelism } from 'node:os';
-import { PassThrough } from 'node:stream';
+import { type Duplex, PassThrough } from 'node:stream';
 import { hasCode } from '../../errors/index.js';
 import type { CommitOptions } from '../../images/index.js';
 import { type CallOptions, limited } from '../abort.js';
@@ -36,6 +36,7 @@ import { type CreateOptions, createContainer } from './create.js';
 import { type Exec, type ExecOptions, type ExecSpec, exec, execDetached } from './exec.js';
 import { ContainerFiles } from './files.js';
 import { describeContainer } from './inspect.js';
+import { connectPort } from './port-connection.js';
 import { diskUsage, type ProcessInfo, readProcesses, readUsage, type Usage } from './report.js';
 import { killContainer, stopContainer } from './stop.js';
 import { runTool } from './tools.js';
@@ -270,6 +271,16 @@ export class Container {
   /** Starts another process without streams. @throws SandboxError as `exec` */
   execDetached(spec: ExecSpec): Promise<void> {
     return execDetached(this.#folder, this.config, spec);
+  }
+
+  /**
+   * Connects to a TCP port of its own loopback addresses, which needs neither a network nor a published
+   * port. The stream breaks off with a SandboxError `tool` if nothing listens there. Destroy it to leave.
+   * @throws SandboxError `bad-spec`, `not-running`, `unresponsive`, `agent`; `timeout`, or the reason of
+   *   `options.signal`
+   */
+  openPort(port: number, options: CallOptions = {}): Promise<Duplex> {
+    return limited(options, (signal) => connectPort(this.#folder, port, signal));
   }
 
   /** Sends a signal to its first process. @throws SandboxError `not-running`, `bad-spec` */

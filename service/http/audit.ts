@@ -5,6 +5,7 @@ import type { HttpBindings } from '@hono/node-server';
 import type { Context, MiddlewareHandler } from 'hono';
 import pino from 'pino';
 import type { Tenant } from '../records.js';
+import type { NamedPort } from './port-host.js';
 
 /** What the handlers of a request share. */
 export interface Shared {
@@ -13,14 +14,16 @@ export interface Shared {
     tenant?: Tenant;
     /** The sandbox that its token has opened, by E2B's API. */
     opened?: { tenant: Tenant; id: string };
-    /** True if the connection speaks another protocol from now on. */
-    isUpgraded?: true;
+    /** The port of a sandbox that the request is for. */
+    port?: NamedPort;
+    /** The status of an answer that is sent already. 101: the connection speaks another protocol. */
+    sent?: number;
   };
 }
 
-/** The status of the answer. A connection that was upgraded has got its own. */
+/** The status of the answer. */
 export function statusOf(context: Context<Shared>): number {
-  return context.get('isUpgraded') ? 101 : context.res.status;
+  return context.get('sent') ?? context.res.status;
 }
 
 /** Characters of a path. */
@@ -38,6 +41,7 @@ export function audited(folder: string): MiddlewareHandler<Shared> {
     const path = context.req.path.slice(0, MAX_PATH);
     const milliseconds = Math.round(performance.now() - began);
     const tenant = context.get('tenant')?.name;
-    log.info({ ...{ from, tenant, method, path }, status: statusOf(context), milliseconds });
+    const { id: sandbox, port } = context.get('port') ?? {};
+    log.info({ ...{ from, tenant, sandbox, port, method, path }, status: statusOf(context), milliseconds });
   };
 }

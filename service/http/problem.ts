@@ -20,6 +20,7 @@ export const PROBLEMS: Readonly<Record<ServiceErrorCode, readonly [status: numbe
   quota: [429, 'The share is used up'],
   rate: [429, 'Too many requests'],
   internal: [500, 'The server failed'],
+  'no-port': [502, 'The port does not answer'],
   'no-room': [503, 'The host is full'],
   unresponsive: [504, 'The sandbox does not answer'],
 };

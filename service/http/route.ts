@@ -21,6 +21,8 @@ export interface Call {
   secrets: SecretStore;
   commands: Commands;
   statistics: Statistics;
+  /** What the hosts of ports end with. Undefined: no ports are served. */
+  domain?: string | undefined;
   /** The word in the place of `{id}`. */
   id: string;
   /** The header Idempotency-Key. */

@@ -1,9 +1,11 @@
 // The operations on sandboxes.
 import { z } from 'zod';
+import { ServiceError } from '../errors.js';
 import { REASONS, type SandboxRecord, STATUSES, specSchema } from '../records.js';
 import { commandResultSchema, commandSchema } from '../sandboxes/command.js';
 import { execSchema, execStatusSchema } from './exec-channels.js';
 import { execOverSocket } from './exec-socket.js';
+import { hostOf } from './port-host.js';
 import { type Route, route } from './route.js';
 
 const sandboxSchema = z.object({
@@ -30,6 +32,13 @@ const querySchema = z.strictObject({
 
 const fileSchema = z.strictObject({
   path: z.string().startsWith('/').max(4096).describe('An absolute path in the sandbox'),
+});
+
+const portsSchema = z.object({
+  host: z.string().describe('The host of a port, with PORT in the place of its number'),
+  token: z
+    .string()
+    .describe('For the header E2b-Traffic-Access-Token. It opens the ports of this sandbox until it ends'),
 });
 
 function described({ tenant: _, spec, ...rest }: SandboxRecord): object {
@@ -111,6 +120,20 @@ export const SANDBOX_ROUTES: readonly Route[] = [
     handle: async ({ sandboxes, tenant, id }) => {
       sandboxes.running(tenant, id);
       return undefined;
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/sandboxes/{id}/ports',
+    operation: 'showPorts',
+    summary: 'Tells which hosts the ports of a sandbox have, and the token that opens them.',
+    status: 200,
+    answer: portsSchema,
+    problems: ['not-found', 'not-running'],
+    handle: async ({ sandboxes, tenant, id, domain }) => {
+      const token = sandboxes.portsToken(tenant, id);
+      if (domain === undefined) throw new ServiceError('not-found', 'this server serves no ports of sandboxes');
+      return { host: hostOf(domain, { id, port: 'PORT' }), token };
     },
   }),
   route({

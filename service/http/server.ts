@@ -11,6 +11,7 @@ import type { Jobs } from '../jobs/jobs.js';
 import type { Commands } from '../sandboxes/commands.js';
 import type { Files } from '../sandboxes/files.js';
 import type { Places } from '../sandboxes/places.js';
+import type { Ports } from '../sandboxes/ports.js';
 import type { Sandboxes } from '../sandboxes/sandboxes.js';
 import { checkScope } from '../scope.js';
 import type { SecretStore } from '../store/secret-store.js';
@@ -25,6 +26,7 @@ import { type Address, listen } from './listen.js';
 import type { Metrics } from './metrics.js';
 import { ARCHIVE_TYPE, EVENTS_TYPE, LINES_TYPE, openApiDocument } from './openapi.js';
 import { servePage } from './page.js';
+import { PORT_TIMES, type PortTimes, servePorts } from './ports.js';
 import { asServiceError, problemOf } from './problem.js';
 import type { RequestRates } from './rate-limiter.js';
 import { bounded, parse, readJson } from './request.js';
@@ -58,6 +60,10 @@ export interface ServerParts {
   statistics: Statistics;
   commands: Commands;
   files: Files;
+  ports: Pick<Ports, 'connect'>;
+  /** What the hosts of ports of sandboxes end with. Undefined: no ports are served. */
+  domain?: string | undefined;
+  portTimes?: PortTimes | undefined;
   /** Images by the names of E2B's templates. */
   templates: ReadonlyMap<string, string>;
   /** Called with a failure whose caller is told no more than that. */
@@ -82,6 +88,7 @@ export async function startServer(address: Address, parts: ServerParts): Promise
     serverOptions: {
       headersTimeout: HEADERS_TIMEOUT,
       requestTimeout: REQUEST_TIMEOUT,
+      insecureHTTPParser: false,
       connectionsCheckingInterval: CHECK_INTERVAL,
       // A reader that vanished is noticed while there is nothing to send.
       keepAlive: true,
@@ -131,8 +138,8 @@ function createApp(parts: ServerParts, upgrades: Upgrades): Hono<Shared> {
   // An error may leave a part of the body unread, which would be taken for the next request.
   app.use(async (context, next) => {
     await next();
-    if (context.res.status >= 400 && ['POST', 'PUT'].includes(context.req.method))
-      context.res.headers.set('Connection', 'close');
+    const isRead = context.env.incoming.complete && !['POST', 'PUT'].includes(context.req.method);
+    if (context.res.status >= 400 && !isRead) context.res.headers.set('Connection', 'close');
   });
   // What no caller reads is closed: HEAD is answered as GET, without the body.
   app.use(async (context, next) => {
@@ -150,9 +157,10 @@ function createApp(parts: ServerParts, upgrades: Upgrades): Hono<Shared> {
     headers.set('X-Content-Type-Options', 'nosniff');
     if (!headers.has('Content-Security-Policy')) headers.set('Content-Security-Policy', "default-src 'none'; sandbox");
   });
-  app.get('/healthz', (context) => context.json({ status: 'ok' }));
   const takeStranger = (context: Context<Shared>) =>
     parts.rates.takeStranger(context.env.incoming.socket.remoteAddress);
+  app.use(servePorts({ ...parts, times: parts.portTimes ?? PORT_TIMES, upgrades, takeStranger }));
+  app.get('/healthz', (context) => context.json({ status: 'ok' }));
   app.get('/openapi.json', (context) => {
     takeStranger(context);
     return context.json(document);
@@ -222,10 +230,11 @@ async function answer(context: Context<Shared>, route: Route, parts: AnswerParts
   const { signal } = context.req.raw;
   const id = context.req.param('id') ?? '';
   const archive = Readable.from(bounded(context.req.raw.body, MAX_ARCHIVE));
-  const { sandboxes, jobs, places, secrets, statistics, commands, upgrades, onFault, readers = READER_TIMES } = parts;
+  const { sandboxes, jobs, places, secrets, statistics, commands, domain } = parts;
+  const { upgrades, onFault, readers = READER_TIMES } = parts;
   const lastEvent = context.req.header('Last-Event-ID');
   const call: Call = {
-    ...{ tenant, sandboxes, jobs, places, secrets, statistics, commands, id, key: keyOf(context), lastEvent },
+    ...{ tenant, sandboxes, jobs, places, secrets, statistics, commands, domain, id, key: keyOf(context), lastEvent },
     ...{ ...readers, onFault, signal, archive },
   };
   const result = await route.handle(call, { query, body });

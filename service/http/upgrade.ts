@@ -21,7 +21,7 @@ export interface UpgradeOptions {
 
 export class Upgrades {
   readonly #sockets: WebSocketServer;
-  readonly #asked = new WeakMap<IncomingMessage, { socket: Duplex; head: Buffer }>();
+  readonly #asked = new WeakMap<IncomingMessage, { socket: Socket; head: Buffer }>();
   /** Connections that the server itself does not know any more. */
   readonly #open = new Set<Duplex>();
 
@@ -71,8 +71,23 @@ export class Upgrades {
     if (accepted === undefined) throw new ServiceError('bad-request', 'a handshake of WebSocket is needed: RFC 6455');
     this.#asked.delete(incoming);
     outgoing.detachSocket(incoming.socket);
-    context.set('isUpgraded', true);
+    context.set('sent', 101);
     return accepted;
+  }
+
+  /**
+   * Hands over the connection itself, with what came behind the request. Whoever takes it writes the
+   * answer, and ends it.
+   * @throws ServiceError `bad-request` if the request does not ask for a WebSocket
+   */
+  take(context: Context<Shared>): { socket: Socket; head: Buffer } {
+    const { incoming, outgoing } = context.env;
+    const asked = this.#asked.get(incoming);
+    if (asked === undefined) throw new ServiceError('bad-request', 'a handshake of WebSocket is needed: RFC 6455');
+    this.#asked.delete(incoming);
+    outgoing.detachSocket(incoming.socket);
+    context.set('sent', 101);
+    return asked;
   }
 
   /** What an operation answers that has accepted. */

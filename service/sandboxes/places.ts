@@ -1,4 +1,5 @@
-// How many requests of each tenant are held open at one time: commands, transfers, outputs.
+// How many requests of each tenant are held open at one time: commands, transfers, outputs,
+// connections to ports.
 import { ServiceError } from '../errors.js';
 import type { Tenant } from '../records.js';
 
@@ -12,7 +13,7 @@ export class Places {
   take({ name }: Tenant): Disposable {
     const taken = this.#taken.get(name) ?? 0;
     if (taken >= MAX_PLACES) {
-      throw new ServiceError('quota', `${MAX_PLACES} commands, transfers and outputs are open already`);
+      throw new ServiceError('quota', `${MAX_PLACES} commands, transfers, outputs and connections are open already`);
     }
     this.#taken.set(name, taken + 1);
     let isHeld = true;

@@ -221,6 +221,19 @@ export class Sandboxes {
     return this.#store.authenticate(id, token);
   }
 
+  /** The token of the ports of a sandbox that runs. @throws ServiceError `not-found`, `not-running` */
+  portsToken(tenant: Tenant, id: string): string {
+    this.#store.find(tenant.name, id);
+    const token = this.#store.portsToken(id);
+    if (token === undefined) throw new ServiceError('not-running', 'the sandbox is not running');
+    return token;
+  }
+
+  /** The tenant of the sandbox whose ports a token opens. */
+  authenticatePorts(id: string, token: string): string | undefined {
+    return this.#store.authenticatePorts(id, token);
+  }
+
   /** Stops watching. The sandboxes run on. */
   close(): void {
     this.#isClosed = true;

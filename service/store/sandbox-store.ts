@@ -1,6 +1,6 @@
 // The sandboxes in the database. Each change says which state it comes from, so none is made twice.
 // A sandbox holds its resources from its record on: those that start count.
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
 import { ServiceError } from '../errors.js';
 import {
@@ -135,6 +135,22 @@ export class SandboxStore {
     return isRight ? known?.tenant : undefined;
   }
 
+  /**
+   * The token that opens the ports of a sandbox. It follows from the sandbox's own, which does not follow
+   * from it. Undefined unless it runs.
+   */
+  portsToken(id: string): string | undefined {
+    const token = this.token(id);
+    return token === undefined ? undefined : portsTokenOf(token);
+  }
+
+  /** The tenant of the sandbox whose ports a token opens. */
+  authenticatePorts(id: string, token: string): string | undefined {
+    const known = this.#opened(id);
+    const isRight = timingSafeEqual(hashOf(token), hashOf(portsTokenOf(known?.token ?? '')));
+    return isRight ? known?.tenant : undefined;
+  }
+
   #opened(id: string): z.output<typeof TOKEN> | undefined {
     const statement = "SELECT tenant, token FROM sandboxes WHERE id = ? AND status = 'running' AND token IS NOT NULL";
     const row = this.#database.prepare(statement).get(id);
@@ -192,6 +208,10 @@ export class SandboxStore {
 
 function quota(of: string): ServiceError {
   return new ServiceError('quota', `the tenant's share is ${of}`);
+}
+
+function portsTokenOf(token: string): string {
+  return createHmac('sha256', token).update('ports').digest('base64url');
 }
 
 /** Of one length, whatever is compared. */

@@ -14,6 +14,8 @@ const LISTEN = '127.0.0.1:7070';
 /** The part of the host's memory that sandboxes and jobs get. The rest is for supervisors and the host. */
 const SHARE = 0.75;
 const ACCELERATORS = ['auto', 'kvm', 'tcg', 'uml'] as const;
+/** A part of the name of a host. */
+const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i;
 const JAILS = ['require', 'auto'] as const;
 
 interface Options {
@@ -29,6 +31,7 @@ interface Options {
   accel: (typeof ACCELERATORS)[number];
   jail: (typeof JAILS)[number];
   template: string[];
+  domain?: string;
 }
 
 export function command(context: Context): Command {
@@ -64,9 +67,25 @@ export function command(context: Context): Command {
       collect,
       [],
     )
+    .option(
+      '--domain <NAME[:PORT]>',
+      'serves ports of sandboxes at hosts PORT-ID.NAME, to whoever has the token (default: none)',
+    )
     .addHelpText('after', '\nExamples:\n  tsvm tenant add --data /srv/tsvm acme\n  tsvm serve --data /srv/tsvm')
     .action(
-      async ({ listen, metrics, callbackAllow, cpus, memory, disk, accel, jail, template, ...options }: Options) => {
+      async ({
+        listen,
+        metrics,
+        callbackAllow,
+        cpus,
+        memory,
+        disk,
+        accel,
+        jail,
+        template,
+        domain,
+        ...options
+      }: Options) => {
         const { placeholderAllow: allow, placeholderCa } = options;
         const ca = placeholderCa === undefined ? undefined : readUserFile(placeholderCa).toString('latin1');
         const log = await openLog(context);
@@ -83,6 +102,7 @@ export function command(context: Context): Command {
             memory: memory === undefined ? Math.floor(totalmem() * SHARE) : parseSize(memory, '--memory'),
             disk: disk === undefined ? sizeOf(folder) : parseSize(disk, '--disk'),
           },
+          ...(domain === undefined ? {} : { domain: checkDomain(domain) }),
           templates: new Map(template.map(parseTemplate)),
           ...{ accel, jail, onFault: (message) => log.error(message), onWarning: (message) => log.warn(message) },
         });
@@ -111,6 +131,13 @@ function checkRange(text: string, flag: string): string {
   } catch {
     throw new UsageError(`invalid argument '${text}' for ${flag}: expected ADDRESS or ADDRESS/PREFIX`);
   }
+}
+
+/** `localhost:7070`, `sandboxes.example.com`. @throws UsageError */
+function checkDomain(text: string): string {
+  const [, name = '', digits = '1'] = /^([^:]{1,200})(?::(\d{1,5}))?$/.exec(text) ?? [];
+  if (name.split('.').every((label) => LABEL.test(label)) && Number(digits) <= 65_535) return text.toLowerCase();
+  throw new UsageError(`invalid argument '${text}' for --domain: expected NAME or NAME:PORT`);
 }
 
 /** `base=debian:12`. @throws UsageError */

@@ -42,6 +42,7 @@ const CODES: Readonly<Record<ServiceErrorCode, ConnectCode>> = {
   rate: 'resource_exhausted',
   internal: 'internal',
   'no-room': 'unavailable',
+  'no-port': 'unavailable',
   unresponsive: 'deadline_exceeded',
 };
 

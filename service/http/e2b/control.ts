@@ -44,11 +44,14 @@ const listSchema = z.object({
 export interface ControlParts extends E2bParts {
   /** Images by the names of templates. Another name is that of an image. */
   templates: ReadonlyMap<string, string>;
+  /** What the hosts of ports end with. Undefined: no ports are served. */
+  domain?: string | undefined;
 }
 
 export function controlApi({
   sandboxes,
   templates,
+  domain,
   tenants,
   rates,
   limit,
@@ -79,8 +82,9 @@ export function controlApi({
   }
 
   const opened = (tenant: Tenant, record: SandboxRecord) => ({
-    ...{ sandboxID: record.id, templateID: record.spec.image, clientID: 'tsvm', domain: null },
+    ...{ sandboxID: record.id, templateID: record.spec.image, clientID: 'tsvm', domain: domain ?? null },
     ...{ envdVersion: ENVD_VERSION, envdAccessToken: sandboxes.token(tenant, record.id) },
+    ...(domain === undefined ? {} : { trafficAccessToken: sandboxes.portsToken(tenant, record.id) }),
   });
   const running = (tenant: Tenant, id: string) => {
     const record = sandboxes.find(tenant, id);

@@ -28,6 +28,7 @@ import type { Tenant } from '../../../service/records.js';
 import { Commands } from '../../../service/sandboxes/commands.js';
 import { Files } from '../../../service/sandboxes/files.js';
 import { Places } from '../../../service/sandboxes/places.js';
+import { Ports } from '../../../service/sandboxes/ports.js';
 import { Sandboxes } from '../../../service/sandboxes/sandboxes.js';
 import { type Database, openDatabase } from '../../../service/store/database.js';
 import { FileStore } from '../../../service/store/file-store.js';
@@ -152,6 +153,7 @@ beforeEach(async () => {
   const e2b = {
     commands: new Commands(sandboxes, places),
     files: new Files(sandboxes, places),
+    ports: new Ports(sandboxes, places),
     templates: new Map<string, string>(),
   };
   const rates = new RequestRates();

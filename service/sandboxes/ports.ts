@@ -1,0 +1,63 @@
+// Connections to TCP ports of sandboxes. Each is one of its tenant's places, and a sandbox has few: who
+// has the token of its ports alone cannot take the places of its tenant's commands.
+import type { Duplex } from 'node:stream';
+import { ServiceError } from '../errors.js';
+import type { Tenant } from '../records.js';
+import type { Places } from './places.js';
+import type { Sandboxes } from './sandboxes.js';
+
+/** The most connections to one sandbox. */
+export const MAX_CONNECTIONS = 16;
+/** Milliseconds until a connection is begun. */
+const START_TIMEOUT = 30_000;
+
+export class Ports {
+  readonly #sandboxes: Pick<Sandboxes, 'running' | 'tell'>;
+  readonly #places: Places;
+  /** Connections that are open, by the ID of their sandbox. */
+  readonly #open = new Map<string, number>();
+
+  constructor(sandboxes: Pick<Sandboxes, 'running' | 'tell'>, places: Places) {
+    this.#sandboxes = sandboxes;
+    this.#places = places;
+  }
+
+  /**
+   * Connects to a port. The stream breaks off with a SandboxError `tool` if nothing listens there.
+   * Destroy it to leave.
+   * @param signal ends the start: its caller is gone
+   * @throws ServiceError
+   */
+  async connect(tenant: Tenant, id: string, port: number, signal: AbortSignal): Promise<Duplex> {
+    const container = this.#sandboxes.running(tenant, id);
+    const place = this.#take(tenant, id);
+    try {
+      const connection = await container.openPort(port, { signal, timeout: START_TIMEOUT });
+      connection.once('close', () => place[Symbol.dispose]());
+      return connection;
+    } catch (error) {
+      place[Symbol.dispose]();
+      throw this.#sandboxes.tell(error, 'the port cannot be reached');
+    }
+  }
+
+  /** @throws ServiceError `quota` */
+  #take(tenant: Tenant, id: string): Disposable {
+    const open = this.#open.get(id) ?? 0;
+    if (open >= MAX_CONNECTIONS) {
+      throw new ServiceError('quota', `${MAX_CONNECTIONS} connections to the sandbox are open already`);
+    }
+    const place = this.#places.take(tenant);
+    this.#open.set(id, open + 1);
+    let isHeld = true;
+    const giveBack = () => {
+      if (!isHeld) return;
+      isHeld = false;
+      place[Symbol.dispose]();
+      const left = (this.#open.get(id) ?? 1) - 1;
+      if (left > 0) this.#open.set(id, left);
+      else this.#open.delete(id);
+    };
+    return { [Symbol.dispose]: giveBack };
+  }
+}
