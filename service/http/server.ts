@@ -2,7 +2,7 @@
 import { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
-import { createAdaptorServer } from '@hono/node-server';
+import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { hasCode } from '../../errors/index.js';
@@ -83,8 +83,13 @@ export interface HttpServer {
 /** @throws an error with the errno of listen(2) */
 export async function startServer(address: Address, parts: ServerParts): Promise<HttpServer> {
   const upgrades = new Upgrades({ maxMessage: MAX_BODY, protocol: EXEC_PROTOCOL });
+  const app = createApp(parts, upgrades);
   const server = createAdaptorServer({
-    fetch: createApp(parts, upgrades).fetch,
+    fetch: async (request, bindings) => {
+      const answer = await app.fetch(request, bindings as HttpBindings);
+      // Of an answer to HEAD, Hono makes another one.
+      return bindings.outgoing.headersSent ? upgrades.answer : answer;
+    },
     serverOptions: {
       headersTimeout: HEADERS_TIMEOUT,
       requestTimeout: REQUEST_TIMEOUT,

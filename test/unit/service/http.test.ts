@@ -49,6 +49,7 @@ describe('keys', () => {
     ['DELETE', '/v1/sandboxes/sb-0'],
     ['POST', '/v1/sandboxes/sb-0/exec'],
     ['GET', '/v1/sandboxes/sb-0/exec'],
+    ['GET', '/v1/sandboxes/sb-0/ports'],
     ['GET', '/v1/sandboxes/sb-0/files?path=/'],
     ['PUT', '/v1/sandboxes/sb-0/files?path=/'],
     ['GET', '/v1/jobs'],
@@ -627,7 +628,7 @@ describe('the document', () => {
 
   // Each takes milliseconds, or a tenth of a second on a host that other tests keep busy.
   test('each request gets an answer that its operation names', { timeout: 600_000 }, async () => {
-    expect(operations.length).toBe(23);
+    expect(operations.length).toBe(24);
     await fc.assert(
       fc.asyncProperty(asked, async ({ method, path, responses, id, query, body }) => {
         const where = path.replace('{id}', encodeURIComponent(id) || 'x');
