@@ -56,8 +56,9 @@ export class Served implements AsyncDisposable {
     return stdout.trim();
   }
 
-  async start(env: Record<string, string> = {}, port = 0): Promise<void> {
-    const words = ['--data', this.data, '--listen', `127.0.0.1:${port}`, '--cpus', '64'];
+  /** @param more further words of the command line */
+  async start(env: Record<string, string> = {}, port = 0, more: string[] = []): Promise<void> {
+    const words = ['--data', this.data, '--listen', `127.0.0.1:${port}`, '--cpus', '64', ...more];
     this.#server = this.#machine.spawn([TSVM, 'serve', ...words], { env: { TSVM_HOME: `${this.data}/none`, ...env } });
     this.#url = (await readUntil(this.#server.stdout, '\n')).replace('listening on ', '').trim();
   }
