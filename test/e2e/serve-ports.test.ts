@@ -9,7 +9,7 @@ import { Sandbox } from 'e2b';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { Container } from '../../sandbox/containers/container.js';
-import { PYTHON, run, uml } from './machine.js';
+import { PYTHON, run, TSVM, uml } from './machine.js';
 import { Served } from './served.js';
 
 const DOMAIN = 'box.localhost:7070';
@@ -186,6 +186,14 @@ test('a WebSocket carries messages of any size, and ends inside when its client 
   const gone = await open();
   gone.terminate();
   while ((await processes()) > before) await sleep(50);
+});
+
+test.each(['a b', 'a..b', '-a', 'a:99999', 'http://a', ''])('%j is no domain', async (domain) => {
+  const { exitCode, stderr } = await run(uml, [TSVM, 'serve', '--data', served.data, '--domain', domain]);
+  expect({ exitCode, stderr }).toEqual({
+    exitCode: 125,
+    stderr: expect.stringContaining('for --domain: expected NAME'),
+  });
 });
 
 test("E2B's client is told the host and the token, and another server finds both again", async () => {

@@ -33,6 +33,7 @@ export class AgentUnderTest {
   readonly #directory = mkdtempSync(join(tmpdir(), 'agent-'));
   readonly #server: Server;
   #child: ChildProcess | undefined;
+  readonly #beside: ChildProcess[] = [];
   #wake: (() => void)[] = [];
 
   constructor() {
@@ -44,6 +45,15 @@ export class AgentUnderTest {
     const children = readFileSync(`/proc/${this.#child?.pid}/task/${this.#child?.pid}/children`, 'utf8').trim();
     const [file, argv] = asRoot('nsenter', '--target', children, '--mount', '--net', program, ...args);
     return execFileSync(file, argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  }
+
+  /** Starts a program of this machine in the agent's network namespace alone. It ends with the agent. */
+  spawnInside(program: string, ...args: string[]): ChildProcess {
+    const children = readFileSync(`/proc/${this.#child?.pid}/task/${this.#child?.pid}/children`, 'utf8').trim();
+    const [file, argv] = asRoot('nsenter', '--target', children, '--net', program, ...args);
+    const child = spawn(file, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+    this.#beside.push(child);
+    return child;
   }
 
   /** Takes streams at another port of the host, until it is disposed of. */
@@ -166,6 +176,7 @@ export class AgentUnderTest {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const child of this.#beside) child.kill('SIGKILL');
     // A frozen agent would connect again.
     this.control?.write(encodeFrame({ type: 'shutdown', request: 0xffff }));
     for (const socket of this.#streams.values()) socket.destroy();

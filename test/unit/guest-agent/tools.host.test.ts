@@ -1,10 +1,12 @@
 // The agent's tools in a real container on the host's kernel, with tar(1) at the other end of their
 // archives.
 import { execFileSync } from 'node:child_process';
-import { randomInt } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ProcessSpec } from '../../../sandbox/agent/protocol.js';
 import { archiveHost } from '../../../sandbox/containers/host-archive.js';
@@ -282,6 +284,58 @@ test('what commands left behind is killed, and is gone then', async () => {
   // Nothing to kill is no failure, and the container goes on.
   await guest.tool(['kill']);
   expect(await guest.shell('echo on')).toBe('on\n');
+});
+
+/** Servers that echo, at both loopback addresses, that end first, and that read no more than they want. */
+const SERVERS = `
+const { createServer } = require('node:net');
+const serve = (port, host, act) => new Promise((done) => createServer({ allowHalfOpen: true }, (socket) => {
+  socket.on('error', () => {});
+  act(socket);
+}).listen(port, host, done));
+Promise.all([
+  serve(8080, '127.0.0.1', (socket) => socket.pipe(socket)),
+  serve(8081, '::1', (socket) => socket.pipe(socket)),
+  serve(8082, '127.0.0.1', (socket) => socket.end('bye')),
+  serve(8083, '127.0.0.1', (socket) => socket.once('data', () => socket.pause().end('enough'))),
+]).then(() => console.log('ready'));
+`;
+
+test('a port of the container is reached, in both directions and to the end of each', async () => {
+  await using guest = await Guest.boot();
+  const servers = guest.session.spawnInside(process.execPath, '-e', SERVERS);
+  await once(servers.stdout as Readable, 'data');
+  const bytes = randomBytes(5_000_000);
+  for (const port of ['8080', '8081']) expect((await guest.tool(['connect', port], bytes)).equals(bytes)).toBe(true);
+  expect(await guest.tool(['connect', '8080'])).toEqual(Buffer.alloc(0));
+  expect(String(await guest.tool(['connect', '8083'], bytes))).toBe('enough');
+  // Its input stays open.
+  guest.session.send({
+    ...{ type: 'process', request: 80, container: BOX, id: 80 },
+    ...{ argv: ['connect', '8082'], tool: true, stdin: true },
+  });
+  expect(await guest.session.output(80, 'stdout')).toBe('bye');
+  expect((await guest.session.exited(80)).code).toBe(0);
+});
+
+test('a connection ends when nobody is there, and one to nothing is an error', async () => {
+  await using guest = await Guest.boot();
+  const servers = guest.session.spawnInside(process.execPath, '-e', SERVERS);
+  await once(servers.stdout as Readable, 'data');
+  guest.session.send({
+    ...{ type: 'process', request: 81, container: BOX, id: 81 },
+    ...{ argv: ['connect', '8080'], tool: true, stdin: true },
+  });
+  (await guest.session.stream(81, 'stdin')).write('x');
+  await guest.session.outputUpTo(81, 'stdout', 'x');
+  (await guest.session.stream(81, 'stdout')).destroy();
+  expect((await guest.session.exited(81)).code).toBe(1);
+  const none = await guest.run({ argv: ['connect', '9'], tool: true });
+  expect(none).toMatchObject({ err: '9: Connection refused\n', code: 1 });
+  for (const argv of [['connect'], ...['', '0', '65536', '-1', '80x', '4294967376'].map((port) => ['connect', port])]) {
+    const { err, code } = await guest.run({ argv, tool: true });
+    expect({ err, code }).toEqual({ err: 'arguments: Invalid argument\n', code: 1 });
+  }
 });
 
 test('a tool that there is not is not found', async () => {

@@ -33,6 +33,7 @@ import { Files } from '../../../service/sandboxes/files.js';
 import { MAX_PLACES, Places } from '../../../service/sandboxes/places.js';
 import { MAX_CONNECTIONS, Ports } from '../../../service/sandboxes/ports.js';
 import { Sandboxes } from '../../../service/sandboxes/sandboxes.js';
+import { tell } from '../../../service/sandboxes/tell.js';
 import { type Database, openDatabase } from '../../../service/store/database.js';
 import { FileStore } from '../../../service/store/file-store.js';
 import { JobStore } from '../../../service/store/job-store.js';
@@ -63,6 +64,8 @@ const faults: string[] = [];
 const open = new Set<Duplex>();
 const inside: Server[] = [];
 
+const onFault = (message: string) => void faults.push(message);
+
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'tsvm-ports-'));
   database = openDatabase(folder);
@@ -70,7 +73,6 @@ beforeEach(async () => {
   const tenants = new TenantStore(database);
   for (const tenant of [ACME, OTHER]) tenants.add(tenant);
   key = tenants.addKey('acme');
-  const onFault = (message: string) => void faults.push(message);
   const machines = { folder, host: HOST, accel: 'auto', jail: 'require', onFault, onFallback: () => {} } as const;
   const [places, files] = [new Places(), new FileStore(folder)];
   const secrets = new SecretStore(database, folder);
@@ -583,7 +585,7 @@ describe('connections', () => {
     };
     const sandboxes = {
       running: () => ({ openPort }) as unknown as Container,
-      tell: (error: unknown) => error as never,
+      tell: (error: unknown, what: string) => tell(error, what, onFault),
     };
     const ports = new Ports(sandboxes, places);
     const { signal } = new AbortController();
