@@ -59,9 +59,10 @@ export function servePorts({ domain, times, ...parts }: PortParts): MiddlewareHa
     const leave = () => connection.destroy();
     signal.addEventListener('abort', leave, { once: true });
     if (signal.aborted) leave();
+    context.env.outgoing.setTimeout(times.idle, leave);
     try {
       const answer = await ask(context, { connection, headers, upgrades, head: times.head });
-      if (answer.rest === undefined) send(context, { ...answer, connection, idle: times.idle });
+      if (answer.rest === undefined) send(context, { ...answer, connection });
       else handOver(context, { ...answer, rest: answer.rest, connection, upgrades, idle: times.idle });
     } catch (error) {
       connection.destroy();
@@ -126,11 +127,10 @@ function ask(context: Context<Shared>, { connection, headers, upgrades, head }: 
 interface Passing {
   message: IncomingMessage;
   connection: Duplex;
-  idle: number;
 }
 
 /** Passes the answer on. The connection ends with it. @throws an error for a head that is none */
-function send(context: Context<Shared>, { message, connection, idle }: Passing): void {
+function send(context: Context<Shared>, { message, connection }: Passing): void {
   const { incoming, outgoing } = context.env;
   const { statusCode = 0, statusMessage = '' } = message;
   // What comes of the request from now on would be taken for the next one.
@@ -138,14 +138,13 @@ function send(context: Context<Shared>, { message, connection, idle }: Passing):
   outgoing.writeHead(statusCode, statusMessage, answerHeaders(message));
   outgoing.flushHeaders();
   context.set('sent', statusCode);
-  outgoing.setTimeout(idle, () => connection.destroy());
   pipeline(message, outgoing, () => connection.destroy());
 }
 
 /** Joins the connections of both sides. Each ends when the other has ended. */
 function handOver(
   context: Context<Shared>,
-  { message, rest, connection, upgrades, idle }: Passing & { rest: Buffer; upgrades: Upgrades },
+  { message, rest, connection, upgrades, idle }: Passing & { rest: Buffer; upgrades: Upgrades; idle: number },
 ): void {
   const lines = ['HTTP/1.1 101 Switching Protocols', 'Connection: Upgrade', 'Upgrade: websocket'];
   const headers = answerHeaders(message);

@@ -189,9 +189,9 @@ test('a WebSocket carries messages of any size, and ends inside when its client 
 });
 
 test.each(['a b', 'a..b', '-a', 'a:99999', 'http://a', ''])('%j is no domain', async (domain) => {
-  const { exitCode, stderr } = await run(uml, [TSVM, 'serve', '--data', served.data, '--domain', domain]);
-  expect({ exitCode, stderr }).toEqual({
-    exitCode: 125,
+  const { code, stderr } = await run(uml, [TSVM, 'serve', '--data', served.data, '--domain', domain]);
+  expect({ code, stderr }).toEqual({
+    code: 125,
     stderr: expect.stringContaining('for --domain: expected NAME'),
   });
 });

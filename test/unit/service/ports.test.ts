@@ -49,7 +49,7 @@ const ID = 'sb-00000000000000aa';
 const OTHER_ID = 'sb-00000000000000bb';
 const TIMES = { head: 60_000, idle: 60_000 };
 /** Of tests that wait for them. */
-const SHORT = { head: 300, idle: 300 };
+const SHORT = { head: 200, idle: 400 };
 
 const times = { ...TIMES };
 let folder: string;
