@@ -417,6 +417,13 @@ describe('a request', () => {
     expect(answer).not.toContain('other');
   });
 
+  test('whose body does not go on ends inside', async () => {
+    Object.assign(times, SHORT);
+    const port = await serve((incoming) => incoming.resume());
+    const bytes = head('Content-Length: 100', 'the first').replace('PORT', String(port)).replace('TOKEN', token);
+    expect(await raw(bytes)).toMatch(/^HTTP\/1\.1 502 /);
+  });
+
   test('whose sender goes away ends inside', async () => {
     let gone: Promise<unknown> | undefined;
     const port = await serve((incoming) => {
