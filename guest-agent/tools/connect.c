@@ -114,15 +114,11 @@ static bool move(struct flow *flow)
 static bool carry(struct flow *out, struct flow *in)
 {
 	while (!in->ended) {
-		struct pollfd waits[] = { awaited(out), awaited(in), { .fd = in->to } };
+		struct pollfd waits[] = { awaited(out), awaited(in) };
 
-		if (poll(waits, sizeof waits / sizeof *waits, -1) < 0) {
+		if (poll(waits, 2, -1) < 0) {
 			if (errno == EINTR)
 				continue;
-			return false;
-		}
-		if ((waits[2].revents & POLLERR) != 0) { // its reader is gone
-			errno = EPIPE;
 			return false;
 		}
 		if (waits[0].revents != 0) {

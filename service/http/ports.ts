@@ -99,17 +99,22 @@ function ask(context: Context<Shared>, { connection, headers, upgrades, head }: 
       const end = () => asked.destroy(new ServiceError('unresponsive', 'the port did not answer in time'));
       late = setTimeout(end, head);
     };
+    // An answer may begin before the request has come to its end.
+    const stopWaiting = () => {
+      clearTimeout(late);
+      incoming.off('end', wait);
+    };
     asked.on('error', reject);
     asked.once('close', () => {
-      clearTimeout(late);
+      stopWaiting();
       reject(new ServiceError('no-port', 'the port did not answer'));
     });
     asked.once('response', (message: IncomingMessage) => {
-      clearTimeout(late);
+      stopWaiting();
       resolve({ message });
     });
     asked.once('upgrade', (message: IncomingMessage, _socket: Duplex, rest: Buffer) => {
-      clearTimeout(late);
+      stopWaiting();
       if (upgrades.isAsked(context) && message.headers.upgrade?.toLowerCase() === 'websocket')
         resolve({ message, rest });
       else reject(new ServiceError('no-port', 'the port changes to another protocol than was asked for'));

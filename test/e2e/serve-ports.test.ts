@@ -34,9 +34,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path != '/forever':
             return self.answer(json.dumps({'path': self.path, 'headers': dict(self.headers)}).encode())
         self.send_response(200)
+        self.send_header('Transfer-Encoding', 'chunked')
         self.end_headers()
         for n in range(10 ** 9):
-            self.wfile.write(b'%d\\n' % n)
+            self.wfile.write(b'4\\r\\n....\\r\\n')
             time.sleep(0.05)
     def echo(self):
         key = self.headers['Sec-WebSocket-Key'] + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'

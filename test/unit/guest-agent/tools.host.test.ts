@@ -7,6 +7,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ProcessSpec } from '../../../sandbox/agent/protocol.js';
 import { archiveHost } from '../../../sandbox/containers/host-archive.js';
@@ -328,8 +329,17 @@ test('a connection ends when nobody is there, and one to nothing is an error', a
   });
   (await guest.session.stream(81, 'stdin')).write('x');
   await guest.session.outputUpTo(81, 'stdout', 'x');
+  // It notices at the next thing to be told.
   (await guest.session.stream(81, 'stdout')).destroy();
-  expect((await guest.session.exited(81)).code).toBe(1);
+  let isOver = false;
+  const over = guest.session.exited(81).finally(() => {
+    isOver = true;
+  });
+  while (!isOver) {
+    (await guest.session.stream(81, 'stdin')).write('x');
+    await sleep(20);
+  }
+  expect((await over).code).toBe(1);
   const none = await guest.run({ argv: ['connect', '9'], tool: true });
   expect(none).toMatchObject({ err: '9: Connection refused\n', code: 1 });
   for (const argv of [['connect'], ...['', '0', '65536', '-1', '80x', '4294967376'].map((port) => ['connect', port])]) {

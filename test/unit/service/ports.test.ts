@@ -15,7 +15,7 @@ import {
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Duplex, Readable } from 'node:stream';
+import { Duplex, PassThrough, Readable } from 'node:stream';
 import { buffer, text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -487,6 +487,20 @@ describe('an answer', () => {
     expect([none.statusCode, none.headers['content-length'], await text(none)]).toEqual([204, undefined, '']);
     const part = await ask(await answering('HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n'), { method: 'HEAD' });
     expect([part.headers['content-length'], await text(part)]).toEqual(['99', '']);
+  });
+
+  test('that begins before its request has ended goes on for as long as it likes', async () => {
+    Object.assign(times, { head: 100 });
+    const port = await serve((incoming, answer) => {
+      answer.write('begun ');
+      incoming.resume().on('end', () => setTimeout(() => answer.end('ended'), 400));
+    });
+    const body = new PassThrough();
+    const asked = asking(port, { method: 'POST', body });
+    body.write('one');
+    const [answer] = (await once(asked, 'response')) as [IncomingMessage];
+    body.end('two');
+    expect(await text(answer)).toBe('begun ended');
   });
 
   test('is there as it comes', async () => {
