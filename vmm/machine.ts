@@ -35,9 +35,9 @@ export const COMPANION_CONSOLE = 'console of the companion';
 /** A pipe with the companion's log. */
 export const COMPANION_LOG = 'log of the companion';
 
-/** The socket at which QEMU finds the network device, beside the vsock device's socket at `path`. */
-export function qemuNetSocket(path: string): string {
-  return `${path}.net`;
+/** The socket at which QEMU finds the network device of this index, beside the vsock device's socket at `path`. */
+export function qemuNetSocket(path: string, index: number): string {
+  return `${path}.net${index}`;
 }
 
 /** The socket at which User-Mode Linux finds all devices, beside the vsock device's at `path`. */
@@ -47,8 +47,10 @@ export function umlSocket(path: string): string {
 
 /** A socket to the host's routes (vmm/outside/route-socket.ts). */
 export const ROUTE_SOCKET = 'routes';
-/** The tap interface behind the network device. */
-export const NETWORK_BACK_END = 'network';
+/** The tap interface behind the network device of this index. */
+export function backEndName(index: number): string {
+  return `network ${index}`;
+}
 
 /** The share of this index, opened with O_PATH. */
 export function shareName(index: number): string {
@@ -218,6 +220,8 @@ export interface WireSpec {
   /** Path of the namespace. */
   namespace: string;
   interface: string;
+  /** Name of the tap interface that is made beside it. */
+  tap: string;
 }
 
 /**
@@ -377,6 +381,8 @@ export interface MachineSpec {
   vsock: { guestCid: number; path: string };
   /** Absent: the guest has a loopback interface only. */
   network?: NetworkSpec;
+  /** Further interfaces that an engine made, each a wire as the first one then is. Absent: none. */
+  wires?: NetworkSpec[];
   /** If true, the guest's serial console is copied to the machine process's stderr. */
   console: boolean;
   /** The result of an earlier probe of this host's KVM. Absent: the machine probes if it must know. */

@@ -21,11 +21,44 @@ struct sockaddr_vm {
 };
 _Static_assert(sizeof(struct sockaddr_vm) == sizeof(struct sockaddr), "sockaddr_vm has the size of sockaddr");
 
-// linux/ipv6.h
-struct in6_ifreq {
-	struct in6_addr ifr6_addr;
-	uint32_t ifr6_prefixlen;
-	int ifr6_ifindex;
+// linux/netlink.h
+#define NETLINK_ROUTE 0
+#define NLM_F_REQUEST 0x1
+#define NLM_F_ACK 0x4
+#define NLM_F_EXCL 0x200
+#define NLM_F_CREATE 0x400
+#define NLM_F_APPEND 0x800
+
+struct nlmsghdr {
+	uint32_t nlmsg_len;
+	uint16_t nlmsg_type;
+	uint16_t nlmsg_flags;
+	uint32_t nlmsg_seq;
+	uint32_t nlmsg_pid;
+};
+
+// linux/rtnetlink.h, linux/if_addr.h
+#define RTM_NEWADDR 20
+#define RTM_NEWROUTE 24
+#define RTA_OIF 4
+#define IFA_ADDRESS 1
+#define IFA_LOCAL 2
+#define IFA_BROADCAST 4
+#define IFA_FLAGS 8
+#define IFA_F_NOPREFIXROUTE 0x200
+#define RTMSG_LENGTH 12 // of struct rtmsg
+
+struct rtattr {
+	uint16_t rta_len;
+	uint16_t rta_type;
+};
+
+struct ifaddrmsg {
+	uint8_t ifa_family;
+	uint8_t ifa_prefixlen;
+	uint8_t ifa_flags;
+	uint8_t ifa_scope;
+	uint32_t ifa_index;
 };
 
 // linux/magic.h

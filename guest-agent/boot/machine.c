@@ -43,6 +43,10 @@ bool machine_set_up(const struct machine_request *request, struct failure *failu
 		console_log("clock: %s", strerror(errno));
 	if (request->has_network && !network_configure(&request->network, failure))
 		return false;
+	for (size_t i = 0; i < request->more_networks.count; i++) {
+		if (!network_configure(&request->more_networks.items[i], failure))
+			return false;
+	}
 	if (request->shares && !mount_shares(failure))
 		return false;
 	is_set_up = true;

@@ -1,5 +1,5 @@
-// Configures the interface by ioctl(2): netdevice(7), ipv6(7). There is little to set, and each
-// step has its own errno.
+// Configures the interface by ioctl(2), netdevice(7), and by rtnetlink(7). There is little to set, and
+// each step has its own errno.
 #include "boot/network.h"
 
 #include <arpa/inet.h>
@@ -84,6 +84,7 @@ struct interface {
 	int index;
 	int ipv4; // a socket of each family to configure it with; -1: unknown to the kernel
 	int ipv6;
+	int netlink;
 };
 
 static struct ifreq request_for(const struct interface *interface)
@@ -94,22 +95,116 @@ static struct ifreq request_for(const struct interface *interface)
 	return request;
 }
 
-static bool add_address(const struct interface *interface, const struct address *address)
+// A request of rtnetlink(7): its header, and room for a message with its attributes.
+struct netlink_request {
+	struct nlmsghdr header;
+	uint8_t bytes[1024];
+};
+
+// Both the lengths of messages and those of attributes are aligned so.
+static size_t aligned(size_t length)
 {
-	struct ifreq request = request_for(interface);
+	return (length + 3) & ~(size_t)3;
+}
 
-	if (address->family == AF_INET6) {
-		struct in6_ifreq request6 = { .ifr6_addr = address->ipv6,
-					      .ifr6_prefixlen = address->prefix,
-					      .ifr6_ifindex = interface->index };
+static void append(struct netlink_request *request, const void *bytes, size_t length)
+{
+	const size_t start = aligned(request->header.nlmsg_len);
 
-		return ioctl(interface->ipv6, SIOCSIFADDR, &request6) == 0;
-	}
-	request.ifr_addr = socket_address(address->ipv4);
-	if (ioctl(interface->ipv4, SIOCSIFADDR, &request) != 0)
+	memcpy(request->bytes + start - sizeof request->header, bytes, length);
+	request->header.nlmsg_len = (uint32_t)(start + length);
+}
+
+static void append_attribute(struct netlink_request *request, uint16_t type, const void *value, size_t length)
+{
+	const struct rtattr attribute = { .rta_len = (uint16_t)(sizeof attribute + length), .rta_type = type };
+
+	append(request, &attribute, sizeof attribute);
+	append(request, value, length);
+}
+
+// The kernel answers before send returns. Sets errno.
+static bool ask(const struct interface *interface, struct netlink_request *request, uint16_t type, uint16_t flags)
+{
+	struct {
+		struct nlmsghdr header;
+		int error;
+		struct netlink_request asked;
+	} answer;
+
+	request->header.nlmsg_type = type;
+	request->header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | flags;
+	if (send(interface->netlink, request, request->header.nlmsg_len, 0) < 0 ||
+	    recv(interface->netlink, &answer, sizeof answer, 0) < (ssize_t)offsetof(__typeof__(answer), asked))
 		return false;
-	request.ifr_addr = socket_address(netmask(address->prefix));
-	return ioctl(interface->ipv4, SIOCSIFNETMASK, &request) == 0;
+	errno = -answer.error;
+	return errno == 0;
+}
+
+static bool add_address(const struct interface *interface, const struct address *address, bool bare)
+{
+	const size_t length = address->family == AF_INET6 ? sizeof address->ipv6 : sizeof address->ipv4;
+	struct netlink_request request = { .header.nlmsg_len = sizeof request.header };
+	const struct ifaddrmsg message = {
+		.ifa_family = (uint8_t)address->family,
+		.ifa_prefixlen = (uint8_t)address->prefix,
+		.ifa_index = (uint32_t)interface->index,
+	};
+	const uint32_t flags = bare ? IFA_F_NOPREFIXROUTE : 0;
+
+	append(&request, &message, sizeof message);
+	append_attribute(&request, IFA_LOCAL, &address->ipv6, length);
+	append_attribute(&request, IFA_ADDRESS, &address->ipv6, length);
+	append_attribute(&request, IFA_FLAGS, &flags, sizeof flags);
+	if (address->family == AF_INET && address->prefix < IPV4_BITS - 1) {
+		const uint32_t broadcast = address->ipv4.s_addr | ~netmask(address->prefix).s_addr;
+
+		append_attribute(&request, IFA_BROADCAST, &broadcast, sizeof broadcast);
+	}
+	return ask(interface, &request, RTM_NEWADDR, NLM_F_EXCL) || errno == EEXIST;
+}
+
+static bool parse_hexadecimal(const char *text, uint8_t *bytes, size_t length)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < 2 * length; i++) {
+		const char *digit = strchr(digits, text[i]);
+
+		if (digit == NULL)
+			return false;
+		bytes[i / 2] = (uint8_t)(bytes[i / 2] << 4 | (digit - digits));
+	}
+	return true;
+}
+
+// The interface has another number than on the host.
+static void set_interface(uint8_t *route, size_t length, int index)
+{
+	struct rtattr attribute;
+
+	for (size_t at = RTMSG_LENGTH; at + sizeof attribute <= length; at += aligned(attribute.rta_len)) {
+		memcpy(&attribute, route + at, sizeof attribute);
+		if (attribute.rta_len < sizeof attribute || attribute.rta_len > length - at)
+			break;
+		if (attribute.rta_type == RTA_OIF && attribute.rta_len == sizeof attribute + sizeof index)
+			memcpy(route + at + sizeof attribute, &index, sizeof index);
+	}
+}
+
+static bool add_route(const struct interface *interface, const char *text, struct failure *failure)
+{
+	struct netlink_request request = { 0 };
+	const size_t length = strlen(text) / 2;
+
+	if (length < RTMSG_LENGTH || length > sizeof request.bytes || strlen(text) % 2 != 0 ||
+	    !parse_hexadecimal(text, request.bytes, length))
+		return fail(failure, ERROR_BAD_REQUEST, 0, "network: not a route: %.64s", text);
+	set_interface(request.bytes, length, interface->index);
+	request.header.nlmsg_len = (uint32_t)(sizeof request.header + length);
+	// Two interfaces may have the same one.
+	return ask(interface, &request, RTM_NEWROUTE, NLM_F_APPEND) || errno == EEXIST ||
+	       fail(failure, ERROR_SETUP_FAILED, errno, "route %.64s", text);
 }
 
 static bool add_ipv4_route(const struct interface *interface, struct in_addr to, unsigned prefix, struct in_addr via)
@@ -227,7 +322,7 @@ static bool configure(struct interface *interface, const struct network_spec *ne
 	for (size_t i = 0; i < network->addresses.count; i++) {
 		if (!parse_address(network->addresses.items[i], &address, failure))
 			return false;
-		if (!add_address(interface, &address))
+		if (!add_address(interface, &address, network->routes.count > 0))
 			return fail(failure, ERROR_SETUP_FAILED, errno, "address %s", network->addresses.items[i]);
 	}
 	for (size_t i = 0; i < network->gateways.count; i++) {
@@ -235,6 +330,10 @@ static bool configure(struct interface *interface, const struct network_spec *ne
 			return false;
 		if (!add_gateway(interface, &address))
 			return fail(failure, ERROR_SETUP_FAILED, errno, "gateway %s", network->gateways.items[i]);
+	}
+	for (size_t i = 0; i < network->routes.count; i++) {
+		if (!add_route(interface, network->routes.items[i], failure))
+			return false;
 	}
 	return true;
 }
@@ -246,6 +345,7 @@ static bool open_and_configure(const struct network_spec *network, bool again, s
 
 	interface.ipv4 = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	interface.ipv6 = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	interface.netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	if (again && !take_down(&interface))
 		configured = fail(failure, ERROR_SETUP_FAILED, errno, "take %s down", interface.name);
 	else
@@ -254,6 +354,8 @@ static bool open_and_configure(const struct network_spec *network, bool again, s
 		close(interface.ipv4);
 	if (interface.ipv6 >= 0)
 		close(interface.ipv6);
+	if (interface.netlink >= 0)
+		close(interface.netlink);
 	return configured;
 }
 

@@ -177,12 +177,19 @@ struct device_list {
 	size_t capacity;
 };
 
-// The machine's network interface besides the loopback interface.
+// A network interface of the machine's besides the loopback interface.
 struct network_spec {
 	const char *interface;      // eth0
 	struct text_list addresses; // with a prefix length: 198.19.0.2/32, fd74:7376:6d::2/128
 	struct text_list gateways;  // of default routes, for IPv4 and IPv6; on the link, whatever their network
 	const char *mac;            // hardware address to set: 52:54:00:12:34:56; absent: the device's own
+	struct text_list routes;    // rtnetlink(7) in hex, RTA_OIF being set here; with any, addresses bring none
+};
+
+struct network_list {
+	struct network_spec *items;
+	size_t count;
+	size_t capacity;
 };
 
 // Limits of the container's cgroup (cgroup v2). Absent or 0: no limit.
@@ -244,8 +251,9 @@ struct identity_list {
 struct machine_request {
 	uint64_t clock; // wall clock to set, microseconds since the epoch; 0 or absent: left alone
 	bool has_network;
-	struct network_spec network; // absent: only the loopback interface
-	bool shares;                 // mount the virtio-fs device tsvm, which containers take their shares from
+	struct network_spec network;       // absent: only the loopback interface
+	bool shares;                       // mount the virtio-fs device tsvm, which containers take their shares from
+	struct network_list more_networks; // further interfaces
 };
 
 // Makes a container, without a process.

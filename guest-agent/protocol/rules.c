@@ -72,9 +72,10 @@ static const struct field_rule network_fields[] = {
 	{ .tag = 2, .name = "addresses", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct network_spec, addresses), .max = 49 },
 	{ .tag = 3, .name = "gateways", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct network_spec, gateways), .max = 49 },
 	{ .tag = 4, .name = "mac", .kind = FIELD_TEXT, .offset = offsetof(struct network_spec, mac), .max = 17 },
+	{ .tag = 5, .name = "routes", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct network_spec, routes), .max = 1024 },
 };
 static const struct group_rule network_rule = {
-	.name = "network", .size = sizeof(struct network_spec), .fields = network_fields, .count = 4,
+	.name = "network", .size = sizeof(struct network_spec), .fields = network_fields, .count = 5,
 };
 
 static const struct field_rule limits_fields[] = {
@@ -128,9 +129,10 @@ static const struct field_rule machine_request_fields[] = {
 	{ .tag = 1, .name = "clock", .kind = FIELD_INTEGER, .offset = offsetof(struct machine_request, clock), .size = sizeof(uint64_t), .max = 9007199254740991 },
 	{ .tag = 2, .name = "network", .kind = FIELD_GROUP, .offset = offsetof(struct machine_request, network), .given = offsetof(struct machine_request, has_network), .group = &network_rule },
 	{ .tag = 3, .name = "shares", .kind = FIELD_FLAG, .offset = offsetof(struct machine_request, shares) },
+	{ .tag = 4, .name = "moreNetworks", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct machine_request, more_networks), .group = &network_rule },
 };
 static const struct group_rule machine_request_rule = {
-	.name = "machine", .size = sizeof(struct machine_request), .fields = machine_request_fields, .count = 3,
+	.name = "machine", .size = sizeof(struct machine_request), .fields = machine_request_fields, .count = 4,
 };
 
 static const struct field_rule container_request_fields[] = {

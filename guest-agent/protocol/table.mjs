@@ -191,12 +191,18 @@ export const groups = {
   },
   network: {
     type: 'InterfaceSpec',
-    doc: "The machine's network interface besides the loopback interface.",
+    doc: "A network interface of the machine's besides the loopback interface.",
     fields: [
       required(1, 'interface', text(15), '`eth0`'),
       repeated(2, 'addresses', address, 'with a prefix length: `198.19.0.2/32`, `fd74:7376:6d::2/128`'),
       repeated(3, 'gateways', address, 'of default routes, for IPv4 and IPv6; on the link, whatever their network'),
       optional(4, 'mac', text(17), "hardware address to set: `52:54:00:12:34:56`; absent: the device's own"),
+      repeated(
+        5,
+        'routes',
+        text(1024),
+        'rtnetlink(7) in hex, `RTA_OIF` being set here; with any, addresses bring none',
+      ),
     ],
   },
   limits: {
@@ -262,6 +268,7 @@ export const frames = {
       optional(1, 'clock', integer(SAFE), 'wall clock to set, microseconds since the epoch; 0 or absent: left alone'),
       optional(2, 'network', group('network'), 'absent: only the loopback interface'),
       optional(3, 'shares', flag, 'mount the virtio-fs device `tsvm`, which containers take their shares from'),
+      repeated(4, 'moreNetworks', group('network'), 'further interfaces'),
     ],
   },
   container: {

@@ -60,8 +60,8 @@ export class Keeper {
   /** What the configuration asks of the machine. */
   readonly #asked: OciMachine;
   #folder: SocketFolder | undefined;
-  /** Undefined: the guest has the loopback interface alone. */
-  #network: InterfaceSpec | undefined;
+  /** Empty: the guest has the loopback interface alone. */
+  #networks: InterfaceSpec[] = [];
   /** Boots the machine, once its network is there. */
   #boot: ((network: ContainerNetwork | undefined) => void) | undefined;
   #first: StubbedProcess | undefined;
@@ -173,7 +173,8 @@ export class Keeper {
     await this.#machine.listen(folder.agentSocket);
     const { shares } = this.#translation;
     this.#boot = (network) => {
-      this.#network = network?.guest;
+      this.#networks = network?.guest ?? [];
+      const [first, ...wires] = network?.machine ?? [];
       const outside = new MachineOutside(
         {
           accel,
@@ -184,7 +185,7 @@ export class Keeper {
           cpus: CPUS,
           memory: wholePages(this.#asked.memory),
           disks: [],
-          ...(network !== undefined && { network: network.machine }),
+          ...(first !== undefined && { network: first, wires }),
           shares: shares.map(({ path, readOnly }) => ({ path, readOnly, keepSetId: true })),
           vsock: { guestCid: GUEST_CID, path: folder.vsock },
           console: false,
@@ -303,7 +304,8 @@ export class Keeper {
     try {
       this.#bootAtStart();
       const kernel = await this.#machine.hello();
-      this.#machine.setUp({ shares: true, network: this.#network });
+      const [network, ...moreNetworks] = this.#networks;
+      this.#machine.setUp({ shares: true, network, moreNetworks });
       const container = this.#machine.createContainer({
         ...this.#translation.container,
         limits: this.#limits,

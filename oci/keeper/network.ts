@@ -1,17 +1,20 @@
-// The network of a container: the interface that the engine made in its network namespace.
+// The network of a container: the interfaces that the engine made in its network namespace.
 import type { InterfaceSpec } from '../../sandbox/agent/protocol.js';
 import type { NetworkSpec } from '../../vmm/machine.js';
-import { type Interface, readInterfaces } from '../../vmm/outside/interfaces.js';
+import { type Interface, type Route, readInterfaces } from '../../vmm/outside/interfaces.js';
 import { inNetworkNamespace, isHostNetwork } from '../../vmm/outside/network-namespace.js';
-import { NAMESPACE_TAKEN, WIRE_TAP } from '../../vmm/outside/wire.js';
+import { NAMESPACE_TAKEN, wireTap } from '../../vmm/outside/wire.js';
 import { NO_HOST_NETWORK, OciError } from '../config/oci-error.js';
 
-/** The guest's name of it, whatever the engine's. */
-const GUEST_INTERFACE = 'eth0';
+/** A machine has no room for more: the emulator has eight devices in all. */
+const MAX_INTERFACES = 4;
+/** Bytes of a message of the agent's. */
+const MAX_ROUTE = 512;
 
 export interface ContainerNetwork {
-  machine: NetworkSpec;
-  guest: InterfaceSpec;
+  /** One for each interface, in their order. */
+  machine: NetworkSpec[];
+  guest: InterfaceSpec[];
 }
 
 /**
@@ -27,31 +30,34 @@ export function readNetwork(namespace: string, isNew: boolean): ContainerNetwork
 
 /** @throws OciError for a network that a machine cannot have */
 export function planNetwork(namespace: string, found: readonly Interface[]): ContainerNetwork | undefined {
-  const [first] = found;
-  if (first === undefined) return undefined;
-  if (found.some(({ name }) => name === WIRE_TAP)) throw new OciError(NAMESPACE_TAKEN);
-  if (found.length > 1) {
-    const names = found.map(({ name }) => name).sort();
-    throw new OciError(`several networks are not supported yet: ${names.join(', ')}`);
+  if (found.length === 0) return undefined;
+  if (found.some(({ name }) => name === wireTap(0))) throw new OciError(NAMESPACE_TAKEN);
+  if (found.length > MAX_INTERFACES) {
+    throw new OciError(`a machine has ${MAX_INTERFACES} network interfaces at most, not ${found.length}`);
   }
-  const { name, mac, mtu, addresses, gateways, routes } = first;
-  const other = routes.find((route) => !gateways.some((gateway) => isWayTo(gateway, route)));
-  if (other !== undefined) throw new OciError(`a route of the network is not supported yet: ${other}`);
-  if (addresses.filter((address) => !address.includes(':')).length > 1) {
-    throw new OciError(`several IPv4 addresses of a network are not supported yet: ${addresses.join(', ')}`);
-  }
+  // The guest calls them eth0, eth1, and so on: so do engines.
+  const inOrder = found.toSorted((one, other) => one.name.localeCompare(other.name, 'en', { numeric: true }));
   return {
-    machine: {
-      ...{ mac, gatewayMac: mac, mtu, addresses: addresses.map((address) => address.replace(/\/.*/, '')), gateways },
+    machine: inOrder.map(({ name, mac, mtu, addresses }, index) => ({
+      ...{
+        mac,
+        gatewayMac: mac,
+        mtu,
+        addresses: addresses.map((address) => address.replace(/\/.*/, '')),
+        gateways: [],
+      },
       // What the container may reach, the engine says in its own network.
       ...{ resolvers: [], rules: [], peerRanges: [], maxConnections: 0, optional: false },
-      backEnd: { kind: 'wire', namespace, interface: name },
-    },
-    guest: { interface: GUEST_INTERFACE, addresses, gateways },
+      backEnd: { kind: 'wire', namespace, interface: name, tap: wireTap(index) },
+    })),
+    guest: inOrder.map(({ addresses, routes }, index) => ({
+      ...{ interface: `eth${index}`, addresses, routes: routes.map(routeMessage) },
+    })),
   };
 }
 
-/** The guest has such a route to each gateway. */
-function isWayTo(gateway: string, route: string): boolean {
-  return route === `${gateway}/${gateway.includes(':') ? 128 : 32}`;
+function routeMessage({ text, message }: Route): string {
+  if (message === undefined) throw new OciError(`a route of several hops is not supported: ${text}`);
+  if (message.length > MAX_ROUTE) throw new OciError(`a route is not supported: ${text}`);
+  return message.toString('hex');
 }

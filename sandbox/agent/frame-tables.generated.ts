@@ -55,6 +55,7 @@ const network: Fields = [
   { tag: 2, name: 'addresses', kind: 'text', max: 49, repeated: true },
   { tag: 3, name: 'gateways', kind: 'text', max: 49, repeated: true },
   { tag: 4, name: 'mac', kind: 'text', max: 17 },
+  { tag: 5, name: 'routes', kind: 'text', max: 1024, repeated: true },
 ];
 
 const limits: Fields = [
@@ -99,6 +100,7 @@ export const FRAMES: readonly FrameType[] = [
       { tag: 1, name: 'clock', kind: 'integer', max: 9007199254740991 },
       { tag: 2, name: 'network', kind: 'group', fields: network },
       { tag: 3, name: 'shares', kind: 'flag' },
+      { tag: 4, name: 'moreNetworks', kind: 'group', fields: network, repeated: true },
     ],
   },
   {

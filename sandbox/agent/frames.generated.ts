@@ -210,7 +210,7 @@ export interface DeviceSpec {
   access: DeviceAccess[];
 }
 
-/** The machine's network interface besides the loopback interface. */
+/** A network interface of the machine's besides the loopback interface. */
 export interface InterfaceSpec {
   /** `eth0`. */
   interface: string;
@@ -220,6 +220,8 @@ export interface InterfaceSpec {
   gateways?: string[] | undefined;
   /** Hardware address to set: `52:54:00:12:34:56`; absent: the device's own. */
   mac?: string | undefined;
+  /** Rtnetlink(7) in hex, `RTA_OIF` being set here; with any, addresses bring none. */
+  routes?: string[] | undefined;
 }
 
 /** Limits of the container's cgroup (cgroup v2). Absent or 0: no limit. */
@@ -287,6 +289,8 @@ export interface MachineRequest {
   network?: InterfaceSpec | undefined;
   /** Mount the virtio-fs device `tsvm`, which containers take their shares from. */
   shares?: boolean | undefined;
+  /** Further interfaces. */
+  moreNetworks?: InterfaceSpec[] | undefined;
 }
 
 /** Makes a container, without a process. */

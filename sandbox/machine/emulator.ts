@@ -67,8 +67,9 @@ export function readyEmulator(
     const memory = shared(GUEST_MEMORY, createMemory(emulatedMemory(spec)));
     const firmware = shared(FIRMWARE, libc.check(libc.memfd_create('tsvm-firmware', libc.MFD_CLOEXEC), 'memfd_create'));
     const log = theirs.add(readByMachine(ours, COMPANION_LOG));
+    let networks = 0;
     const devices = qemuDevices(spec).map((device, index): ConnectedDevice => {
-      if (connectsByPath(device.name)) return { device, socket: listenForQemu(spec, ours, theirs) };
+      if (connectsByPath(device.name)) return { device, socket: listenForQemu(spec, networks++, ours, theirs) };
       const [machines, emulators] = libc.createSocketPair();
       ours.add(vhostName(index), machines);
       return { device, socket: { fd: theirs.add(emulators) } };
@@ -121,8 +122,13 @@ export async function probeEmulatorJail(): Promise<JailReport | undefined> {
 }
 
 /** QEMU takes no descriptor for a network device: it connects to a socket, through the socket's file. */
-function listenForQemu({ vsock }: MachineSpec, ours: MachineFiles, theirs: Descriptors): { path: string } {
-  const socket = qemuNetSocket(vsock.path);
+function listenForQemu(
+  { vsock }: MachineSpec,
+  index: number,
+  ours: MachineFiles,
+  theirs: Descriptors,
+): { path: string } {
+  const socket = qemuNetSocket(vsock.path, index);
   ours.add(listenerName(socket), listen(socket, 'network socket', 1));
   // QEMU may have a user of its own. The folder is closed to others.
   chmodSync(socket, 0o666);

@@ -6,6 +6,7 @@ import { messageOf } from '../../errors/index.js';
 import * as libc from '../../vmm/host/libc.js';
 import {
   type Accelerator,
+  backEndName,
   type ConnectRequest,
   countName,
   type EgressPort,
@@ -16,7 +17,6 @@ import {
   MachineError,
   type MachineErrorCode,
   type MachineSpec,
-  NETWORK_BACK_END,
   type NetworkSpec,
   type PeerNetwork,
   type PortRequest,
@@ -136,7 +136,8 @@ export class MachineOutside implements Disposable {
     try {
       checkSpec(spec);
       this.#openFiles(spec);
-      this.networkFailure = spec.network === undefined ? undefined : this.#openNetwork(spec.network, spec.vsock.path);
+      this.networkFailure =
+        spec.network === undefined ? undefined : this.#openNetwork(spec.network, spec.wires ?? [], spec.vsock.path);
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
@@ -206,12 +207,14 @@ export class MachineOutside implements Disposable {
   }
 
   /** Returns the reason if an optional network failed. @throws MachineError */
-  #openNetwork(spec: NetworkSpec, vsockPath: string): string | undefined {
+  #openNetwork(spec: NetworkSpec, wires: readonly NetworkSpec[], vsockPath: string): string | undefined {
     const { backEnd } = spec;
     using files = new MachineFiles();
     try {
-      if (backEnd.kind === 'tap') files.add(NETWORK_BACK_END, openTap(backEnd.interface));
-      if (backEnd.kind === 'wire') files.add(NETWORK_BACK_END, openWire(backEnd));
+      if (backEnd.kind === 'tap') files.add(backEndName(0), openTap(backEnd.interface));
+      for (const [index, wire] of [spec, ...wires].entries()) {
+        if (wire.backEnd.kind === 'wire') files.add(backEndName(index), openWire(wire.backEnd));
+      }
       if (backEnd.kind === 'relay') {
         this.#connector[Symbol.dispose]();
         this.#connector = new Connector(vsockPath, { spec, backEnd, egress: this.#egress }, this.#channel());
@@ -224,7 +227,7 @@ export class MachineOutside implements Disposable {
       this.#connector = new Connector(vsockPath, undefined, this.#channel());
       return error.message;
     }
-    files.add(ROUTE_SOCKET, openRouteSocket());
+    if (backEnd.kind !== 'wire') files.add(ROUTE_SOCKET, openRouteSocket());
     this.files.take(files);
     return undefined;
   }
@@ -310,7 +313,12 @@ export class MachineOutside implements Disposable {
 
   /** The machine has opened all that the spec names, and runs on this. */
   booted(accel: Accelerator): void {
-    for (const socket of [qemuNetSocket, umlSocket]) rmSync(socket(this.spec.vsock.path), { force: true });
+    const { vsock, wires = [] } = this.spec;
+    const sockets = [
+      umlSocket(vsock.path),
+      ...[undefined, ...wires].map((_, index) => qemuNetSocket(vsock.path, index)),
+    ];
+    for (const socket of sockets) rmSync(socket, { force: true });
     if (accel === 'kvm') this.companion?.kill();
     if (accel === 'uml' && this.companion !== undefined) void keepOnOneProcessor(this.companion);
   }

@@ -112,17 +112,17 @@ test('the network that ctr has CNI plugins make between create and start is that
     ipam: {
       type: 'host-local',
       ranges: [range('10.93.0.0/24'), range('fd00:93::/64')],
-      routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }],
+      routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }, { dst: '10.99.0.0/16', gw: '10.93.0.7' }],
     },
   };
   const network = JSON.stringify({ cniVersion: '0.4.0', name: 'made', plugins: [plugin] });
   const place = 'mkdir /etc/cni/net.d; ln -s /usr/lib/cni /opt/cni/bin; cat >/etc/cni/net.d/1.conflist';
   expect(engine.run(['sh', '-c', place], network)).toMatchObject({ status: 0, stderr: '' });
-  const look = 'cat /sys/class/net/eth0/mtu';
+  const look = 'cat /sys/class/net/eth0/mtu; grep -c "0000630A.07005D0A" /proc/net/route';
   const ask = ['10.93.0.1', '[fd00:93::1]'].map((host) => `perl -e '${CLIENT}' ${host}:${PORT} | tr -s x`);
   const ran = run('--cni', IMAGE, 'wired', 'sh', '-c', [look, ...ask].join('; echo; '));
   expect(ran).toMatchObject({ status: 0, stderr: '' });
-  expect(ran.stdout).toMatch(/^1400\n\n10\.93\.0\.\d+ x\nfd00:93::\w+ x$/);
+  expect(ran.stdout).toMatch(/^1400\n1\n\n10\.93\.0\.\d+ x\nfd00:93::\w+ x$/);
   expect(engine.run(['ip', '-brief', 'link', 'show', 'master', 'cni0']).stdout).toBe('');
   expect(left()).toEqual([]);
 });

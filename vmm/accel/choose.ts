@@ -3,7 +3,7 @@ import { type Accelerator, MachineError, type MachineSpec, type ProbeResult } fr
 
 /**
  * The most devices of a machine. Each disk is one; the vsock, entropy and balloon devices are three
- * more; network and shared folders are one each. KVM has one interrupt line per device, 5 to 23.
+ * more; each network is one, and shared folders are one. KVM has one interrupt line per device, 5 to 23.
  * QEMU's microvm has 8 transports. User-Mode Linux has as many as its command line, and is given
  * no more than KVM.
  */

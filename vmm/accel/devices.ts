@@ -37,6 +37,7 @@ export function createDevices(
     new VirtioRng(),
     ...(shares.length > 0 ? [VirtioFs.open(shares, { memory: spec.memory, rates: spec.shareRates })] : []),
     ...(network === undefined ? [] : [network]),
+    ...(spec.wires ?? []).map((wire, index) => createNet(wire, context, index + 1)),
     ...(accel !== 'tcg' ? [new VirtioBalloon()] : []),
   ];
   return { devices, network };

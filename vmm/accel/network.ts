@@ -17,8 +17,8 @@ export interface NetworkContext {
   loop: EventLoop;
   /** From openRouteSocket. The device owns it. */
   routeSocket: () => number;
-  /** The descriptor of a tap interface. The device owns it. */
-  tap: () => number;
+  /** The descriptor of the tap interface of this network device. The device owns it. */
+  tap: (index: number) => number;
   /** Sockets of the published ports. The device owns them. */
   published: () => PublishedFd[];
   /** Makes the guest's sockets. */
@@ -33,14 +33,13 @@ export interface NetworkContext {
  * @throws MachineError `no-network` if the guest cannot join its private networks; `bad-spec` for a
  * malformed address
  */
-export function createNet(spec: NetworkSpec, context: NetworkContext): VirtioNet {
+export function createNet(spec: NetworkSpec, context: NetworkContext, index = 0): VirtioNet {
   try {
-    const backEnd = createBackEnd(spec, context);
-    const { loop, networks } = context;
-    const routeSocket = context.routeSocket();
+    const backEnd = createBackEnd(spec, context, index);
+    const { loop, routeSocket, networks } = context;
     const onRefusal = (refusal: Refusal) => context.onRefusal(refusal);
     const net = new VirtioNet({ spec, backEnd, loop, routeSocket, networks, onRefusal });
-    context.onNetworkUp();
+    if (index === 0) context.onNetworkUp();
     return net;
   } catch (error) {
     if (error instanceof RangeError) throw new MachineError('bad-spec', error.message, { cause: error });
@@ -48,13 +47,17 @@ export function createNet(spec: NetworkSpec, context: NetworkContext): VirtioNet
   }
 }
 
-function createBackEnd(spec: NetworkSpec, { loop, tap, published, sockets }: NetworkContext): NetBackEnd {
+function createBackEnd(
+  spec: NetworkSpec,
+  { loop, tap, published, sockets }: NetworkContext,
+  index: number,
+): NetBackEnd {
   switch (spec.backEnd.kind) {
     case 'relay':
       return new RelayBackEnd(spec, { loop, published: published(), sockets });
     case 'tap':
     case 'wire':
-      return new TapBackEnd(tap(), loop);
+      return new TapBackEnd(tap(index), loop);
     case 'none':
       return new IsolatedBackEnd(parseMac(spec.gatewayMac));
   }

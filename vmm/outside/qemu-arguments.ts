@@ -63,13 +63,14 @@ export interface ConnectedDevice {
  * The devices of an emulated machine in the order in which the guest finds them, as the machine
  * process creates them (vmm/accel/devices.ts). QEMU's own balloon comes after them.
  */
-export function qemuDevices({ disks, shares = [], network }: MachineSpec): QemuDevice[] {
+export function qemuDevices({ disks, shares = [], network, wires = [] }: MachineSpec): QemuDevice[] {
   return [
     ...disks.map(() => ({ name: 'blk' }) as const),
     { name: 'vsock' },
     { name: 'rng' },
     ...(shares.length > 0 ? [{ name: 'fs' } as const] : []),
     ...(network === undefined ? [] : [{ name: 'net', network } as const]),
+    ...wires.map((wire) => ({ name: 'net', network: wire }) as const),
   ];
 }
 

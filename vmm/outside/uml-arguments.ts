@@ -9,12 +9,13 @@ const TYPES = { net: 1, blk: 2, rng: 4, balloon: 5, vsock: 19, fs: 26 };
  * The types of the devices of a machine in the order in which the guest finds them, as the machine
  * process creates them (vmm/accel/devices.ts).
  */
-export function umlDevices({ disks, shares = [], network }: MachineSpec): number[] {
+export function umlDevices({ disks, shares = [], network, wires = [] }: MachineSpec): number[] {
   return [
     ...disks.map(() => TYPES.blk),
     ...[TYPES.vsock, TYPES.rng],
     ...(shares.length > 0 ? [TYPES.fs] : []),
     ...(network === undefined ? [] : [TYPES.net]),
+    ...wires.map(() => TYPES.net),
     TYPES.balloon,
   ];
 }

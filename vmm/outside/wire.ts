@@ -12,8 +12,11 @@ import { inNetworkNamespace } from './network-namespace.js';
 import { openRouteSocket } from './route-socket.js';
 import { makeTap } from './tap-interface.js';
 
-/** The tap interface. One machine has the namespace: the name is the same for all. */
-export const WIRE_TAP = 'tsvm0';
+/** The tap interface of the network device of this index. One machine has the namespace: all use these names. */
+export function wireTap(index: number): string {
+  return `tsvm${index}`;
+}
+
 export const NAMESPACE_TAKEN = 'another container of this network namespace has a machine: pods are not supported yet';
 
 const RTM_NEWLINK = 16;
@@ -67,16 +70,16 @@ export function openWire(spec: WireSpec): number {
 function connect(spec: WireSpec): number {
   const outer = readInterfaces().find(({ name }) => name === spec.interface);
   if (outer === undefined) throw new MachineError('no-network', `there is no interface ${spec.interface}`);
-  const tap = makeTap(WIRE_TAP);
+  const tap = makeTap(spec.tap);
   if (tap === undefined) {
     throw new MachineError('no-network', NAMESPACE_TAKEN);
   }
   try {
     // The stack of the namespace is to say nothing to the guest. A kernel without IPv6 has no such file.
-    const setting = `/proc/sys/net/ipv6/conf/${WIRE_TAP}/disable_ipv6`;
+    const setting = `/proc/sys/net/ipv6/conf/${spec.tap}/disable_ipv6`;
     if (existsSync(setting)) writeFileSync(setting, '1');
     using netlink = new Netlink(openRouteSocket());
-    const inner = indexOf(netlink, WIRE_TAP);
+    const inner = indexOf(netlink, spec.tap);
     netlink.request(RTM_NEWLINK, 0, Buffer.concat([linkMessage(inner, IFF_UP), attribute(IFLA_MTU, u32(outer.mtu))]));
     for (const [from, to] of [
       [outer.index, inner],

@@ -23,6 +23,7 @@ import { Timer } from '../host/timer.js';
 import { Kvm } from '../kvm/kvm.js';
 import { probeKvm } from '../kvm/probe.js';
 import {
+  backEndName,
   CONTROL_FD,
   countName,
   KVM_FD,
@@ -33,7 +34,6 @@ import {
   type MachineRequest,
   type MachineSpec,
   type MachineStatistics,
-  NETWORK_BACK_END,
   type PeerNetwork,
   type ProbeResult,
   publishedName,
@@ -256,8 +256,8 @@ class MachineServer {
     return {
       loop: this.#loop,
       routeSocket: () => this.#files.take(ROUTE_SOCKET),
-      tap: () => {
-        const fd = this.#files.take(NETWORK_BACK_END);
+      tap: (index) => {
+        const fd = this.#files.take(backEndName(index));
         return shares.length > 0 ? keep(fd) : fd;
       },
       published: () => {

@@ -39,6 +39,7 @@ const network = fc.record(
     addresses: fc.array(address, { minLength: 1, maxLength: 3 }),
     gateways: fc.array(address, { minLength: 1, maxLength: 2 }),
     mac: fc.constantFrom('52:54:00:12:34:56', 'no address'),
+    routes: fc.array(fc.constantFrom('02000000fe000001'), { minLength: 1, maxLength: 3 }),
   },
   { requiredKeys: ['interface'] },
 );
@@ -58,6 +59,7 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
       request: u16,
       clock: size,
       network,
+      moreNetworks: fc.array(network, { minLength: 1, maxLength: 2 }),
       shares: fc.constant(true),
     },
     { requiredKeys: ['type', 'request'] },

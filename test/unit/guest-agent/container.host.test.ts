@@ -41,13 +41,13 @@ const BOX = randomInt(1, 2 ** 31);
 const MACHINE = 1001;
 const CONTAINER = 1002;
 
-type More = Partial<ContainerRequest> & Pick<MachineRequest, 'network'>;
+type More = Partial<ContainerRequest> & Pick<MachineRequest, 'network' | 'moreNetworks'>;
 
 type StartRequests = [MachineRequest, ContainerRequest, ProcessRequest];
 
-function startRequests(process: Partial<ProcessRequest>, { network, ...more }: More = {}): StartRequests {
+function startRequests(process: Partial<ProcessRequest>, { network, moreNetworks, ...more }: More = {}): StartRequests {
   return [
-    { type: 'machine', request: MACHINE, network },
+    { type: 'machine', request: MACHINE, network, moreNetworks },
     {
       type: 'container',
       request: CONTAINER,
@@ -351,6 +351,52 @@ describe('the network interface', () => {
     // The default route and the gateway's own. The file shows addresses in reversed byte order.
     expect(stdout).toMatch(/^lo\t00000000\t010013C6\t/m);
     expect(stdout).toMatch(/^lo\t010013C6\t00000000\t/m);
+  });
+
+  // struct rtmsg: family, prefix lengths, TOS, table, protocol, scope, type, flags; and attributes.
+  const message = (prefix: number, type: number, ...attributes: string[]) =>
+    `02${prefix.toString(16).padStart(2, '0')}0000fe04fd${type.toString(16).padStart(2, '0')}00000000${attributes.join('')}`;
+  const LOOPBACK = '0800040001000000';
+
+  test('has the routes that it is given, and its addresses bring none then', async () => {
+    const routes = [
+      message(24, 1, '080001000a630000', '0800040000000000', '0800060007000000'),
+      message(16, 6, '080001000a640000'),
+    ];
+    const more = ['198.19.1.2/24', '198.19.2.2/24'];
+    const given = { interface: 'lo', addresses: more, routes };
+    const stdout = await shell('cat /proc/net/fib_trie /proc/net/route', {}, { network: given });
+    for (const address of ['198.19.1.2', '198.19.2.2']) expect(stdout).toContain(`${address}\n`);
+    expect(stdout.match(/^[*\w]+\t(?!Dest).*$/gm)?.map((line) => line.split(/\s+/).slice(0, 7))).toEqual([
+      ['lo', '0000630A', '00000000', '0001', '0', '0', '7'],
+      ['*', '0000640A', '00000000', '0001', '0', '0', '0'],
+    ]);
+  });
+
+  test('is one of several', async () => {
+    const moreNetworks = [{ interface: 'lo', addresses: ['198.19.3.2/32'] }];
+    expect(await shell('cat /proc/net/fib_trie', {}, { network, moreNetworks })).toMatch(
+      /198\.19\.1\.2\n[\s\S]*198\.19\.3\.2\n/,
+    );
+  });
+
+  test.each(['', 'zz', message(24, 1).slice(2), message(24, 1).slice(1)])(
+    'a route of %j is an error',
+    async (route) => {
+      await using session = await boot(startRequests({}, { network: { ...network, routes: [route] } }));
+      const text = `network: not a route: ${route}`;
+      expect(await session.error(MACHINE)).toMatchObject({ kind: 'bad-request', message: text });
+    },
+  );
+
+  test('a route that the kernel refuses is an error', async () => {
+    const wrong = message(33, 1, LOOPBACK);
+    await using session = await boot(startRequests({}, { network: { ...network, routes: [wrong] } }));
+    expect(await session.error(MACHINE)).toMatchObject({
+      kind: 'setup-failed',
+      errno: 22,
+      message: expect.stringContaining(wrong),
+    });
   });
 
   test.each([

@@ -47,12 +47,18 @@ function processWithDefaults(process: ProcessRequest): Understood {
   };
 }
 
+const NO_ADDRESSES = { addresses: [], gateways: [], routes: [] };
+
 /** Fills in all defaults. */
 export function withDefaults(frame: HostFrame): Understood {
   if (frame.type === 'process') return processWithDefaults(frame);
   if (frame.type === 'machine') {
-    const { network } = frame;
-    return { clock: 0, shares: false, ...frame, network: network && { addresses: [], gateways: [], ...network } };
+    const { network, moreNetworks = [] } = frame;
+    const more = moreNetworks.map((each) => ({ ...NO_ADDRESSES, ...each }));
+    return {
+      ...{ clock: 0, shares: false, ...frame },
+      ...{ network: network && { ...NO_ADDRESSES, ...network }, moreNetworks: more },
+    };
   }
   if (frame.type === 'freeze') return { timeout: 5000, ...frame };
   if (frame.type === 'thaw') {
@@ -61,7 +67,7 @@ export function withDefaults(frame: HostFrame): Understood {
       entropy: '',
       clock: 0,
       ...frame,
-      network: network && { addresses: [], gateways: [], ...network },
+      network: network && { ...NO_ADDRESSES, ...network },
       identities: frame.identities ?? [],
     };
   }

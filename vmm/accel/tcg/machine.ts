@@ -118,10 +118,11 @@ export class TcgMachine implements Machine {
     this.#lifecycle.require('start', 'built');
     this.#lifecycle.become({ name: 'starting' });
     const { files } = this.#context;
-    const netSocket = qemuNetSocket(this.#spec.vsock.path);
+    let networks = 0;
     const last = this.#devices.findLastIndex(({ name }) => !connectsByPath(name));
     for (const [index, device] of this.#devices.entries()) {
       if (connectsByPath(device.name)) {
+        const netSocket = qemuNetSocket(this.#spec.vsock.path, networks++);
         this.#accept(device, files.listen(netSocket, libc.SOCK_STREAM | libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK, 1));
         continue;
       }

@@ -79,8 +79,8 @@ export interface NetOptions {
   onRefusal: (refusal: Refusal) => void;
   /** The event loop for private networks. */
   loop: EventLoop;
-  /** From openRouteSocket. The device owns it. */
-  routeSocket: number;
+  /** From openRouteSocket. The device owns it. A wire has no use for it. */
+  routeSocket: () => number;
   /** The sockets of private networks. */
   networks: NetworkSockets;
 }
@@ -94,7 +94,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   readonly config = new Uint8Array(CONFIG_LENGTH);
   readonly spec: NetworkSpec;
   readonly #backEnd: NetBackEnd;
-  readonly #host: HostAddresses;
+  readonly #host: HostAddresses | undefined;
   readonly #policy: FramePolicy;
   /** Undefined: the guest is in no private network and cannot join one. */
   readonly #peers: Peers | undefined;
@@ -140,17 +140,18 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
    */
   constructor({ spec, backEnd, onRefusal, loop, routeSocket, networks }: NetOptions) {
     this.spec = spec;
-    this.#host = new HostAddresses(routeSocket);
     this.#backEnd = backEnd;
     if (spec.rates !== undefined) {
       const rates = { bytes: spec.rates.bytes, requests: spec.rates.packets };
       this.#sending = new Rate(rates, performance.now());
       this.#receiving = new Rate(rates, performance.now());
     }
-    this.#policy =
-      spec.backEnd.kind === 'wire'
-        ? new WirePolicy(spec.mac)
-        : new Policy({ ...spec, host: this.#host, onForgotten: (flow, own) => this.#forget(flow, own) });
+    if (spec.backEnd.kind === 'wire') {
+      this.#policy = new WirePolicy(spec.mac);
+    } else {
+      this.#host = new HostAddresses(routeSocket());
+      this.#policy = new Policy({ ...spec, host: this.#host, onForgotten: (flow, own) => this.#forget(flow, own) });
+    }
     this.#refusals = new RefusalLog(onRefusal);
     const egress = spec.backEnd.kind === 'relay' ? spec.backEnd.egress : undefined;
     this.#egress = egress && new EgressAddress(egress);
@@ -562,7 +563,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     this.reset();
     this.#peers?.[Symbol.dispose]();
     this.#backEnd[Symbol.dispose]();
-    this.#host[Symbol.dispose]();
+    this.#host?.[Symbol.dispose]();
     this.#sendTimer?.[Symbol.dispose]();
     this.#receiveTimer?.[Symbol.dispose]();
     libc.munmap(this.#memory, HEADROOM + COPIED);

@@ -379,7 +379,7 @@ const SCENES: Record<string, (folder: string) => () => void> = {
       },
       backEnd: new IsolatedBackEnd(parseMac(GATEWAY.mac)),
       loop,
-      routeSocket: openRouteSocket(),
+      routeSocket: openRouteSocket,
       networks: { enter: ({ folder: each }) => ours.get(each)!, leave() {} },
       onRefusal() {},
     });

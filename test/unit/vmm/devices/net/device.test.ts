@@ -90,7 +90,7 @@ function network(options: Options = {}) {
         rules: options.rules ?? [],
         ...(options.rates && { rates: options.rates }),
         backEnd: options.isWire
-          ? { kind: 'wire', namespace: '/none', interface: 'none' }
+          ? { kind: 'wire', namespace: '/none', interface: 'none', tap: 'none' }
           : options.egress
             ? { kind: 'relay', ports: [], reachHost: false, egress: options.egress }
             : { kind: 'tap', interface: 'none' },

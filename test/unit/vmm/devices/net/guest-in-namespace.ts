@@ -29,7 +29,7 @@ const fail = (reason: unknown): never => {
 const { routeSocket, networks } = ownNetwork();
 const device = createNet(spec, {
   loop,
-  routeSocket: () => routeSocket,
+  routeSocket,
   tap: () => fail('a tap interface'),
   published: () => [],
   sockets: ownSockets(spec, backEnd),
