@@ -1,6 +1,17 @@
 // The door of the room: builds an image from a Dockerfile and a context.
 import { availableParallelism } from 'node:os';
-import { buildStore, type Json, parseName } from '../images/build.js';
+import {
+  type BuildStore,
+  buildStore,
+  formatPlatform,
+  isSameMachine,
+  type Json,
+  MACHINE,
+  type ManifestDescriptor,
+  type Platform,
+  parseName,
+  parsePlatform,
+} from '../images/build.js';
 import type { Home, PullPolicy } from '../sandbox/index.js';
 import { BuildError } from './build-error.js';
 import { baseConfigs } from './check/base-config.js';
@@ -14,9 +25,10 @@ import { ContextTree } from './context/context-tree.js';
 import { IgnoreRules } from './context/ignore.js';
 import { parseDockerfile } from './dockerfile/parse.js';
 import { ExposedReader } from './dockerfile/port.js';
-import { EXPORTING, exportImage, type Output } from './export.js';
+import { checkOutputs, describeBuilt, EXPORTING, exportImages, type Output } from './export.js';
+import { MAX_PLATFORMS } from './limits.js';
 import type { NamedContexts } from './named-contexts.js';
-import { neededStages, planStages } from './plan.js';
+import { neededStages, planStages, refuseForeignRuns } from './plan.js';
 import { type OnEvent, Steps } from './progress.js';
 import { checkSecrets } from './solve/run-mounts.js';
 import type { MachineOptions } from './solve/run-step.js';
@@ -57,6 +69,8 @@ export interface BuildOptions {
   /** What becomes of the image. Default: it goes into the store. */
   outputs?: readonly Output[];
   target?: string | undefined;
+  /** What it is built for. Several: an image each, and an index of them. Default: this machine. */
+  platforms?: readonly string[];
   buildArgs?: Readonly<Record<string, string>>;
   labels?: Readonly<Record<string, string>>;
   /** What `RUN --mount=type=secret` shows, by ID. */
@@ -76,12 +90,18 @@ export interface BuildOptions {
 
 const IMAGE: Output = { type: 'image' };
 
+export interface Built {
+  /** The image's ID, `sha256:<hex>`. Of several platforms: the digest of their index. */
+  id: string;
+  /** Of the manifest or index, as archives have it: with uncompressed layers. A push has its own. */
+  descriptor: ManifestDescriptor;
+}
+
 /**
- * Builds an image, and gives it to the outputs.
- * @returns its ID, `sha256:<hex>`
+ * Builds an image for each platform, and gives them to the outputs.
  * @throws BuildError, ImageError, SandboxError, MachineError; the reason of the signal
  */
-export async function build(options: BuildOptions): Promise<string> {
+export async function build(options: BuildOptions): Promise<Built> {
   const {
     home,
     names = [],
@@ -95,7 +115,13 @@ export async function build(options: BuildOptions): Promise<string> {
   for (const name of names) parseName(name);
   checkSecrets(secrets);
   const dockerfile = parseDockerfile(options.dockerfile);
-  const plan = planStages(dockerfile, { target: options.target, buildArgs, contexts: named });
+  const platforms = differentPlatforms(options.platforms);
+  checkOutputs(outputs, platforms);
+  const plans = platforms.map((platform) => {
+    const plan = planStages(dockerfile, { target: options.target, buildArgs, contexts: named, platform });
+    refuseForeignRuns(plan);
+    return { plan, platform };
+  });
   const { isError } = checkOptions(dockerfile.check, buildArgs);
   const steps = new Steps(options.onEvent);
   const clock = new Clock(options.epoch ?? epochOf(buildArgs));
@@ -105,49 +131,87 @@ export async function build(options: BuildOptions): Promise<string> {
   using contexts = new Contexts(options);
   const failure = new AbortController();
   using _ending = following(options.signal, (reason) => failure.abort(reason));
-  const stages = new Map<number, Promise<StageState>>();
-  const findImage = imagesOf(options, failure.signal);
+  const findImage = imagesOf(options, store, failure.signal);
   const checking = checkDockerfile(options.dockerfile, {
-    ...{ target: options.target, buildArgs, ignore: options.ignore, contexts: named },
+    ...{ target: options.target, buildArgs, ignore: options.ignore, contexts: named, platform: platforms[0] },
     baseConfig: async (...base) => store.base(await findImage(...base)).config,
   });
   await using _telling = tellingFindings(checking, steps, options.signal);
   if (isError) await failOnFindings(checking);
-  const work: BuildWork = {
-    ...{ home, store, cache, plan, steps, clock, buildArgs, secrets, machine },
+  const shared = {
+    ...{ home, store, cache, steps, clock, buildArgs, secrets, machine },
     exposed: new ExposedReader(),
     noCache: options.noCache ?? false,
     network: options.network ?? 'default',
     contexts: named,
+    showsPlatform: platforms.length > 1,
+    making: new Map(),
     image: findImage,
     context: () => contexts.open(),
-    folder: (key) => contexts.named(key),
-    stage(index) {
-      let stage = stages.get(index);
-      if (stage === undefined) {
-        stage = new StageBuilder(work, plan.stages[index]!).build();
-        // The first failure ends what the other stages do.
-        stage.catch((error: unknown) => failure.abort(error));
-        stages.set(index, stage);
-      }
-      return stage;
-    },
+    folder: (key: string) => contexts.named(key),
     machineSlot: () => slots.take(),
     signal: failure.signal,
   };
-  // Stages that do not wait for each other run at once.
-  for (const index of neededStages(plan)) work.stage(index).catch(() => {});
-  const result = await work.stage(plan.target).catch(async (error: unknown) => {
-    await Promise.allSettled(stages.values());
+  const building = plans.map(({ plan, platform }) => new PlatformBuild({ ...shared, plan, platform }, failure));
+  const results = await Promise.all(building.map((each) => each.target())).catch(async (error: unknown) => {
+    await Promise.all(building.map((each) => each.settled()));
     throw failure.signal.reason ?? error;
   });
   failure.signal.throwIfAborted();
-  for (const [name, value] of Object.entries(labels)) result.settings.setLabel(name, value);
-  const image = { config: result.config(clock.created) as Json, layers: result.layers, names };
+  const images = results.map((result, index) => {
+    for (const [name, value] of Object.entries(labels)) result.settings.setLabel(name, value);
+    const config = result.config(clock.created) as Json;
+    return { config, layers: result.layers, platform: platforms[index]! };
+  });
+  const list = { images, names };
   for (const output of outputs) {
-    await steps.during(EXPORTING[output.type], () => exportImage(store, image, output, failure.signal));
+    await steps.during(EXPORTING[output.type], () => exportImages(store, list, output, failure.signal));
   }
-  return store.idOf(image);
+  return describeBuilt(store, list);
+}
+
+/** The stages of one platform's image. Stages that do not wait for each other run at once. */
+class PlatformBuild {
+  readonly #work: BuildWork;
+  readonly #failure: AbortController;
+  readonly #stages = new Map<number, Promise<StageState>>();
+
+  constructor(work: Omit<BuildWork, 'stage'>, failure: AbortController) {
+    this.#work = { ...work, stage: (index) => this.#stage(index) };
+    this.#failure = failure;
+    for (const index of neededStages(work.plan)) this.#stage(index).catch(() => {});
+  }
+
+  target(): Promise<StageState> {
+    return this.#stage(this.#work.plan.target);
+  }
+
+  /** Waits for the end of all stages. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#stages.values());
+  }
+
+  #stage(index: number): Promise<StageState> {
+    let stage = this.#stages.get(index);
+    if (stage === undefined) {
+      stage = new StageBuilder(this.#work, this.#work.plan.stages[index]!).build();
+      // The first failure ends what the other stages do.
+      stage.catch((error: unknown) => this.#failure.abort(error));
+      this.#stages.set(index, stage);
+    }
+    return stage;
+  }
+}
+
+/** Each platform once. @throws BuildError `too-large`; ImageError `bad-reference` */
+function differentPlatforms(given: readonly string[] = []): [Platform, ...Platform[]] {
+  const [first = MACHINE, ...others] = new Map(
+    given.map(parsePlatform).map((platform) => [formatPlatform(platform), platform]),
+  ).values();
+  if (others.length >= MAX_PLATFORMS) {
+    throw new BuildError('too-large', `a build has at most ${MAX_PLATFORMS} platforms`);
+  }
+  return [first, ...others];
 }
 
 async function failOnFindings(checking: Promise<Checked>): Promise<void> {
@@ -156,17 +220,21 @@ async function failOnFindings(checking: Promise<Checked>): Promise<void> {
 }
 
 /** Finds each image once, and pulls it if it has to be. */
-function imagesOf({ home, pull = 'missing' }: BuildOptions, signal: AbortSignal): BuildWork['image'] {
+function imagesOf(
+  { home, pull = 'missing' }: BuildOptions,
+  store: BuildStore,
+  signal: AbortSignal,
+): BuildWork['image'] {
   const known = new Map<string, Promise<string>>();
   return (reference, platform) => {
-    const key = `${platform ?? ''} ${reference}`;
+    const text = formatPlatform(platform);
+    const key = `${text} ${reference}`;
     let image = known.get(key);
     if (image === undefined) {
-      const found = home.images.resolve(reference, { pull, ...(platform !== undefined && { platform }) });
-      image = unlessAborted(
-        found.then(({ digest }) => digest),
-        signal,
-      );
+      const found = isSameMachine(platform, MACHINE)
+        ? home.images.resolve(reference, { pull, platform: text }).then(({ digest }) => digest)
+        : store.foreign(reference, platform, pull);
+      image = unlessAborted(found, signal);
       image.catch(() => {});
       known.set(key, image);
     }
@@ -176,7 +244,7 @@ function imagesOf({ home, pull = 'missing' }: BuildOptions, signal: AbortSignal)
 
 /** What a Dockerfile is looked at for, without building it. */
 export interface InspectOptions
-  extends Pick<BuildOptions, 'home' | 'dockerfile' | 'ignore' | 'target' | 'buildArgs' | 'contexts'> {}
+  extends Pick<BuildOptions, 'home' | 'dockerfile' | 'ignore' | 'target' | 'buildArgs' | 'contexts' | 'platforms'> {}
 
 /** Docker's build checks of a Dockerfile: of all its stages, or those that a target needs. */
 export function check({ dockerfile, ...options }: InspectOptions): Promise<Checked> {
@@ -188,8 +256,10 @@ export function outline({ dockerfile, ...options }: InspectOptions): Promise<Out
   return outlineDockerfile(dockerfile, surveyOptions(options));
 }
 
-function surveyOptions({ home, ignore, target, contexts, buildArgs = {} }: Omit<InspectOptions, 'dockerfile'>) {
-  return { ignore, target, contexts, buildArgs, baseConfig: baseConfigs(home) };
+function surveyOptions(options: Omit<InspectOptions, 'dockerfile'>) {
+  const { home, ignore, target, contexts, buildArgs = {} } = options;
+  const [platform] = differentPlatforms(options.platforms);
+  return { ignore, target, contexts, buildArgs, platform, baseConfig: baseConfigs(home) };
 }
 
 /** Calls `act` once a signal is aborted, until it is disposed of. */

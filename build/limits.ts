@@ -4,6 +4,7 @@
 export const MAX_DOCKERFILE_BYTES = 4 << 20;
 export const MAX_STAGES = 1000;
 export const MAX_INSTRUCTIONS = 10_000;
+export const MAX_PLATFORMS = 16;
 /** Characters of a word once its variables are expanded. */
 export const MAX_EXPANDED = 1 << 20;
 /** How deep `${a:-${b:-...}}` may nest. */

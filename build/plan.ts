@@ -1,5 +1,6 @@
 // From instructions to a graph of stages: what each stage begins from, and which stages the target
 // needs.
+import { formatPlatform, ImageError, isSameMachine, MACHINE, type Platform, parsePlatform } from '../images/build.js';
 import { BuildError, type Place } from './build-error.js';
 import { ExpansionError, expandWord } from './dockerfile/expand.js';
 import type { FromInstruction, Instruction } from './dockerfile/instruction.js';
@@ -22,7 +23,8 @@ export interface Stage {
   /** In lower case; undefined if it has none. */
   name: string | undefined;
   base: Base;
-  platform: string | undefined;
+  /** What it is built for. */
+  platform: Platform;
   instructions: Instruction[];
   place: Place;
 }
@@ -39,14 +41,16 @@ export interface PlanOptions {
   target?: string | undefined;
   buildArgs: Readonly<Record<string, string>>;
   contexts: NamedContexts;
+  /** What the target is built for. Default: this machine. */
+  platform?: Platform | undefined;
 }
 
 /** @throws BuildError `bad-dockerfile`, `bad-option`, `too-large` */
 export function planStages(
   { escapeToken, instructions }: Dockerfile,
-  { target, buildArgs, contexts }: PlanOptions,
+  { target, buildArgs, contexts, platform = MACHINE }: PlanOptions,
 ): Plan {
-  const globals = new Map<string, string>(Object.entries(platformArgs()));
+  const globals = new Map<string, string>(Object.entries(platformArgs(platform)));
   const stages: Stage[] = [];
   /** A context has the name of the last stage, and stands for it. */
   let isReplaced = false;
@@ -55,7 +59,7 @@ export function planStages(
     const last = stages.at(-1);
     const expand = (word: string) => expanded(word, (name) => globals.get(name), escapeToken, place);
     if (instruction.kind === 'from') {
-      const stage = stageOf(instruction, place, { stages, contexts, expand });
+      const stage = stageOf(instruction, place, { stages, contexts, expand, target: platform });
       const context = stage.name === undefined ? undefined : contextBase(contexts, stage.name);
       isReplaced = context !== undefined;
       stages.push({ ...stage, base: context ?? stage.base });
@@ -82,10 +86,17 @@ export function planStages(
   return { escapeToken, stages, target: targetOf(stages, target), globals };
 }
 
+interface StageScene {
+  stages: readonly Stage[];
+  contexts: NamedContexts;
+  expand: (word: string) => string;
+  target: Platform;
+}
+
 function stageOf(
   { image, name, platform }: FromInstruction,
   place: Place,
-  { stages, contexts, expand }: { stages: readonly Stage[]; contexts: NamedContexts; expand: (word: string) => string },
+  { stages, contexts, expand, target }: StageScene,
 ): Stage {
   const reference = expand(image);
   if (reference === '') {
@@ -102,7 +113,40 @@ function stageOf(
   if (onPlatform === '') {
     throw new BuildError('bad-dockerfile', `empty platform value from expression ${platform}`, { place });
   }
-  return { index: stages.length, name, base, platform: onPlatform, instructions: [], place };
+  const own = onPlatform === undefined ? target : platformOf(onPlatform, place);
+  return { index: stages.length, name, base, platform: before?.platform ?? own, instructions: [], place };
+}
+
+/** @throws BuildError `bad-dockerfile` */
+function platformOf(text: string, place: Place): Platform {
+  try {
+    return parsePlatform(text);
+  } catch (error) {
+    if (!(error instanceof ImageError)) throw error;
+    throw new BuildError('bad-dockerfile', `failed to parse platform ${text}: ${error.message}`, {
+      place,
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Refuses a command of a machine that is not here, before anything is built.
+ *
+ * @throws BuildError `bad-dockerfile`
+ */
+export function refuseForeignRun(platform: Platform, place: Place): void {
+  if (isSameMachine(platform, MACHINE)) return;
+  const message = `RUN needs a machine for ${formatPlatform(platform)}, and this one runs ${formatPlatform(MACHINE)}: run it in a stage FROM --platform=$BUILDPLATFORM, and COPY what it makes`;
+  throw new BuildError('bad-dockerfile', message, { place });
+}
+
+/** @throws BuildError `bad-dockerfile` */
+export function refuseForeignRuns(plan: Plan): void {
+  for (const index of neededStages(plan)) {
+    const { platform, instructions } = plan.stages[index]!;
+    for (const { kind, place } of instructions) if (kind === 'run') refuseForeignRun(platform, place);
+  }
 }
 
 function contextBase(contexts: NamedContexts, name: string): Base | undefined {

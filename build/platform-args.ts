@@ -1,15 +1,21 @@
 // The arguments that every Dockerfile may declare without a value (Dockerfile reference, "Automatic
 // platform ARGs in the global scope", "Predefined ARGs").
+import { formatPlatform, MACHINE, type Platform, writtenPlatform } from '../images/build.js';
 
-/** This machine builds for itself. */
-export function platformArgs(): Record<string, string> {
-  const platform = { OS: 'linux', ARCH: 'amd64', VARIANT: '' };
-  const args: Record<string, string> = { TARGETPLATFORM: 'linux/amd64', BUILDPLATFORM: 'linux/amd64' };
-  for (const [part, value] of Object.entries(platform)) {
-    args[`TARGET${part}`] = value;
-    args[`BUILD${part}`] = value;
-  }
-  return args;
+/** @param target what is built for */
+export function platformArgs(target: Platform): Record<string, string> {
+  return { ...argsOf('TARGET', target), ...argsOf('BUILD', MACHINE) };
+}
+
+function argsOf(prefix: string, platform: Platform): Record<string, string> {
+  const written = writtenPlatform(platform);
+  const { os, architecture, variant } = written;
+  return {
+    [`${prefix}PLATFORM`]: formatPlatform(written),
+    [`${prefix}OS`]: os,
+    [`${prefix}ARCH`]: architecture,
+    [`${prefix}VARIANT`]: variant,
+  };
 }
 
 const PROXIES = ['HTTP_PROXY', 'HTTPS_PROXY', 'FTP_PROXY', 'NO_PROXY', 'ALL_PROXY'];

@@ -7,7 +7,7 @@ export { type Found, findInode, resolvePath } from './layer/find.js';
 export type { LayerEntry } from './layer/layer-index.js';
 export { type Inode, type InodeKind, mergeLayers, type Name } from './layer/merge.js';
 export { MAX_EXPANSION_BYTES, MAX_EXPANSION_RATIO } from './limits.js';
-export { parsePlatform } from './platform.js';
+export { formatPlatform, isSameMachine, MACHINE, type Platform, parsePlatform, writtenPlatform } from './platform.js';
 export { fullReference, parseName } from './reference.js';
 export { type Download, type DownloadOptions, download } from './registry/download.js';
 export { ReachProxy } from './registry/proxy.js';
@@ -19,8 +19,10 @@ export {
   type BuildStore,
   buildStore,
   type ComposedImage,
+  type ComposedList,
   type LayerTree,
 } from './store/build-store.js';
+export type { ManifestDescriptor } from './store/plain-manifest.js';
 export { remoteConfig } from './store/remote-config.js';
 export type { StepLayer, StepResult } from './store/step-record.js';
 export type { PruneSteps, SpooledFile, StepUsage } from './store/steps.js';

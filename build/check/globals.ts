@@ -1,9 +1,10 @@
 // The arguments before the first FROM, and what comments say of arguments and stages.
+import { MACHINE } from '../../images/build.js';
 import { BuildError } from '../build-error.js';
 import { platformArgs } from '../platform-args.js';
 import type { Expander } from './expander.js';
 import type { FileSubject, ParsedLine } from './subjects.js';
-import type { DeclaredArg } from './surveyed.js';
+import type { DeclaredArg, SurveyOptions } from './surveyed.js';
 
 /** A description in the comment right above an instruction: `# NAME description`. */
 export function descriptionOf({ line: { comments } }: ParsedLine, name: string | undefined): string {
@@ -31,10 +32,10 @@ export interface Globals {
 /** The arguments before the first FROM. */
 export function readGlobals(
   head: readonly ParsedLine[],
-  buildArgs: Readonly<Record<string, string>>,
+  { buildArgs, platform = MACHINE }: Pick<SurveyOptions, 'buildArgs' | 'platform'>,
   expander: Expander,
 ): Globals {
-  const values = new Map<string, string>(Object.entries(platformArgs()));
+  const values = new Map<string, string>(Object.entries(platformArgs(platform)));
   const args = new Map<string, DeclaredArg>();
   for (const one of head) {
     if (one.instruction.kind !== 'arg') continue;
@@ -60,7 +61,7 @@ export function defaultImages(head: readonly ParsedLine[], expander: Expander): 
   let values: Map<string, string> | undefined;
   return ({ from: { line, instruction } }) => {
     try {
-      values ??= readGlobals(head, {}, expander).values;
+      values ??= readGlobals(head, { buildArgs: {} }, expander).values;
       return expander.word(instruction.image, (name) => values?.get(name), line.place).text;
     } catch (error) {
       // The build meets the same error, and tells it.

@@ -26,7 +26,7 @@ export async function surveyDockerfile(source: string, options: SurveyOptions, o
   const head = parsed.slice(0, parsed.length - stages.reduce((sum, { steps }) => sum + steps.length + 1, 0));
   const expander = new Expander(escapeToken);
   observer.file?.({ stages, defaultImage: defaultImages(head, expander) });
-  const globals = readGlobals(head, options.buildArgs, expander);
+  const globals = readGlobals(head, options, expander);
   const names = new Set([...globals.values.keys(), ...globals.args.keys()]);
   const lookup = (name: string) => globals.values.get(name);
   const fromArgs = stages.map(({ from }) => {
@@ -42,9 +42,9 @@ export async function surveyDockerfile(source: string, options: SurveyOptions, o
     observer.from?.(subject, from);
     return new Set([...subject.image.matched, ...(subject.platform?.matched ?? [])]);
   });
-  const { buildArgs, target, allStages, contexts = new Map() } = options;
+  const { buildArgs, target, allStages, platform, contexts = new Map() } = options;
   const instructions = parsed.map(({ instruction }) => instruction);
-  const plan = planStages({ escapeToken, instructions }, { target, buildArgs, contexts });
+  const plan = planStages({ escapeToken, instructions }, { target, buildArgs, contexts, platform });
   const wanted = allStages && !target ? plan.stages.map(({ index }) => index) : neededStages(plan);
   const work = { plan, globals, options, expander, observer };
   const shared = { ...work, exposed: new ExposedReader(), isIgnored: ignoredPaths(options.ignore) };

@@ -1,5 +1,5 @@
 // What a survey is told, what it finds, and who sees it.
-import type { Json } from '../../images/build.js';
+import type { Json, Platform } from '../../images/build.js';
 import type { Place } from '../build-error.js';
 import type { IgnoreRules } from '../context/ignore.js';
 import type { Lines } from '../dockerfile/lines.js';
@@ -13,10 +13,12 @@ export interface SurveyOptions {
   contexts?: NamedContexts | undefined;
   /** Of the context; undefined if there is no such file. */
   ignore?: IgnoreRules | undefined;
+  /** What the target is built for. Default: this machine. */
+  platform?: Platform | undefined;
   /** If true, stages are looked at too that the target does not need. */
   allStages?: boolean;
   /** The image config of a base image (OCI image-spec 1.1, config.md). */
-  baseConfig(reference: string, platform: string | undefined): Promise<Json>;
+  baseConfig(reference: string, platform: Platform): Promise<Json>;
 }
 
 export interface Observer {

@@ -1,6 +1,17 @@
 // Builds one stage, an instruction at a time. A step that changes files is looked up in the cache
 // by all that it depends on, and made if it is not there.
-import { type BuildSteps, type BuildStore, type Inode, type LayerTree, parseName } from '../../images/build.js';
+import {
+  type BuildSteps,
+  type BuildStore,
+  formatPlatform,
+  type Inode,
+  type Json,
+  type LayerTree,
+  type Platform,
+  parseName,
+  type StepResult,
+  writtenPlatform,
+} from '../../images/build.js';
 import type { Home } from '../../sandbox/index.js';
 import { BuildError, type Place } from '../build-error.js';
 import type { ContextFiles } from '../context/context-files.js';
@@ -13,7 +24,7 @@ import { parseTrigger } from '../dockerfile/parse.js';
 import { type ExposedReader, portsOf } from '../dockerfile/port.js';
 import { parseGitSource } from '../git/source.js';
 import { type NamedContexts, namedContext } from '../named-contexts.js';
-import { expanded, findStage, type Plan, type Stage } from '../plan.js';
+import { expanded, findStage, type Plan, refuseForeignRun, type Stage } from '../plan.js';
 import { isPredefined } from '../platform-args.js';
 import type { Step, Steps } from '../progress.js';
 import { copyEntries, EMPTY, findSources, type LooseFile } from './copy.js';
@@ -52,8 +63,14 @@ export interface BuildWork {
   machine: MachineOptions;
   /** `none`, `default` or `host`: of RUN without `--network`. */
   network: string;
+  /** What the target is built for. */
+  platform: Platform;
+  /** If true, the titles of steps have it. */
+  showsPlatform: boolean;
   /** The ID of an image, which is pulled if it has to be. */
-  image(reference: string, platform?: string): Promise<string>;
+  image(reference: string, platform: Platform): Promise<string>;
+  /** The steps that this build makes now, by their keys: those of other platforms may be the same. */
+  making: Map<string, Promise<StepResult>>;
   /** The result of another stage. */
   stage(index: number): Promise<StageState>;
   /** Waits until one more machine may run. */
@@ -97,7 +114,7 @@ export class StageBuilder {
   async #base(): Promise<StageState> {
     const { base, platform } = this.#stage;
     const { store, steps } = this.#work;
-    if (base.is === 'scratch') return new StageState(store, {}, []);
+    if (base.is === 'scratch') return new StageState(store, this.#empty(), []);
     if (base.is === 'folder') return await this.#folder(base.key, base.name);
     if (base.is === 'stage') return (await this.#work.stage(base.stage)).continued();
     return steps.during(this.#title(`FROM ${base.reference}`, 1), async () => {
@@ -106,12 +123,18 @@ export class StageBuilder {
     });
   }
 
+  /** The config of an image without a base. */
+  #empty(): Json {
+    const { os, architecture, variant } = writtenPlatform(this.#stage.platform);
+    return { os, architecture, ...(variant !== '' && { variant }) };
+  }
+
   /** The files of a named context as a stage. */
   async #folder(folder: string, name: string): Promise<StageState> {
     const { store, clock } = this.#work;
     const files = this.#work.folder(folder);
     const told = await contextSource(files).hash(['/'], false, NO_RULES);
-    this.#state = new StageState(store, {}, []);
+    this.#state = new StageState(store, this.#empty(), []);
     const by = `FROM ${name}`;
     await this.#layer(by, stepKey('folder', told, clock.epoch), by, () => {
       const how = { owner: undefined, mode: undefined, now: clock.now, parents: false, excludes: NO_RULES };
@@ -125,7 +148,13 @@ export class StageBuilder {
     const { name, index, instructions } = this.#stage;
     const stage = name ?? `stage-${index}`;
     const count = Math.max(this.#count, instructions.length + 1);
-    return `[${this.#work.plan.stages.length > 1 ? `${stage} ` : ''}${at}/${count}] ${text}`;
+    const { plan, showsPlatform } = this.#work;
+    const words = [
+      ...(showsPlatform ? [formatPlatform(writtenPlatform(this.#stage.platform))] : []),
+      ...(plan.stages.length > 1 ? [stage] : []),
+      `${at}/${count}`,
+    ];
+    return `[${words.join(' ')}] ${text}`;
   }
 
   async #apply(instruction: Instruction): Promise<void> {
@@ -340,7 +369,7 @@ export class StageBuilder {
   /** Where files are copied from. */
   async #source(from: string | undefined, place: Place): Promise<CopySource> {
     if (from === undefined) return contextSource(this.#work.context());
-    const { plan, store } = this.#work;
+    const { plan, store, platform } = this.#work;
     const stage = findStage(plan.stages, from, this.#stage.index);
     if (stage !== undefined) return layersSource((await this.#work.stage(stage)).layers, store);
     if (findStage(plan.stages, from) !== undefined || /^\d+$/.test(from)) {
@@ -353,13 +382,14 @@ export class StageBuilder {
     const named = namedContext(this.#work.contexts, from);
     if (named?.context.is === 'folder') return contextSource(this.#work.folder(named.key));
     if (named === undefined) parseName(from);
-    return layersSource(store.base(await this.#work.image(named?.context.reference ?? from)).layers, store);
+    return layersSource(store.base(await this.#work.image(named?.context.reference ?? from, platform)).layers, store);
   }
 
   async #run(instruction: Of<'run'>): Promise<void> {
     const { home, cache, clock, machine, machineSlot, signal } = this.#work;
     const { settings, layers } = this.#state;
     const { place } = instruction;
+    refuseForeignRun(this.#stage.platform, place);
     const { argv, shown } = runCommand(instruction, settings.shell);
     const args = [...this.#state.args].filter(([name]) => !settings.env.has(name));
     const proxies = Object.entries(this.#work.buildArgs).filter(([name]) => isPredefined(name));
@@ -407,16 +437,21 @@ export class StageBuilder {
 
   /** Adds the layer of a step: from the cache, or as `make` makes it. */
   async #layer(title: string, key: string, by: string, make: (step: Step) => AsyncIterable<Buffer>): Promise<void> {
-    const { cache, steps, noCache, signal, clock } = this.#work;
+    const { cache, steps, noCache, signal, clock, making } = this.#work;
     signal.throwIfAborted();
     const { layer, created } = await steps.during(this.#title(title.replace(/\s+/g, ' ')), async (step) => {
-      const found = noCache ? undefined : await cache.find(key);
+      const found = making.get(key) ?? (noCache ? undefined : await cache.find(key)) ?? making.get(key);
       if (found !== undefined) {
         step.cached();
-        return found;
+        return await found;
       }
       const { created } = clock;
-      return { layer: await kept(make(step), signal, (tar) => cache.add(key, tar, created)), created };
+      const made = kept(make(step), signal, (tar) => cache.add(key, tar, created)).then((layer) => ({
+        layer,
+        created,
+      }));
+      making.set(key, made);
+      return await made;
     });
     this.#state.addLayer(layer, created, by);
   }

@@ -4,7 +4,7 @@
 
 import { ImageError } from '../errors.js';
 import { MAX_JSON_BYTES } from '../limits.js';
-import { MACHINE } from '../platform.js';
+import { MACHINE, type Platform } from '../platform.js';
 import { checkDigest } from './config.js';
 import { type FileTree, readSmall, type TreeFile } from './file-tree.js';
 import { list, object, parseJson } from './json.js';
@@ -19,10 +19,15 @@ const NAME_ANNOTATION = 'io.containerd.image.name';
  * Finds an image in a layout.
  *
  * @param tag the name annotated in index.json, or null for its only image
+ * @param platform of the image
  * @throws ImageError `not-an-image`, `unknown-image`, `corrupt`, `unsupported`, `too-large`
  */
-export async function openOciLayout(tree: FileTree, tag: string | null): Promise<SourceImage> {
-  return openImage(tree, choose(await readIndex(tree), tag, tree.path));
+export async function openOciLayout(
+  tree: FileTree,
+  tag: string | null,
+  platform: Platform = MACHINE,
+): Promise<SourceImage> {
+  return openImage(tree, choose(await readIndex(tree), tag, platform, tree.path), platform);
 }
 
 /**
@@ -34,7 +39,7 @@ export async function openOciLayout(tree: FileTree, tag: string | null): Promise
 export async function listOciLayout(tree: FileTree): Promise<NamedImage[]> {
   const byDigest = new Map<string, NamedImage>();
   for (const descriptor of await readIndex(tree)) {
-    const image = byDigest.get(descriptor.digest) ?? { names: [], open: () => openImage(tree, descriptor) };
+    const image = byDigest.get(descriptor.digest) ?? { names: [], open: () => openImage(tree, descriptor, MACHINE) };
     byDigest.set(descriptor.digest, image);
     const name = [NAME_ANNOTATION, TAG_ANNOTATION]
       .map((key) => descriptor.annotations[key])
@@ -54,15 +59,15 @@ async function readIndex(tree: FileTree): Promise<Descriptor[]> {
   return list(index.manifests, "index.json's manifests").map(parseDescriptor);
 }
 
-async function openImage(tree: FileTree, descriptor: Descriptor): Promise<SourceImage> {
+async function openImage(tree: FileTree, descriptor: Descriptor, platform: Platform): Promise<SourceImage> {
   const blobs = {
     read: (wanted: Descriptor, what: string) => readSmall(blob(tree, wanted, what), MAX_JSON_BYTES, what),
     stream: (layer: Descriptor) => blob(tree, layer, 'a layer').stream(),
   };
-  return openManifest(blobs, descriptor, MACHINE);
+  return openManifest(blobs, descriptor, platform);
 }
 
-function choose(manifests: Descriptor[], tag: string | null, path: string): Descriptor {
+function choose(manifests: Descriptor[], tag: string | null, platform: Platform, path: string): Descriptor {
   const [first] = manifests;
   if (first === undefined) throw new ImageError('not-an-image', `${path} holds no image`);
   const tags = [...new Set(manifests.map(({ annotations }) => annotations[TAG_ANNOTATION]))]
@@ -75,7 +80,7 @@ function choose(manifests: Descriptor[], tag: string | null, path: string): Desc
     return found;
   }
   if (manifests.length === 1) return first;
-  if (manifests.every(({ platform }) => platform)) return choosePlatform(manifests, MACHINE);
+  if (manifests.every(({ platform }) => platform)) return choosePlatform(manifests, platform);
   throw new ImageError('unknown-image', `${path} holds ${manifests.length} images: name one${among(tags)}`);
 }
 

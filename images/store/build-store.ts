@@ -8,13 +8,19 @@ import { ImageError, toImageError } from '../errors.js';
 import { PAGE_SIZE } from '../layer/data-file.js';
 import type { LayerEntry } from '../layer/layer-index.js';
 import { type Inode, mergeLayers } from '../layer/merge.js';
+import type { Platform } from '../platform.js';
 import { familiarReference, type NameReference, parseName } from '../reference.js';
 import { parseConfig } from '../source/config.js';
 import { type Json, object, parseJson } from '../source/json.js';
+import type { PullPolicy } from '../types.js';
 import { addImage } from './add-image.js';
+import { addBuilt, type BuiltImage, builtArchive, builtIndex } from './built-list.js';
+import { composedImage, goneLayer } from './composed.js';
+import { findForeign } from './foreign-image.js';
 import { readIndex } from './layers.js';
 import { DATA, LOCKS, layerPath, STORE } from './layout.js';
 import { tryLock } from './lock.js';
+import { type ManifestDescriptor, plainManifest } from './plain-manifest.js';
 import { readConfig, sha256 } from './record.js';
 import { removeImage } from './remove.js';
 import { archive } from './save.js';
@@ -52,6 +58,12 @@ export interface ComposedImage {
   config: Json;
   layers: readonly string[];
   /** `NAME[:TAG]` each. Images that have one of them lose it. */
+  names?: readonly string[];
+}
+
+/** Images of several platforms. */
+export interface ComposedList {
+  images: readonly (Omit<ComposedImage, 'names'> & { platform: Platform })[];
   names?: readonly string[];
 }
 
@@ -104,10 +116,18 @@ export interface BuildStore {
   entries(layer: string): Iterable<LayerEntry>;
   /** Makes an image of layers that are in the store. Returns its ID. */
   compose(image: ComposedImage): Promise<string>;
-  /** The ID of such an image. It need not be in the store. */
-  idOf(image: ComposedImage): string;
   /** Such an image as an archive: an OCI layout, which with `docker` is a docker archive too. */
   archive(image: ComposedImage, format: 'oci' | 'docker'): AsyncIterable<Buffer>;
+  /** The ID of such an image, and its manifest as archives have it. It need not be in the store. */
+  describe(image: ComposedImage): { id: string; descriptor: ManifestDescriptor };
+  /** As `compose`, of several platforms: a list of them has each name. */
+  composeList(list: ComposedList): Promise<void>;
+  /** As `archive`, of several platforms: an OCI layout with an index. */
+  archiveList(list: ComposedList): AsyncIterable<Buffer>;
+  /** The index of such a list. */
+  describeList(list: ComposedList): ManifestDescriptor;
+  /** The ID of an image for another machine than this. */
+  foreign(reference: string, platform: Platform, pull: PullPolicy): Promise<string>;
   usage(): StepUsage;
   prune(options: PruneSteps): Promise<{ removed: number; reclaimed: number }>;
 }
@@ -148,17 +168,36 @@ export function buildStore(place: string): BuildStore {
       };
     },
     tree: (layers) => readTree(home, layers),
-    entries: (layer) => (readIndex(layerPath(home, layer)) ?? gone(layer)).entries(),
+    entries: (layer) => (readIndex(layerPath(home, layer)) ?? goneLayer(layer)).entries(),
     compose: (image) => compose(home, image),
-    idOf: (image) => sha256(configOf(image)),
     archive: (image, format) => archiveOf(home, image, format),
+    describe(image) {
+      const config = configOf(image);
+      return { id: sha256(config), descriptor: plainManifest(home, config, image.layers).descriptor };
+    },
+    async composeList(list) {
+      try {
+        await addBuilt(home, builtImages(list), referencesOf(list));
+      } catch (error) {
+        throw toImageError(error, 'cannot add the images that were built');
+      }
+    },
+    archiveList: (list) => builtArchive(home, builtImages(list), referencesOf(list)),
+    describeList: (list) => builtIndex(home, builtImages(list)).descriptor,
+    async foreign(reference, platform, pull) {
+      try {
+        return await findForeign(home, reference, platform, { pull });
+      } catch (error) {
+        throw toImageError(error, `cannot read the image ${reference}`);
+      }
+    },
     usage: () => stepUsage(home),
     prune: (options) => pruneSteps(home, options),
   };
 }
 
 function readTree(home: string, layers: readonly string[]): LayerTree {
-  const indexes = layers.map((diffId) => readIndex(layerPath(home, diffId)) ?? gone(diffId));
+  const indexes = layers.map((diffId) => readIndex(layerPath(home, diffId)) ?? goneLayer(diffId));
   const root = mergeLayers(indexes.map((index) => index.entries()));
   return {
     root,
@@ -183,12 +222,16 @@ function lock(home: string, name: string): Disposable | undefined {
   }
 }
 
-function configOf({ config, layers }: ComposedImage): Buffer {
+function builtImages({ images }: ComposedList): BuiltImage[] {
+  return images.map(({ config, layers, platform }) => ({ config: configOf({ config, layers }), layers, platform }));
+}
+
+function configOf({ config, layers }: Omit<ComposedImage, 'names'>): Buffer {
   return Buffer.from(JSON.stringify({ ...config, rootfs: { type: 'layers', diff_ids: layers } }));
 }
 
 /** @throws ImageError `bad-reference` */
-function referencesOf({ names = [] }: ComposedImage): NameReference[] {
+function referencesOf({ names = [] }: Pick<ComposedImage, 'names'>): NameReference[] {
   const references = names.map(parseName);
   if (references.some(({ digest }) => digest !== null)) {
     throw new ImageError('bad-reference', 'cannot build a digest reference');
@@ -208,14 +251,8 @@ async function compose(home: string, composed: ComposedImage): Promise<string> {
   try {
     const references = referencesOf(composed);
     const configBytes = configOf(composed);
-    const digest = sha256(configBytes);
-    const image = {
-      digest,
-      config: parseConfig(configBytes).config,
-      configBytes,
-      manifestBytes: null,
-      layers: layers.map((diffId) => ({ diffId, digest: null, size: null, stream: () => gone(diffId) })),
-    };
+    const image = composedImage(configBytes, layers);
+    const { digest } = image;
     await using workspace = await openWorkspace(home);
     await addImage(home, workspace, image, references[0] ?? null, undefined);
     for (const name of names.slice(1)) await tagImage(home, digest, name);
@@ -223,8 +260,4 @@ async function compose(home: string, composed: ComposedImage): Promise<string> {
   } catch (error) {
     throw toImageError(error, 'cannot add the image that was built');
   }
-}
-
-function gone(diffId: string): never {
-  throw new ImageError('unknown-image', `the layer ${diffId} has been removed meanwhile: build again`);
 }

@@ -1,14 +1,15 @@
 // The lists of manifests that are made here, each in a file by its name: where each member is, and
-// its descriptor. No member is in the store.
+// its descriptor. A member is an image in a registry, or one of the store that a build has made.
 
 import { rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { hasCode } from '../../errors/index.js';
 import { ImageError } from '../errors.js';
-import { familiarReference, fullReference, type NameReference } from '../reference.js';
+import { familiarReference, fullReference, type NameReference, parseName } from '../reference.js';
+import { checkDigest } from '../source/config.js';
 import { list, object, parseJson, string } from '../source/json.js';
 import { indexOf, type ListedManifest, parseListed } from '../source/listed.js';
-import { LISTS, listPath, nameOf } from './layout.js';
+import { LISTS, listPath, nameOf, namePath } from './layout.js';
 import { withStoreLock } from './lock.js';
 import { list as namesIn } from './names.js';
 import { readIfThere } from './record.js';
@@ -22,7 +23,10 @@ export interface ListMember {
   name: string;
   /** `DOMAIN/PATH` of the repository that has it. */
   repository: string;
+  /** Of an image of the store: with its layers uncompressed. */
   manifest: ListedManifest;
+  /** ID of the image in the store. Undefined: the member is in a registry. */
+  image?: string;
 }
 
 /** Reads a list. Returns null if there is none. @throws ImageError `corrupt` */
@@ -38,11 +42,22 @@ export function readMembers(home: string, name: NameReference): ListMember[] | n
         name: string(member.name, "a member's name"),
         repository: string(member.repository, "a member's repository"),
         manifest: parseListed(member.manifest),
+        ...(member.image !== undefined && { image: `sha256:${checkDigest(string(member.image, "a member's image"))}` }),
       };
     });
   } catch (cause) {
     const message = `the stored manifest list ${familiarReference(name)} is damaged: remove it`;
     throw new ImageError('corrupt', message, { cause });
+  }
+}
+
+/** As `readMembers`, but a damaged list has no members. */
+function membersIfWhole(home: string, name: NameReference): ListMember[] | null {
+  try {
+    return readMembers(home, name);
+  } catch (error) {
+    if (error instanceof ImageError) return null;
+    throw error;
   }
 }
 
@@ -70,14 +85,31 @@ export async function changeMembers(
 ): Promise<void> {
   await using workspace = await openWorkspace(home);
   await withStoreLock(home, async () => {
-    const members = change(readMembers(home, name));
+    const before = readMembers(home, name);
+    const members = change(before);
     // Nothing is stored that could not be pushed.
     indexOf(members.map(({ manifest }) => manifest));
     const file = join(workspace.path, 'list');
     await writeSynced(file, JSON.stringify({ version: VERSION, members }));
     await workspace.budget.check();
     await moveTo(file, listPath(home, name));
+    await dropNames(home, before, members);
   });
+}
+
+/** Takes the names by digest from images of a list that no longer has them. They keep other names. */
+async function dropNames(home: string, before: readonly ListMember[] | null, after: readonly ListMember[]) {
+  const kept = new Set(after.map(({ name }) => name));
+  for (const { name, image } of before ?? []) {
+    if (image === undefined || kept.has(name)) continue;
+    const path = namePath(home, parseName(name));
+    await unlink(path).catch(ignoreMissing);
+    await rmdir(dirname(path)).catch(() => {});
+  }
+}
+
+function ignoreMissing(error: unknown): void {
+  if (!hasCode(error, 'ENOENT')) throw error;
 }
 
 /** The members with others. Those of the same name or manifest are replaced. */
@@ -98,11 +130,13 @@ export async function removeList(home: string, name: NameReference): Promise<voi
   // Fails before the store is locked, so that a search does not create an empty store.
   if (name.digest !== null || readIfThere(path) === null) throw unknownList(name);
   await withStoreLock(home, async () => {
+    const before = membersIfWhole(home, name);
     try {
       await unlink(path);
     } catch (error) {
       throw hasCode(error, 'ENOENT') ? unknownList(name) : error;
     }
+    await dropNames(home, before, []);
     await syncDirectory(dirname(path));
     await rmdir(dirname(path)).catch(() => {});
   });

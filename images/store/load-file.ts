@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { compressionOf, MAGIC_SIZE } from '../compression.js';
 import { ImageError, toImageError } from '../errors.js';
+import { MACHINE, parsePlatform } from '../platform.js';
 import { type FileReference, familiarReference, type NameReference, parseName } from '../reference.js';
 import { indexArchive } from '../source/archive.js';
 import { listDockerArchive, openDockerArchive } from '../source/docker-archive.js';
@@ -26,9 +27,10 @@ export async function loadFile(home: string, reference: FileReference, options: 
   const { path, kind, tag } = reference;
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) throw unknownImage(`${path} does not exist`);
+  const platform = options.platform === undefined ? MACHINE : parsePlatform(options.platform);
   const open = kind === 'docker-archive' ? openDockerArchive : openOciLayout;
   const take = async (tree: FileTree, opened: Workspace | null) => {
-    const image = await open(tree, tag);
+    const image = await open(tree, tag, platform);
     if (isUsable(home, image.digest)) return image.digest;
     const [{ openWorkspace }, { addImage }] = await Promise.all([import('./workspace.js'), import('./add-image.js')]);
     await using own = opened ? null : await openWorkspace(home);

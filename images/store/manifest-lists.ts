@@ -1,4 +1,5 @@
-// The lists of manifests of a home: made here of images in registries, and pushed as an image index.
+// The lists of manifests of a home: made here of images in registries, or by a build of several
+// platforms, and pushed as an image index.
 
 import { join } from 'node:path';
 import { ImageError, toImageError } from '../errors.js';
@@ -6,6 +7,7 @@ import { MAX_INSPECTED_BYTES, MAX_JSON_BYTES } from '../limits.js';
 import { isPlatformWord } from '../platform.js';
 import { familiarReference, fullReference, type NameReference, parseName } from '../reference.js';
 import { Registry, type RegistryOptions } from '../registry/registry.js';
+import { parseConfig } from '../source/config.js';
 import { type Json, parseJson } from '../source/json.js';
 import {
   changedPlatform,
@@ -29,9 +31,11 @@ import {
   unknownList,
   withMembers,
 } from './list-record.js';
+import { readName } from './names.js';
+import { plainManifest } from './plain-manifest.js';
 import { pushError } from './push-image.js';
 import { type PushedList, pushMembers } from './push-list.js';
-import { sha256 } from './record.js';
+import { readConfig, sha256 } from './record.js';
 
 /** A manifest, and where it is. */
 export interface FoundManifest {
@@ -68,11 +72,13 @@ export interface ManifestLists {
   /** All manifests of a name, and whether it names a list. */
   readAll(name: string): Promise<{ isList: boolean; manifests: FoundManifest[] }>;
   /** Pushes a list. @param to another name to push it to */
-  push(
-    name: string,
-    options?: Pick<PushOptions, 'onProgress' | 'signal'> & { to?: string },
-  ): Promise<PushedList & { name: string }>;
+  push(name: string, options?: PushOptions & { to?: string }): Promise<PushedList & { name: string }>;
   remove(name: string): Promise<void>;
+  /**
+   * True if a build of several platforms gave its list this name, and the name has no other image
+   * since.
+   */
+  isBuilt(name: string): boolean;
   /** The names of all lists. */
   names(): string[];
 }
@@ -133,7 +139,7 @@ export function manifestLists(place: string, registryOptions?: RegistryOptions):
       try {
         const member = memberOf(findMembers(home, name), name, memberText);
         using registry = open();
-        return await readFound(registry, member);
+        return await readFound(home, registry, member);
       } catch (error) {
         throw inspectError(error, name);
       }
@@ -148,7 +154,7 @@ export function manifestLists(place: string, registryOptions?: RegistryOptions):
         const manifests: FoundManifest[] = [];
         let left = MAX_INSPECTED_BYTES;
         for (const member of members) {
-          const found = await readFound(registry, member);
+          const found = await readFound(home, registry, member);
           left -= found.bytes.length;
           if (left < 0) throw new ImageError('too-large', `the manifests have more than ${MAX_INSPECTED_BYTES} bytes`);
           manifests.push(found);
@@ -158,7 +164,7 @@ export function manifestLists(place: string, registryOptions?: RegistryOptions):
         throw inspectError(error, name);
       }
     },
-    async push(text, { to, onProgress, signal } = {}) {
+    async push(text, { to, compression = 'gzip', onProgress, signal } = {}) {
       const name = parseListName(text);
       const target = to === undefined ? name : parseListName(to);
       const stop = new AbortController();
@@ -169,7 +175,7 @@ export function manifestLists(place: string, registryOptions?: RegistryOptions):
         const members = findMembers(home, name);
         if (members.length === 0) throw new ImageError('not-an-image', 'the list has no manifests');
         using registry = open();
-        const pushed = await pushMembers(members, { registry, name: target, onProgress, stop });
+        const pushed = await pushMembers(members, { home, registry, name: target, compression, onProgress, stop });
         return { ...pushed, name: fullReference(target) };
       } catch (error) {
         signal?.throwIfAborted();
@@ -185,6 +191,12 @@ export function manifestLists(place: string, registryOptions?: RegistryOptions):
       } catch (error) {
         throw toImageError(error, `cannot remove ${text}`);
       }
+    },
+    isBuilt(text) {
+      const name = parseName(text);
+      const images = (readMembers(home, name) ?? []).flatMap(({ image }) => image ?? []);
+      const own = readName(home, name);
+      return images.length > 0 && (own === null || images.includes(own));
     },
     names: () => listNames(home),
   };
@@ -267,7 +279,15 @@ async function readPlatform(registry: Registry, repository: string, manifest: Js
   return parseListedPlatform(parseJson(bytes, 'the image config'));
 }
 
-async function readFound(registry: Registry, { name, repository, manifest }: ListMember): Promise<FoundManifest> {
+async function readFound(
+  home: string,
+  registry: Registry,
+  { name, repository, manifest, image }: ListMember,
+): Promise<FoundManifest> {
+  if (image !== undefined) {
+    const config = readConfig(home, image);
+    return { name, manifest, bytes: plainManifest(home, config, parseConfig(config).diffIds).bytes };
+  }
   const { bytes } = await registry.manifest(parseName(`${repository}@${manifest.digest}`));
   return { name, manifest, bytes };
 }

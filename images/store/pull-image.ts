@@ -50,7 +50,7 @@ export async function pullImage(
 }
 
 /** Adds which image could not be pulled, unless the error says so already. */
-function pullError(error: unknown, name: string): ImageError {
+export function pullError(error: unknown, name: string): ImageError {
   const doing = `cannot pull ${name}`;
   if (!(error instanceof ImageError)) return toImageError(error, doing);
   if (error.code === 'unknown-image' || error.code === 'unauthorized') return error;

@@ -41,35 +41,11 @@ export async function pushImage(
   try {
     signal?.throwIfAborted();
     signal?.addEventListener('abort', abort);
-    const config = readConfig(home, digest);
-    const { diffIds } = parseConfig(config);
-    for (const diffId of diffIds) if (!isWhole(home, diffId)) throw damaged(digest);
     using registry = new Registry(registryOptions);
     const destination = registry.destination(name, stop.signal);
-    const repository = `${name.domain}/${name.path}`;
     const options = { home, image: digest, registry, destination, name, compression, onProgress, stop };
-    const layers = await pushLayers(diffIds, options);
-    if (!(await destination.has(digest))) {
-      const stream = async function* () {
-        yield config;
-      };
-      await destination.upload({ what: 'the image config', digest, stream });
-    }
-    const { bytes, mediaType } = manifestFor(
-      home,
-      digest,
-      config,
-      diffIds.map((diffId) => layers.get(diffId)!),
-    );
-    await destination.putManifest(bytes, mediaType, sha256(bytes));
-    await recordBlobs(
-      home,
-      repository,
-      new Map([...layers].map(([diffId, { blob }]) => [diffId, { digest: blob.digest, verified: blob }])),
-    );
-    await recordPushed(home, digest, name, sha256(bytes));
-    const recompressed = diffIds.filter((diffId) => layers.get(diffId)?.isRecompressed);
-    return { name: fullReference(name), digest: sha256(bytes), size: bytes.length, recompressed };
+    const { mediaType, ...pushed } = await pushStored(options);
+    return { name: fullReference(name), ...pushed };
   } catch (error) {
     signal?.throwIfAborted();
     throw pushError(error, shown);
@@ -78,7 +54,41 @@ export async function pushImage(
   }
 }
 
-interface LayersOptions {
+/** @param under a tag or the digest of the manifest; default: the tag of the destination */
+export async function pushStored(
+  options: StoredPush,
+  under: 'tag' | 'digest' = 'tag',
+): Promise<Pick<Pushed, 'digest' | 'size' | 'recompressed'> & { mediaType: string }> {
+  const { home, image, destination, name } = options;
+  const config = readConfig(home, image);
+  const { diffIds } = parseConfig(config);
+  for (const diffId of diffIds) if (!isWhole(home, diffId)) throw damaged(image);
+  const layers = await pushLayers(diffIds, options);
+  if (!(await destination.has(image))) {
+    const stream = async function* () {
+      yield config;
+    };
+    await destination.upload({ what: 'the image config', digest: image, stream });
+  }
+  const { bytes, mediaType } = manifestFor(
+    home,
+    image,
+    config,
+    diffIds.map((diffId) => layers.get(diffId)!),
+  );
+  const digest = sha256(bytes);
+  await destination.putManifest(bytes, mediaType, digest, under === 'tag' ? undefined : digest);
+  await recordBlobs(
+    home,
+    `${name.domain}/${name.path}`,
+    new Map([...layers].map(([diffId, { blob }]) => [diffId, { digest: blob.digest, verified: blob }])),
+  );
+  await recordPushed(home, image, name, digest);
+  const recompressed = diffIds.filter((diffId) => layers.get(diffId)?.isRecompressed);
+  return { digest, size: bytes.length, recompressed, mediaType };
+}
+
+export interface StoredPush {
   home: string;
   image: string;
   registry: Registry;
@@ -91,7 +101,7 @@ interface LayersOptions {
 }
 
 /** Pushes each layer once. The first failure stops the others. */
-async function pushLayers(diffIds: string[], { stop, ...options }: LayersOptions): Promise<Map<string, LayerPush>> {
+async function pushLayers(diffIds: string[], { stop, ...options }: StoredPush): Promise<Map<string, LayerPush>> {
   const pushed = new Map<string, LayerPush>();
   await inParallel([...new Set(diffIds)], stop, async (diffId) => {
     pushed.set(diffId, await pushLayer(diffId, { ...options, signal: stop.signal }));

@@ -1,24 +1,30 @@
 // Pushes a list of manifests: to the repository of its name go the manifests of its members that
-// are not there, each after its blobs, and the list last. So a push that ends early leaves the tag
+// are not there, each after its blobs, and the list last. Images of the store are pushed as `push`
+// does, and the list that goes there has the manifests that this gives them. So a push that ends early leaves the tag
 // as it was.
 
+import type { PushCompression } from '../compress.js';
 import { ImageError } from '../errors.js';
 import { MAX_LAYERS } from '../limits.js';
 import { type NameReference, parseName } from '../reference.js';
 import type { Destination } from '../registry/destination.js';
 import type { Registry } from '../registry/registry.js';
 import { list } from '../source/json.js';
-import { indexOf } from '../source/listed.js';
+import { indexOf, type ListedManifest } from '../source/listed.js';
 import { type Descriptor, FOREIGN_LAYER_TYPE, parseDescriptor, parseManifest } from '../source/manifest.js';
 import type { PushProgress } from '../types.js';
 import { copyBlob } from './copy-blob.js';
 import type { ListMember } from './list-record.js';
 import { inParallel } from './parallel.js';
+import { pushStored } from './push-image.js';
 import { counted } from './push-layer.js';
 import { sha256 } from './record.js';
 
 export interface ListPush {
+  home: string;
   registry: Registry;
+  /** How layers made here are compressed. */
+  compression: PushCompression;
   /** Where the list goes. */
   name: NameReference;
   onProgress: ((progress: PushProgress) => void) | undefined;
@@ -29,8 +35,12 @@ export interface ListPush {
 export interface PushedList {
   /** `sha256:<hex>` of the list. */
   digest: string;
-  /** Digests of the members' manifests that the repository did not have. */
+  /** Bytes of the list. */
+  size: number;
+  /** Digests of the members' manifests that the repository did not have, and of the store's images. */
   copied: string[];
+  /** As `Pushed.recompressed`, of the store's images. */
+  recompressed: string[];
 }
 
 /** @throws ImageError; the reason of the controller */
@@ -38,15 +48,26 @@ export async function pushMembers(members: readonly ListMember[], push: ListPush
   const { registry, name, stop } = push;
   const destination = registry.destination(name, stop.signal);
   const copied: string[] = [];
+  const recompressed: string[] = [];
+  const manifests: ListedManifest[] = [];
   for (const member of members) {
-    const { digest } = member.manifest;
-    if (await destination.hasManifest(digest)) continue;
+    const { manifest, image } = member;
+    if (image !== undefined) {
+      const pushed = await pushStored({ ...push, image, destination }, 'digest');
+      const { digest, size, mediaType } = pushed;
+      manifests.push({ ...manifest, digest, size, mediaType });
+      copied.push(digest);
+      recompressed.push(...pushed.recompressed);
+      continue;
+    }
+    manifests.push(manifest);
+    if (await destination.hasManifest(manifest.digest)) continue;
     await copyMember(member, destination, push);
-    copied.push(digest);
+    copied.push(manifest.digest);
   }
-  const { bytes, mediaType } = indexOf(members.map(({ manifest }) => manifest));
+  const { bytes, mediaType } = indexOf(manifests);
   await destination.putManifest(bytes, mediaType, sha256(bytes));
-  return { digest: sha256(bytes), copied };
+  return { digest: sha256(bytes), size: bytes.length, copied, recompressed: [...new Set(recompressed)] };
 }
 
 async function copyMember(member: ListMember, destination: Destination, push: ListPush): Promise<void> {

@@ -13,12 +13,10 @@ import { layerTar, tarLength } from './layer-tar.js';
 import { isWhole } from './layers.js';
 import { hex } from './layout.js';
 import { findStored, readName } from './names.js';
+import { plainManifest } from './plain-manifest.js';
 import { damaged, readConfig, sha256 } from './record.js';
 
 const INDEX_TYPE = 'application/vnd.oci.image.index.v1+json';
-const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json';
-const CONFIG_TYPE = 'application/vnd.oci.image.config.v1+json';
-const LAYER_TYPE = 'application/vnd.oci.image.layer.v1.tar';
 
 interface Descriptor {
   mediaType: string;
@@ -80,32 +78,54 @@ export async function* archive(
   const blobs = new Map<string, Blob>();
   const index: Descriptor[] = [];
   const dockerManifest: object[] = [];
-  for (const [digest, { config, diffIds, names }] of images) {
-    blobs.set(digest, config);
-    const layers = diffIds.map((diffId): Descriptor => {
-      const size = tarLength(home, diffId);
-      blobs.set(diffId, { diffId, size });
-      return { mediaType: LAYER_TYPE, digest: diffId, size };
-    });
-    const manifest = toJson({
-      schemaVersion: 2,
-      mediaType: MANIFEST_TYPE,
-      config: { mediaType: CONFIG_TYPE, digest, size: config.length },
-      layers,
-    });
-    blobs.set(sha256(manifest), manifest);
-    const descriptor = { mediaType: MANIFEST_TYPE, digest: sha256(manifest), size: manifest.length };
-    if (names.size === 0) index.push(descriptor);
-    for (const name of names.values()) index.push({ ...descriptor, annotations: annotationsOf(name) });
+  for (const [digest, image] of images) {
+    index.push(...named(addBlobs(home, blobs, image), image.names));
     dockerManifest.push({
       Config: blobName(digest),
-      RepoTags: [...names.keys()],
-      Layers: diffIds.map(blobName),
+      RepoTags: [...image.names.keys()],
+      Layers: image.diffIds.map(blobName),
     });
   }
+  yield* layout(index);
+  if (isDocker) yield* file('manifest.json', toJson(dockerManifest));
+  yield* blobFiles(home, blobs);
+}
+
+/** The images of several platforms as the archive of an OCI layout with one index. */
+export async function* listArchive(
+  home: string,
+  images: readonly Omit<SavedImage, 'names'>[],
+  list: { bytes: Buffer; descriptor: Descriptor; names: SavedImage['names'] },
+): AsyncGenerator<Buffer> {
+  const blobs = new Map<string, Blob>();
+  for (const image of images) addBlobs(home, blobs, image);
+  blobs.set(list.descriptor.digest, list.bytes);
+  yield* layout(named(list.descriptor, list.names));
+  yield* blobFiles(home, blobs);
+}
+
+/** Adds what an image consists of. Returns the descriptor of its manifest. */
+function addBlobs(home: string, blobs: Map<string, Blob>, image: Omit<SavedImage, 'names'>): Descriptor {
+  const { config, diffIds } = image;
+  const { bytes, descriptor } = plainManifest(home, config, diffIds);
+  blobs.set(sha256(config), config);
+  for (const diffId of diffIds) blobs.set(diffId, { diffId, size: tarLength(home, diffId) });
+  blobs.set(descriptor.digest, bytes);
+  return descriptor;
+}
+
+/** The descriptor, once for each name. */
+function named(descriptor: Descriptor, names: SavedImage['names']): Descriptor[] {
+  if (names.size === 0) return [descriptor];
+  return [...names.values()].map((name) => ({ ...descriptor, annotations: annotationsOf(name) }));
+}
+
+function* layout(index: readonly Descriptor[]): Generator<Buffer> {
   yield* file('oci-layout', toJson({ imageLayoutVersion: '1.0.0' }));
   yield* file('index.json', toJson({ schemaVersion: 2, mediaType: INDEX_TYPE, manifests: index }));
-  if (isDocker) yield* file('manifest.json', toJson(dockerManifest));
+}
+
+async function* blobFiles(home: string, blobs: ReadonlyMap<string, Blob>): AsyncGenerator<Buffer> {
   for (const [digest, blob] of blobs) {
     if (Buffer.isBuffer(blob)) {
       yield* file(blobName(digest), blob);

@@ -1,7 +1,8 @@
 // tsvm build: builds an image from a Dockerfile.
 import { writeFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
-import { type BuildError, excerpt } from '../../../build/index.js';
+import { type BuildError, type Built, excerpt } from '../../../build/index.js';
+import { fullReference, parseName } from '../../../images/build.js';
 import { printableText } from '../../../printable/index.js';
 import { Home } from '../../../sandbox/internal.js';
 import { abortOnSignal } from '../../foreground/signals.js';
@@ -36,7 +37,9 @@ interface Options {
   call?: string;
   network?: string;
   output?: string[];
+  platform?: string[];
   iidfile?: string;
+  metadataFile?: string;
   progress: (typeof PROGRESS)[number];
   memory?: string;
   cpus?: string;
@@ -51,7 +54,8 @@ Examples:
   tsvm build -t empty - < Dockerfile
   tar c . | tsvm build -t web -
   tsvm build -t web https://example.com/web.tar.gz
-  tsvm build -t web https://example.com/web.git#v1.2:server`;
+  tsvm build -t web https://example.com/web.git#v1.2:server
+  tsvm build -t web --platform linux/amd64,linux/arm64 .`;
 
 export function command(context: Context): Command {
   return createCommand('tsvm build', context)
@@ -89,7 +93,13 @@ export function command(context: Context): Command {
       'DIR, - or type=local|tar|oci|docker|image[,dest=PATH]: where the result goes (default: the store; repeatable)',
       collect,
     )
+    .option(
+      '--platform <OS/ARCH[/VARIANT],...>',
+      'what to build for (default: linux/amd64); several: an image each, and an index of them',
+      collect,
+    )
     .option('--iidfile <FILE>', 'write the ID of the image to a file')
+    .option('--metadata-file <FILE>', 'write digests of the image and of its manifest to a file, as JSON')
     .addOption(
       new Option('--progress <FORM>', 'how progress is shown (default: auto)').choices(PROGRESS).default('auto', ''),
     )
@@ -106,7 +116,7 @@ export function command(context: Context): Command {
 
 async function run(folder: string, options: Options, context: Context): Promise<void> {
   const { build } = await import('../../../build/index.js');
-  const { file, tag = [], iidfile } = options;
+  const { file, tag = [], iidfile, metadataFile } = options;
   const call = parseCall(options.check ? 'check' : (options.call ?? 'build'));
   const form = options.progress === 'auto' ? 'tty' : options.progress === 'quiet' ? 'none' : options.progress;
   const machine = defined({
@@ -127,7 +137,7 @@ async function run(folder: string, options: Options, context: Context): Promise<
     ignore: source.ignore,
     contexts: contexts.named,
     buildArgs: args,
-    ...defined({ target: options.target }),
+    ...defined({ target: options.target, platforms: options.platform?.flatMap((text) => text.split(',')) }),
   };
   try {
     if (call.method !== 'build') {
@@ -135,7 +145,7 @@ async function run(folder: string, options: Options, context: Context): Promise<
       return;
     }
     const progress = openBuildProgress(context.options.quiet ? 'none' : form);
-    const id = await build({
+    const built = await build({
       ...about,
       context: source.context,
       names: tag,
@@ -149,14 +159,25 @@ async function run(folder: string, options: Options, context: Context): Promise<
       signal: ending.signal,
       ...defined({ network: options.network, epoch: sourceDateEpoch() }),
     }).finally(() => progress.end());
-    if (iidfile !== undefined) writeFileSync(iidfile, id);
-    if (outputs.isIdShown) process.stdout.write(`${id}\n`);
+    if (iidfile !== undefined) writeFileSync(iidfile, built.id);
+    if (metadataFile !== undefined) writeFileSync(metadataFile, `${JSON.stringify(metadata(built, tag), null, 2)}\n`);
+    if (outputs.isIdShown) process.stdout.write(`${built.id}\n`);
   } catch (error) {
     if (isPlaced(error)) {
       process.stderr.write(`${printableText(excerpt(source.name, source.dockerfile, error.place))}\n`);
     }
     throw error;
   }
+}
+
+/** The fields are BuildKit's. */
+function metadata({ id, descriptor }: Built, names: readonly string[]): object {
+  return {
+    ...(descriptor.digest !== id && { 'containerimage.config.digest': id }),
+    'containerimage.descriptor': descriptor,
+    'containerimage.digest': descriptor.digest,
+    ...(names.length > 0 && { 'image.name': names.map((name) => fullReference(parseName(name))).join(',') }),
+  };
 }
 
 type Placed = BuildError & { place: NonNullable<BuildError['place']> };

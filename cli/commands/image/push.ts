@@ -1,6 +1,7 @@
 // tsvm push: uploads an image to the registry of its name.
 import { type Command, Option } from 'commander';
 import { PUSH_COMPRESSIONS, type PushOptions } from '../../../images/index.js';
+import { manifestLists } from '../../../images/lists.js';
 import { Home } from '../../../sandbox/internal.js';
 import { abortOnSignal } from '../../foreground/signals.js';
 import { UsageError } from '../../output/errors.js';
@@ -14,7 +15,9 @@ interface Options {
 
 export function command(context: Context): Command {
   return createCommand('tsvm push', context)
-    .description('Uploads an image to the registry of its name. With --quiet, prints only its name.')
+    .description(
+      'Uploads an image, or what a build of several platforms made, to the registry of its name. With --quiet, prints only its name.',
+    )
     .usage('[options] NAME[:TAG]')
     .argument('<NAME>', 'name of the image; me/app is docker.io/me/app:latest')
     .option('-a, --all-tags', 'push all tags of the name')
@@ -49,7 +52,10 @@ async function push(images: Images, name: string, options: PushOptions, context:
   const { quiet } = context.options;
   using bars = openPushProgress(quiet);
   const onProgress = bars.update.bind(bars);
-  const pushed = await images.push(name, { ...options, onProgress });
+  const lists = manifestLists(new Home().path);
+  const pushed = lists.isBuilt(name)
+    ? await lists.push(name, { ...options, onProgress })
+    : await images.push(name, { ...options, onProgress });
   bars[Symbol.dispose]();
   if (pushed.recompressed.length > 0) {
     const log = await openLog(context);

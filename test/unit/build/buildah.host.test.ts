@@ -19,6 +19,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { ArchiveContext } from '../../../build/index.js';
@@ -379,5 +380,79 @@ describe('stages', () => {
     const [ours, theirs] = await Promise.all([shop.build(dockerfile), byBuildah(dockerfile, [])]);
     expect(await ours.files()).toEqual(await theirs.files());
     expect(comparable(ours.config)).toEqual(comparable(theirs.config));
+  });
+});
+
+const PLATFORMS = ['linux/amd64', 'linux/arm64', 'linux/arm/v7'];
+
+/** Of one platform's image of an archive that has several. */
+interface Listed {
+  platform: Json;
+  config: Json;
+  files: string[];
+}
+
+describe('several platforms', () => {
+  /** Platforms, configs and files of an OCI archive. The images are for other machines: no store reads them. */
+  async function listed(archive: string): Promise<Listed[]> {
+    const folder = mkdtempSync(join(storage, 'listed-'));
+    execFileSync('tar', ['-xf', archive, '-C', folder]);
+    const read = (path: string) => JSON.parse(readFileSync(join(folder, path), 'utf8'));
+    const pathOf = ({ digest }: { digest: string }) => `blobs/sha256/${digest.slice('sha256:'.length)}`;
+    const [top] = read('index.json').manifests;
+    const index: { manifests: { digest: string; platform: Json }[] } = top.platform
+      ? read('index.json')
+      : read(pathOf(top));
+    return index.manifests.map((descriptor) => {
+      const manifest: { config: { digest: string }; layers: { digest: string }[] } = read(pathOf(descriptor));
+      const { architecture, os, config } = read(pathOf(manifest.config));
+      const names = manifest.layers.map((layer) => {
+        const words = ['-tvf', join(folder, pathOf(layer)), '--numeric-owner'];
+        return execFileSync('tar', words, { encoding: 'utf8' }).replace(/ \d{4}-\d\d-\d\d \d\d:\d\d /g, ' ');
+      });
+      const files = names
+        .join('')
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => line.replace(/ +/g, ' '));
+      return {
+        platform: descriptor.platform,
+        config: comparable({ ...config, architecture, os }),
+        files: files.sort(),
+      };
+    });
+  }
+
+  test.each([
+    'FROM scratch\nARG TARGETARCH\nCOPY d/e /$TARGETARCH',
+    'FROM scratch\nARG TARGETPLATFORM\nARG TARGETOS\nARG TARGETARCH\nENV P=$TARGETPLATFORM-$TARGETOS-$TARGETARCH\nCOPY a /',
+    'FROM scratch AS one\nARG TARGETARCH\nCOPY a /$TARGETARCH\nFROM scratch\nCOPY --from=one / /x/\nUSER 5',
+  ])('%s', async (dockerfile) => {
+    const ours = join(mkdtempSync(join(storage, 'ours-')), 'x.tar');
+    const take = async (archive: Readable) => writeFileSync(ours, await buffer(archive));
+    await shop.buildAll(`${dockerfile}\n`, {
+      platforms: PLATFORMS,
+      outputs: [{ type: 'oci', take }],
+      ignoring: IGNORING,
+    });
+    const work = mkdtempSync(join(storage, 'theirs-'));
+    writeFileSync(join(work, 'Dockerfile'), `${dockerfile}\n`);
+    const buildah = (...argv: string[]) =>
+      promisify(execFile)('buildah', [
+        ...['--root', join(storage, 'root'), '--runroot', join(storage, 'run'), '--storage-driver', 'vfs'],
+        ...argv,
+      ]);
+    const list = `several-${createHash('sha256').update(dockerfile).digest('hex').slice(0, 8)}`;
+    const words = ['--platform', PLATFORMS.join(','), '--manifest', list, '-f', join(work, 'Dockerfile'), shop.context];
+    await buildah('bud', '-q', '--isolation', 'chroot', ...words);
+    const theirs = join(work, 'x.tar');
+    await buildah('manifest', 'push', '-q', '--all', list, `oci-archive:${theirs}`);
+    const byArchitecture = (all: Listed[]) =>
+      all.sort((a, b) => (String(a.platform.architecture) < String(b.platform.architecture) ? -1 : 1));
+    const [made, expected] = [byArchitecture(await listed(ours)), byArchitecture(await listed(theirs))];
+    // buildah 1.28 leaves out the variant of some platforms in its list.
+    const told = ({ platform: { variant: _, ...platform }, ...rest }: Listed) => ({ ...rest, platform });
+    expect(made.map(told)).toEqual(expected.map(told));
+    expect(made).toHaveLength(PLATFORMS.length);
   });
 });

@@ -38,10 +38,19 @@ export class Workshop implements Disposable {
   }
 
   async build(dockerfile: string, options: Partial<BuildOptions> & { ignoring?: string } = {}): Promise<Made> {
+    const { id, events } = await this.buildAll(dockerfile, options);
+    return this.#made(id, events);
+  }
+
+  /** Builds an image, or an index of several platforms. */
+  async buildAll(
+    dockerfile: string,
+    options: Partial<BuildOptions> & { ignoring?: string } = {},
+  ): Promise<{ id: string; events: StepEvent[] }> {
     mkdirSync(this.context, { recursive: true });
     const { ignoring, ...others } = options;
     const events: StepEvent[] = [];
-    const id = await build({
+    const { id } = await build({
       home: this.home,
       dockerfile,
       context: this.context,
@@ -49,7 +58,7 @@ export class Workshop implements Disposable {
       onEvent: (event) => events.push(event),
       ...others,
     });
-    return this.#made(id, events);
+    return { id, events };
   }
 
   /** An image that another program has built. */

@@ -2,7 +2,7 @@
 // with all that they name, and read by tsvm, skopeo and podman.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -96,6 +96,42 @@ async function pushed(name: string, of = part): Promise<string> {
   await done('manifest', 'create', name, ...PLATFORMS.map(of));
   return (await done('manifest', 'push', '-q', '--purge', name)).trim();
 }
+
+test('what a build of several platforms made is pushed as a list, and is a base for each of them', async () => {
+  const name = newName();
+  const context = mkdtempSync(join(folder, 'context-'));
+  for (const architecture of PLATFORMS) writeFileSync(join(context, architecture), `for ${architecture}`);
+  writeFileSync(join(context, 'Dockerfile'), 'FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /arch\n');
+  const several = ['--progress', 'quiet', '--platform', 'linux/amd64,linux/arm64'];
+  await done('build', ...several, '-t', name, context);
+  const digest = /digest: (sha256:[0-9a-f]{64}) size: (\d+)\n$/.exec(await done('push', name));
+  const index = await raw(name);
+  expect([sha256(index), String(index.length)]).toEqual(digest?.slice(1));
+  expect(JSON.parse(index)).toMatchObject({
+    mediaType: OCI_INDEX,
+    manifests: PLATFORMS.map((architecture) => ({ platform: { architecture, os: 'linux' } })),
+  });
+  expect((await done('manifest', 'push', '-q', name)).trim()).toBe(digest?.[1]);
+  // skopeo reads all of it: each manifest, each config and each layer.
+  const copy = join(folder, 'copy');
+  await skopeo(`docker://${name}`, `oci:${copy}`, '--src-tls-verify=false', '--all');
+  // Another home pulls the image for this machine, and builds on the other one, whose tag it leaves alone.
+  const elsewhere = join(folder, 'elsewhere');
+  writeFileSync(join(context, 'Dockerfile'), `FROM ${name} AS base\nFROM scratch\nCOPY --from=base /arch /copied\n`);
+  const kept = environment;
+  environment = { ...environment, TSVM_HOME: elsewhere };
+  try {
+    await done('pull', '-q', name);
+    await done('build', ...several, '-o', join(folder, 'out'), context);
+    for (const architecture of PLATFORMS) {
+      const copied = readFileSync(join(folder, 'out', `linux_${architecture}`, 'copied'), 'utf8');
+      expect(copied).toBe(`for ${architecture}`);
+    }
+    expect(JSON.parse(await done('inspect', name))[0].Architecture).toBe('amd64');
+  } finally {
+    environment = kept;
+  }
+});
 
 describe('a list', () => {
   test('is made, shown, pushed and removed', async () => {
