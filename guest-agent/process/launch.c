@@ -16,6 +16,7 @@
 #include "base/linux.h"
 #include "container/rootfs.h"
 #include "container/sysctl.h"
+#include "process/hooks.h"
 #include "process/init.h"
 #include "process/privileges.h"
 #include "process/program.h"
@@ -238,7 +239,8 @@ static bool become(const struct launch *launch, struct failure *failure)
 		if (program != 0)
 			return false;
 	}
-	return privileges_seal(process, &user, failure) && program_execute(process->argv.items, env, failure);
+	return privileges_seal(process, &user, failure) && hooks_run(process, failure) &&
+	       program_execute(process->argv.items, env, failure);
 }
 
 _Noreturn void launch(const struct launch *launch)

@@ -232,6 +232,20 @@ struct secret_list {
 	size_t capacity;
 };
 
+// A program of the container that runs before its own does.
+struct hook_spec {
+	const char *path;      // in the container
+	struct text_list argv; // absent: the path alone
+	struct text_list env;  // all of its environment
+	uint32_t timeout;      // seconds until it is killed; 0 or absent: no limit
+};
+
+struct hook_list {
+	struct hook_spec *items;
+	size_t count;
+	size_t capacity;
+};
+
 // What a container of a cloned machine has instead of what its original has.
 struct identity_spec {
 	uint32_t container;      // id of the container
@@ -297,6 +311,8 @@ struct process_request {
 	bool has_capability_sets;
 	struct capabilitySets_spec capability_sets; // absent: root's are the bounding set, others have none
 	uint16_t umask;                             // file mode creation mask; absent: 022
+	struct hook_list hooks;                     // run in their order before the program
+	const char *hook_state;                     // what they have on standard input
 };
 
 // Sends a signal to a process. Answered only by error.

@@ -114,6 +114,16 @@ static const struct group_rule secret_rule = {
 	.name = "secret", .size = sizeof(struct secret_spec), .fields = secret_fields, .count = 2,
 };
 
+static const struct field_rule hook_fields[] = {
+	{ .tag = 1, .name = "path", .kind = FIELD_PATH, .required = true, .offset = offsetof(struct hook_spec, path), .max = 4095 },
+	{ .tag = 2, .name = "argv", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct hook_spec, argv), .max = 131071 },
+	{ .tag = 3, .name = "env", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct hook_spec, env), .max = 131071 },
+	{ .tag = 4, .name = "timeout", .kind = FIELD_INTEGER, .offset = offsetof(struct hook_spec, timeout), .size = sizeof(uint32_t), .max = 2147483647 },
+};
+static const struct group_rule hook_rule = {
+	.name = "hook", .size = sizeof(struct hook_spec), .fields = hook_fields, .count = 4,
+};
+
 static const struct field_rule identity_fields[] = {
 	{ .tag = 1, .name = "container", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct identity_spec, container), .size = sizeof(uint32_t), .min = 1, .max = 4294967295 },
 	{ .tag = 2, .name = "hostname", .kind = FIELD_TEXT, .required = true, .offset = offsetof(struct identity_spec, hostname), .max = 64 },
@@ -174,9 +184,11 @@ static const struct field_rule process_request_fields[] = {
 	{ .tag = 16, .name = "exact", .kind = FIELD_FLAG, .offset = offsetof(struct process_request, exact) },
 	{ .tag = 17, .name = "capabilitySets", .kind = FIELD_GROUP, .offset = offsetof(struct process_request, capability_sets), .given = offsetof(struct process_request, has_capability_sets), .group = &capabilitySets_rule },
 	{ .tag = 18, .name = "umask", .kind = FIELD_INTEGER, .offset = offsetof(struct process_request, umask), .size = sizeof(uint16_t), .max = 511, .preset = 0x12 },
+	{ .tag = 19, .name = "hooks", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct process_request, hooks), .group = &hook_rule },
+	{ .tag = 20, .name = "hookState", .kind = FIELD_TEXT, .offset = offsetof(struct process_request, hook_state), .max = 1048576, .preset_text = "" },
 };
 static const struct group_rule process_request_rule = {
-	.name = "process", .size = sizeof(struct process_request), .fields = process_request_fields, .count = 18,
+	.name = "process", .size = sizeof(struct process_request), .fields = process_request_fields, .count = 20,
 };
 
 static const struct field_rule signal_request_fields[] = {

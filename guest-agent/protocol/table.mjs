@@ -241,6 +241,16 @@ export const groups = {
       required(2, 'contents', text(1024 * 1024), 'what it has'),
     ],
   },
+  hook: {
+    type: 'HookSpec',
+    doc: 'A program of the container that runs before its own does.',
+    fields: [
+      required(1, 'path', path, 'in the container'),
+      repeated(2, 'argv', argument, 'absent: the path alone'),
+      repeated(3, 'env', argument, 'all of its environment'),
+      optional(4, 'timeout', integer(0x7fff_ffff), 'seconds until it is killed; 0 or absent: no limit'),
+    ],
+  },
   identity: {
     type: 'ContainerIdentity',
     doc: 'What a container of a cloned machine has instead of what its original has.',
@@ -325,6 +335,8 @@ export const frames = {
       optional(16, 'exact', flag, '`user` and `groups` are numbers, and all there are; see "The container"'),
       optional(17, 'capabilitySets', group('capabilitySets'), "absent: root's are the bounding set, others have none"),
       optional(18, 'umask', integer(0o777), 'file mode creation mask; absent: 022', { preset: 0o22 }),
+      repeated(19, 'hooks', group('hook'), 'run in their order before the program'),
+      optional(20, 'hookState', text(1024 * 1024), 'what they have on standard input', { preset: '' }),
     ],
   },
   signal: {

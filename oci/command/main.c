@@ -16,7 +16,7 @@
 
 static const char *const features =
 	"{\"ociVersionMin\":\"1.0.0\",\"ociVersionMax\":\"" SPECIFICATION "\","
-	"\"hooks\":[\"prestart\",\"createRuntime\",\"createContainer\",\"poststart\",\"poststop\"],"
+	"\"hooks\":[\"prestart\",\"createRuntime\",\"createContainer\",\"startContainer\",\"poststart\",\"poststop\"],"
 	"\"mountOptions\":["
 	"\"async\",\"atime\",\"bind\",\"defaults\",\"dev\",\"diratime\",\"dirsync\",\"exec\","
 	"\"iversion\",\"lazytime\",\"loud\",\"mand\",\"noatime\",\"nodev\",\"nodiratime\","

@@ -18,9 +18,7 @@ const DEVICES: ReadonlySet<string> = new Set([
 const HARMLESS_BLOCK_IO: ReadonlySet<string> = new Set(['weight', 'leafWeight', 'weightDevice']);
 
 /** @throws OciError that names what is not supported */
-export function refuse({ hooks, linux }: OciConfig): void {
-  // They are programs of the container, which is in the machine.
-  if ((hooks?.startContainer ?? []).length > 0) throw new OciError('hooks (startContainer) are not supported');
+export function refuse({ linux }: OciConfig): void {
   refuseNamespaces(linux);
   refuseFiles(linux);
   refuseResources(linux.resources ?? {});

@@ -1,11 +1,12 @@
 // Hooks (OCI runtime specification 1.1, config.md): programs of the host that run at points of a container's
-// life, with its state on standard input. Those of the container's own programs are the agent's.
+// life, with its state on standard input. Those of `startContainer` are programs of the container.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { GatheredBytes } from '../../bytes/index.js';
 import { messageOf } from '../../errors/index.js';
 import { builtFile } from '../../installation/index.js';
+import type { ProcessSpec } from '../../sandbox/agent/protocol.js';
 import type { OciHook, OciHooks } from '../config/config.js';
 import { engineText, OciError } from '../config/oci-error.js';
 import { type ContainerState, replaceFile } from './state-folder.js';
@@ -48,6 +49,22 @@ export async function runCreateHooks(
   // The stub is the first process of its pid namespace.
   const within = ['hook', String(state.pid), root];
   await runInOrder('createContainer', createContainer, { state: { ...state, pid: 1 }, signal, within });
+}
+
+/**
+ * The hooks that are programs of the container: its agent runs them.
+ * @param state with the process id in the container
+ */
+export function startHooks(
+  { startContainer }: OciHooks,
+  state: ContainerState,
+): Pick<ProcessSpec, 'hooks' | 'hookState'> {
+  if ((startContainer ?? []).length === 0) return {};
+  const hooks = (startContainer ?? []).map(({ path, args, env, timeout }) => ({
+    ...{ path, argv: args ?? [], env: env ?? [] },
+    ...(timeout && { timeout }),
+  }));
+  return { hooks, hookState: JSON.stringify(state) };
 }
 
 /** Runs hooks whose failure changes nothing. */

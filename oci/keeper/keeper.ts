@@ -30,7 +30,7 @@ import { NO_PROCESS, type SharedPath, type Translation, translate, translateProc
 import { limitWords, readUpdate, updatedLimits } from '../config/update.js';
 import { tellEvents } from './events.js';
 import { askTool } from './guest-tool.js';
-import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd } from './hooks.js';
+import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd, startHooks } from './hooks.js';
 import { cpusOf, HostCgroup, hostLimits } from './host-cgroup.js';
 import { readLines } from './lines.js';
 import { type ContainerNetwork, readNetwork } from './network.js';
@@ -276,7 +276,10 @@ export class Keeper {
   #adopt(socket: Socket): StubbedProcess {
     // The death of the stub is the container's.
     socket.on('close', () => this.#machine[Symbol.dispose]());
-    const process = { ...this.#translation.process, id: FIRST_PROCESS, port: STREAMS_PORT + FIRST_PROCESS };
+    const process = {
+      ...{ ...this.#translation.process, id: FIRST_PROCESS, port: STREAMS_PORT + FIRST_PROCESS },
+      ...startHooks(this.#config.hooks ?? {}, this.#state('created', 1)),
+    };
     this.#first = new StubbedProcess(socket, process, (ended) => {
       this.#ended.resolve(ended);
       this.#running = undefined;

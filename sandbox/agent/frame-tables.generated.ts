@@ -82,6 +82,13 @@ const secret: Fields = [
   { tag: 2, name: 'contents', kind: 'text', max: 1048576, required: true },
 ];
 
+const hook: Fields = [
+  { tag: 1, name: 'path', kind: 'text', max: 4095, required: true },
+  { tag: 2, name: 'argv', kind: 'text', max: 131071, repeated: true },
+  { tag: 3, name: 'env', kind: 'text', max: 131071, repeated: true },
+  { tag: 4, name: 'timeout', kind: 'integer', max: 2147483647 },
+];
+
 const identity: Fields = [
   { tag: 1, name: 'container', kind: 'integer', min: 1, max: 4294967295, required: true },
   { tag: 2, name: 'hostname', kind: 'text', max: 64, required: true },
@@ -149,6 +156,8 @@ export const FRAMES: readonly FrameType[] = [
       { tag: 16, name: 'exact', kind: 'flag' },
       { tag: 17, name: 'capabilitySets', kind: 'group', fields: capabilitySets },
       { tag: 18, name: 'umask', kind: 'integer', max: 511 },
+      { tag: 19, name: 'hooks', kind: 'group', fields: hook, repeated: true },
+      { tag: 20, name: 'hookState', kind: 'text', max: 1048576 },
     ],
   },
   {

@@ -264,6 +264,18 @@ export interface SecretFile {
   contents: string;
 }
 
+/** A program of the container that runs before its own does. */
+export interface HookSpec {
+  /** In the container. */
+  path: string;
+  /** Absent: the path alone. */
+  argv?: string[] | undefined;
+  /** All of its environment. */
+  env?: string[] | undefined;
+  /** Seconds until it is killed; 0 or absent: no limit. */
+  timeout?: number | undefined;
+}
+
 /** What a container of a cloned machine has instead of what its original has. */
 export interface ContainerIdentity {
   /** Id of the container. */
@@ -369,6 +381,10 @@ export interface ProcessRequest {
   capabilitySets?: CapabilitySets | undefined;
   /** File mode creation mask; absent: 022. */
   umask?: number | undefined;
+  /** Run in their order before the program. */
+  hooks?: HookSpec[] | undefined;
+  /** What they have on standard input. */
+  hookState?: string | undefined;
 }
 
 /** Sends a signal to a process. Answered only by `error`. */

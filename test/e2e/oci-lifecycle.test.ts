@@ -240,6 +240,12 @@ describe('hooks', () => {
     args: ['sh', '-c', `echo "${name} $(uname -n) $PWD $WORD $(cat)" >>${notes()}; ${then}`],
     env: ['WORD=w'],
   });
+  /** Notes in the container. */
+  const inside = (name: string, then = '') => ({
+    path: '/bin/sh',
+    args: ['sh', '-c', `PATH=/bin; echo "${name} $(uname -n) $PWD $WORD $(cat)" >>/notes; ${then}`],
+    env: ['WORD=w'],
+  });
   const noted = () =>
     readFileSync(notes(), 'utf8')
       .trim()
@@ -261,6 +267,7 @@ describe('hooks', () => {
         poststop: [hook('poststop')],
         poststart: [hook('poststart')],
         createContainer: [hook('createContainer')],
+        startContainer: [inside('startContainer')],
         createRuntime: [hook('createRuntime'), hook('second', makes)],
         prestart: [hook('prestart')],
         ofTomorrow: [],
@@ -281,6 +288,10 @@ describe('hooks', () => {
     expect(call('start', 'hooked')).toEqual(DONE);
     const atStart = [...atCreate, { name: 'poststart', ...runtime, state: { ...state, status: 'running', pid } }];
     expect(noted()).toEqual(atStart);
+    const [, name, host, cwd, word, given = ''] =
+      /^(\S+) (\S+) (\S+) (\S+) (.*)\n$/.exec(readFileSync(join(folder, 'rootfs/notes'), 'utf8')) ?? [];
+    expect({ name, host, cwd, word }).toEqual({ name: 'startContainer', host: 'of-hooks', cwd: '/', word: 'w' });
+    expect(JSON.parse(given)).toEqual({ ...state, status: 'created', pid: 1 });
     await expect.poll(() => has('ran-made')).toBe(true);
     expect(call('delete', '--force', 'hooked')).toEqual(DONE);
     expect(noted()).toEqual([...atStart, { name: 'poststop', ...runtime, state: { ...state, status: 'stopped' } }]);
@@ -293,6 +304,25 @@ describe('hooks', () => {
     expect(call('create', '--bundle', path, 'failing')).toEqual(failure(`${name} hook #0 (/bin/sh): exit code 3: why`));
     expect(call('state', 'failing')).toEqual(NONE);
     expect(noted().map((note) => note.name)).toEqual(['bad', 'poststop']);
+  });
+
+  test.each<[string, { does?: string; path?: string; timeout?: number }, string]>([
+    ['fails', { does: 'echo why >&2; exit 3' }, 'exit code 3: why'],
+    ['is late', { does: 'sleep 1000', timeout: 1 }, 'timed out after 1 s'],
+    ['is missing', { path: '/nowhere' }, 'exit code 127: no such file or directory'],
+  ])('of startContainer: one that %s is the failure of the start', async (_, { does, ...more }, text) => {
+    const hooks = {
+      startContainer: [{ ...inside('bad', does), ...more }, inside('never')],
+      poststop: [hook('poststop')],
+    };
+    rmSync(join(folder, 'rootfs/notes'), { force: true });
+    make('unstarted', bundle('unstarted', 'touch /ran-unstarted', { hooks }));
+    const path = more.path ?? '/bin/sh';
+    expect(call('start', 'unstarted')).toEqual(failure(`startContainer hook (${path}): ${text}`));
+    await expect.poll(() => state('unstarted').status).toBe('stopped');
+    expect(has('ran-unstarted')).toBe(false);
+    expect(call('delete', 'unstarted')).toEqual(DONE);
+    expect(noted().map((note) => note.name)).toEqual(['poststop']);
   });
 
   test('that come later are told as warnings, even where the keeper is dead', () => {
@@ -411,7 +441,7 @@ function wrongNetwork(path = '/proc/self/ns/uts'): object[] {
 test('what features tells is what there is', () => {
   const { linux, mountOptions, hooks, ...versions } = JSON.parse(call('features').stdout);
   expect(versions).toMatchObject({ ociVersionMin: '1.0.0', ociVersionMax: '1.1.0' });
-  expect(hooks).toEqual(['prestart', 'createRuntime', 'createContainer', 'poststart', 'poststop']);
+  expect(hooks).toEqual(['prestart', 'createRuntime', 'createContainer', 'startContainer', 'poststart', 'poststop']);
   expect(mountOptions).toEqual([...mountOptions].sort());
   expect(linux).toMatchObject({
     namespaces: ['cgroup', 'ipc', 'mount', 'network', 'pid', 'uts'],

@@ -49,6 +49,16 @@ const identity = fc.record(
   { requiredKeys: ['container', 'hostname', 'machineId'] },
 );
 
+const hook = fc.record(
+  {
+    path: fc.constantFrom('/bin/sh', '/x'),
+    argv: fc.array(short(9), { minLength: 1, maxLength: 3 }),
+    env: fc.array(short(9), { minLength: 1, maxLength: 3 }),
+    timeout: fc.integer({ min: 1, max: 0x7fff_ffff }),
+  },
+  { requiredKeys: ['path'] },
+);
+
 const capabilities = fc.subarray([...CAPABILITIES]);
 
 /** Valid requests with values from all of their ranges. */
@@ -127,6 +137,8 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
         { requiredKeys: [] },
       ),
       umask: fc.integer({ min: 0, max: 0o777 }),
+      hooks: fc.array(hook, { minLength: 1, maxLength: 2 }),
+      hookState: text,
     },
     { requiredKeys: ['type', 'request', 'container', 'id', 'argv'] },
   ),

@@ -36,7 +36,9 @@ function processWithDefaults(process: ProcessRequest): Understood {
     tool: false,
     exact: false,
     umask: 0o22,
+    hookState: '',
     ...process,
+    hooks: (process.hooks ?? []).map((hook) => ({ argv: [], env: [], timeout: 0, ...hook })),
     capabilities: inOrder(process.capabilities ?? DOCKER_CAPABILITIES),
     capabilitySets: process.capabilitySets && {
       permitted: inOrder(process.capabilitySets.permitted),

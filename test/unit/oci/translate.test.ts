@@ -116,7 +116,6 @@ describe('a configuration', () => {
     [without('pid'), "the host's pid namespace is not supported"],
     [joined('ipc'), "joining another container's ipc namespace is not supported"],
     [{ linux: { namespaces, uidMappings: [{}] } }, 'user namespaces are not supported'],
-    [{ hooks: { startContainer: [{ path: '/x' }] } }, 'hooks (startContainer) are not supported'],
     [{ mounts: [{ destination: '/x', type: 'overlay' }] }, 'mount /x: type overlay is not supported'],
     [
       { mounts: [{ destination: '/x', source: '/', options: ['bind', 'tmpcopyup'] }] },
