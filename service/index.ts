@@ -91,7 +91,7 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
     const sandboxStore = new SandboxStore(database);
     const sandboxes = new Sandboxes(sandboxStore, secrets, places, machines);
     const commands = new Commands(sandboxes, places);
-    const contents = new Files(sandboxes, places);
+    const contents = new Files(sandboxes);
     const jobStore = new JobStore(database, { onEnd: (tenant, reason) => metrics?.jobEnded(tenant, reason) });
     const callbacks = new Callbacks(jobStore, tenants, onFault, options.callbacks);
     const runs = new ContainerMachines(readFileSync(BOOT_ID, 'latin1').trim(), files, secrets, machines);

@@ -83,16 +83,34 @@ export const specSchema = z.strictObject({
     .min(1000)
     .max(24 * HOUR)
     .default(HOUR)
-    .describe('Milliseconds from its start, after which it ends'),
+    .describe('Milliseconds from its start, and from each resume, after which it ends'),
+  atExpiry: z.enum(['end', 'pause']).default('end').describe('What becomes of it when its lifetime is over'),
+  idle: z
+    .int()
+    .min(1000)
+    .max(24 * HOUR)
+    .optional()
+    .describe('Milliseconds without a command or transfer, after which it is paused. Default: it is not'),
+  resumeOnUse: z.boolean().default(false).describe('True: a command or transfer resumes it'),
 });
 export type SandboxSpec = z.output<typeof specSchema>;
 
 /**
  * - `starting`: it holds its resources, and its machine may boot.
  * - `running`: it takes commands.
+ * - `pausing`, `resuming`: on the way to `paused` and `running`.
+ * - `paused`: nothing in it runs, and no lifetime passes.
  * - `ended`: nothing of it is left but this record.
  */
-export const STATUSES = ['starting', 'running', 'ended'] as const;
+export const STATUSES = ['starting', 'running', 'pausing', 'paused', 'resuming', 'ended'] as const;
+
+/**
+ * Where a paused sandbox is.
+ * - `disk`: its machine has ended, and its memory is saved. It holds its disk, and as much for its memory.
+ * - `memory`: its machine is on the emulator and cannot be saved. Its processors stand still, and it holds
+ *   what it held. One on User-Mode Linux is not paused at all.
+ */
+export const KEPT_IN = ['disk', 'memory'] as const;
 
 /**
  * - `stopped`: its tenant asked for it.
@@ -104,7 +122,7 @@ export const REASONS = ['stopped', 'expired', 'failed'] as const;
 /** Why a sandbox ended. */
 export interface End {
   reason: (typeof REASONS)[number];
-  /** With `failed`: one line. */
+  /** With `failed`, and if it should have been paused: one line. */
   error?: string | undefined;
 }
 
@@ -120,6 +138,10 @@ export interface SandboxRecord {
   started?: string | undefined;
   /** When its lifetime is over. Absent: `lifetime` after `started`. */
   expires?: string | undefined;
+  /** Since it is paused. */
+  paused?: string | undefined;
+  /** While it is paused. */
+  keptIn?: (typeof KEPT_IN)[number] | undefined;
   ended?: string | undefined;
   reason?: End['reason'] | undefined;
   error?: string | undefined;

@@ -1,7 +1,7 @@
 // The operations on sandboxes.
 import { z } from 'zod';
 import { ServiceError } from '../errors.js';
-import { REASONS, type SandboxRecord, STATUSES, specSchema } from '../records.js';
+import { KEPT_IN, REASONS, type SandboxRecord, STATUSES, specSchema } from '../records.js';
 import { commandResultSchema, commandSchema } from '../sandboxes/command.js';
 import { execSchema, execStatusSchema } from './exec-channels.js';
 import { execOverSocket } from './exec-socket.js';
@@ -15,9 +15,17 @@ const sandboxSchema = z.object({
   created: z.iso.datetime(),
   started: z.iso.datetime().optional(),
   expires: z.iso.datetime().optional().describe('When its lifetime is over'),
+  paused: z.iso.datetime().optional().describe('Since when it is paused'),
+  keptIn: z
+    .enum(KEPT_IN)
+    .optional()
+    .describe(
+      'Where it is while it is paused. disk: nothing of it runs, and it holds its disk and as much for its memory. ' +
+        'memory: it is on the emulator, its processors stand still, and it holds what it held.',
+    ),
   ended: z.iso.datetime().optional(),
   reason: z.enum(REASONS).optional().describe('Why it ended'),
-  error: z.string().optional().describe('With the reason failed: one line'),
+  error: z.string().optional().describe('With the reason failed, or if it could not be paused: one line'),
 });
 const pageSchema = z.object({
   sandboxes: z.array(sandboxSchema),
@@ -30,6 +38,10 @@ const querySchema = z.strictObject({
   status: z.enum(STATUSES).optional(),
 });
 
+const resumeSchema = z.strictObject({
+  lifetime: specSchema.shape.lifetime.removeDefault().optional(),
+});
+
 const fileSchema = z.strictObject({
   path: z.string().startsWith('/').max(4096).describe('An absolute path in the sandbox'),
 });
@@ -40,6 +52,9 @@ const portsSchema = z.object({
     .string()
     .describe('For the header E2b-Traffic-Access-Token. It opens the ports of this sandbox until it ends'),
 });
+
+/** Of what may resume a sandbox, beside its own. */
+const OF_USE = ['conflict', 'no-secret', 'quota', 'no-room', 'unresponsive'] as const;
 
 function described({ tenant: _, spec, ...rest }: SandboxRecord): object {
   return { ...spec, ...rest };
@@ -68,8 +83,9 @@ export const SANDBOX_ROUTES: readonly Route[] = [
     status: 200,
     answer: pageSchema,
     problems: [],
-    handle: async ({ sandboxes, tenant }, { query }) => {
-      const found = sandboxes.list(tenant, { ...query, limit: query.limit + 1 });
+    handle: async ({ sandboxes, tenant }, { query: { status, ...query } }) => {
+      const statuses = status && [status];
+      const found = sandboxes.list(tenant, { ...query, statuses, limit: query.limit + 1 });
       const page = found.slice(0, query.limit);
       const next = found.length > page.length ? page.at(-1)?.id : undefined;
       return { sandboxes: page.map(described), next };
@@ -100,13 +116,34 @@ export const SANDBOX_ROUTES: readonly Route[] = [
   }),
   route({
     method: 'POST',
+    path: '/v1/sandboxes/{id}/pause',
+    operation: 'pauseSandbox',
+    summary: 'Pauses a sandbox. Nothing in it runs, and its lifetime does not pass.',
+    status: 200,
+    answer: sandboxSchema,
+    problems: ['not-found', 'not-running', 'conflict', 'quota', 'no-room', 'unresponsive'],
+    handle: async ({ sandboxes, tenant, id }) => described(await sandboxes.pause(tenant, id)),
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/sandboxes/{id}/resume',
+    operation: 'resumeSandbox',
+    summary: 'Lets a paused sandbox go on. Its lifetime begins anew.',
+    body: resumeSchema,
+    status: 200,
+    answer: sandboxSchema,
+    problems: ['not-found', 'not-running', 'conflict', 'no-secret', 'quota', 'no-room', 'unresponsive'],
+    handle: async ({ sandboxes, tenant, id }, { body }) => described(await sandboxes.resume(tenant, id, body.lifetime)),
+  }),
+  route({
+    method: 'POST',
     path: '/v1/sandboxes/{id}/exec',
     operation: 'runCommand',
     summary: 'Runs a command to its end. It is killed if the caller goes away.',
     body: commandSchema,
     status: 200,
     answer: commandResultSchema,
-    problems: ['no-command', 'not-found', 'not-running', 'quota', 'unresponsive'],
+    problems: ['no-command', 'not-found', 'not-running', ...OF_USE],
     handle: ({ sandboxes, tenant, id, signal }, { body }) => sandboxes.exec(tenant, id, body, signal),
   }),
   route({
@@ -116,9 +153,9 @@ export const SANDBOX_ROUTES: readonly Route[] = [
     summary: 'Runs a command whose streams are the messages of a WebSocket. It is killed if the caller goes away.',
     status: 101,
     socket: { first: execSchema, last: execStatusSchema, serve: execOverSocket },
-    problems: ['not-found', 'not-running'],
+    problems: ['not-found', 'not-running', ...OF_USE],
     handle: async ({ sandboxes, tenant, id }) => {
-      sandboxes.running(tenant, id);
+      using _use = await sandboxes.use(tenant, id);
       return undefined;
     },
   }),
@@ -144,7 +181,7 @@ export const SANDBOX_ROUTES: readonly Route[] = [
     query: fileSchema,
     status: 200,
     archive: 'answer',
-    problems: ['no-file', 'files', 'not-found', 'not-running', 'quota', 'unresponsive'],
+    problems: ['no-file', 'files', 'not-found', 'not-running', ...OF_USE],
     handle: ({ sandboxes, tenant, id, signal }, { query }) => sandboxes.readFiles(tenant, id, query.path, signal),
   }),
   route({
@@ -155,7 +192,7 @@ export const SANDBOX_ROUTES: readonly Route[] = [
     query: fileSchema,
     status: 204,
     archive: 'request',
-    problems: ['no-file', 'files', 'not-found', 'not-running', 'too-large', 'quota', 'unresponsive'],
+    problems: ['no-file', 'files', 'not-found', 'not-running', 'too-large', ...OF_USE],
     handle: async ({ sandboxes, tenant, id, signal, archive }, { query }) => {
       await sandboxes.writeFiles(tenant, id, query.path, archive, signal);
       return undefined;

@@ -133,14 +133,13 @@ export class Commands {
     spec: RunningSpec,
     signal: AbortSignal,
   ): Promise<{ command: RunningCommand; events: CommandEvents }> {
-    const container = this.#sandboxes.running(tenant, id);
-    const place = this.#places.take(tenant);
+    const use = await this.#sandboxes.occupy(tenant, id);
     const broadcast = new Broadcast<CommandEvent>();
     const events = broadcast.join();
     const input = spec.stdin ? new PassThrough() : undefined;
     const limit = within(Math.min(spec.timeout ?? START_TIMEOUT, START_TIMEOUT), signal);
     try {
-      const exec = await container.exec(
+      const exec = await use.container.exec(
         { ...spec, terminal: spec.terminal !== undefined },
         {
           ...{ stdin: input, stdout: outputOf('stdout', broadcast), stderr: outputOf('stderr', broadcast) },
@@ -152,25 +151,25 @@ export class Commands {
       const forget = this.#remember(id, command);
       this.#finish(command, exec.exit, broadcast, forget).finally(() => {
         input?.destroy();
-        place[Symbol.dispose]();
+        use[Symbol.dispose]();
       });
       return { command, events };
     } catch (error) {
       events.destroy();
-      place[Symbol.dispose]();
+      use[Symbol.dispose]();
       throw this.#sandboxes.tell(error, 'the command failed');
     }
   }
 
   /** Those that run in a sandbox. @throws ServiceError `not-found`, `not-running` */
-  list(tenant: Tenant, id: string): RunningCommand[] {
-    this.#sandboxes.running(tenant, id);
+  async list(tenant: Tenant, id: string): Promise<RunningCommand[]> {
+    using _use = await this.#sandboxes.use(tenant, id);
     return [...(this.#running.get(id)?.values() ?? [])];
   }
 
   /** @throws ServiceError `not-found`, `not-running` */
-  find(tenant: Tenant, id: string, pid: number): RunningCommand {
-    this.#sandboxes.running(tenant, id);
+  async find(tenant: Tenant, id: string, pid: number): Promise<RunningCommand> {
+    using _use = await this.#sandboxes.use(tenant, id);
     const command = this.#running.get(id)?.get(pid);
     if (command === undefined) throw new ServiceError('not-found', `no command ${pid} runs`);
     return command;
@@ -180,8 +179,8 @@ export class Commands {
    * Follows a command. Its reader is one of the tenant's places until it is closed.
    * @throws ServiceError `not-found`, `not-running`, `quota`
    */
-  follow(tenant: Tenant, id: string, pid: number): { command: RunningCommand; events: CommandEvents } {
-    const command = this.find(tenant, id, pid);
+  async follow(tenant: Tenant, id: string, pid: number): Promise<{ command: RunningCommand; events: CommandEvents }> {
+    const command = await this.find(tenant, id, pid);
     const place = this.#places.take(tenant);
     const events = command.follow();
     events.once('close', () => place[Symbol.dispose]());

@@ -7,7 +7,6 @@ import { hasCode } from '../../errors/index.js';
 import type { Container, FileInfo } from '../../sandbox/index.js';
 import { ServiceError } from '../errors.js';
 import type { Tenant } from '../records.js';
-import type { Places } from './places.js';
 import type { Sandboxes } from './sandboxes.js';
 
 /** Milliseconds of a transfer, and of a change. */
@@ -36,11 +35,9 @@ export interface FilesCall {
 
 export class Files {
   readonly #sandboxes: Sandboxes;
-  readonly #places: Places;
 
-  constructor(sandboxes: Sandboxes, places: Places) {
+  constructor(sandboxes: Sandboxes) {
     this.#sandboxes = sandboxes;
-    this.#places = places;
   }
 
   /** @throws ServiceError `no-file` if there is none */
@@ -102,6 +99,8 @@ export class Files {
 
   /** Writes a file, and makes the directories above it. What came before an error stays. */
   write(call: FilesCall, path: string, data: Readable): Promise<Entry> {
+    // It may break off before its reader has begun.
+    data.on('error', () => {});
     return this.#act(call, async (container) => {
       const where = absolute(container, path);
       const script = 'mkdir -p -- "${1%/*}/" && exec cat > "$1"';
@@ -112,8 +111,8 @@ export class Files {
 
   /** The contents of a file. The stream breaks off with an error if it is not complete. */
   async read(call: FilesCall, path: string): Promise<Readable> {
-    const container = this.#sandboxes.running(call.tenant, call.id);
-    const place = this.#places.take(call.tenant);
+    const use = await this.#sandboxes.occupy(call.tenant, call.id);
+    const { container } = use;
     try {
       const where = absolute(container, path);
       const { type } = await container.files.stat(where, limits(call));
@@ -122,7 +121,7 @@ export class Files {
       const gone = new AbortController();
       output.once('close', () => {
         gone.abort();
-        place[Symbol.dispose]();
+        use[Symbol.dispose]();
       });
       const signal = AbortSignal.any([call.signal, gone.signal]);
       const reading = change(container, { ...call, signal }, ['cat', '--', where], undefined, output).then(
@@ -134,16 +133,15 @@ export class Files {
       if (output.errored) throw output.errored;
       return output;
     } catch (error) {
-      place[Symbol.dispose]();
+      use[Symbol.dispose]();
       throw this.#sandboxes.tell(error, 'the file cannot be read');
     }
   }
 
   async #act<T>({ tenant, id }: FilesCall, act: (container: Container) => Promise<T>): Promise<T> {
-    const container = this.#sandboxes.running(tenant, id);
-    using _place = this.#places.take(tenant);
+    using use = await this.#sandboxes.occupy(tenant, id);
     try {
-      return await act(container);
+      return await act(use.container);
     } catch (error) {
       throw this.#sandboxes.tell(error, 'the files cannot be read or changed');
     }
@@ -195,7 +193,8 @@ async function change(
     },
   });
   const timeout = input === undefined && command[0] !== 'cat' ? CHANGE_TIMEOUT : TRANSFER_TIMEOUT;
-  let failure: Error | undefined;
+  let failure: Error | undefined = input?.errored ?? undefined;
+  if (failure !== undefined) throw failure;
   const broken = new AbortController();
   input?.once('error', (error: Error) => {
     failure = error;

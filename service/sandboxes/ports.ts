@@ -12,12 +12,12 @@ export const MAX_CONNECTIONS = 16;
 const START_TIMEOUT = 30_000;
 
 export class Ports {
-  readonly #sandboxes: Pick<Sandboxes, 'running' | 'tell'>;
+  readonly #sandboxes: Pick<Sandboxes, 'use' | 'tell'>;
   readonly #places: Places;
   /** Connections that are open, by the ID of their sandbox. */
   readonly #open = new Map<string, number>();
 
-  constructor(sandboxes: Pick<Sandboxes, 'running' | 'tell'>, places: Places) {
+  constructor(sandboxes: Pick<Sandboxes, 'use' | 'tell'>, places: Places) {
     this.#sandboxes = sandboxes;
     this.#places = places;
   }
@@ -29,14 +29,19 @@ export class Ports {
    * @throws ServiceError
    */
   async connect(tenant: Tenant, id: string, port: number, signal: AbortSignal): Promise<Duplex> {
-    const container = this.#sandboxes.running(tenant, id);
-    const place = this.#take(tenant, id);
+    const use = await this.#sandboxes.use(tenant, id);
+    let place: Disposable | undefined;
+    const giveBack = () => {
+      place?.[Symbol.dispose]();
+      use[Symbol.dispose]();
+    };
     try {
-      const connection = await container.openPort(port, { signal, timeout: START_TIMEOUT });
-      connection.once('close', () => place[Symbol.dispose]());
+      place = this.#take(tenant, id);
+      const connection = await use.container.openPort(port, { signal, timeout: START_TIMEOUT });
+      connection.once('close', giveBack);
       return connection;
     } catch (error) {
-      place[Symbol.dispose]();
+      giveBack();
       throw this.#sandboxes.tell(error, 'the port cannot be reached');
     }
   }

@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { basename } from 'node:path';
 import { PassThrough, type Readable } from 'node:stream';
-import { messageOf } from '../../errors/index.js';
+import { hasCode, messageOf } from '../../errors/index.js';
 import { Container, type Home } from '../../sandbox/index.js';
 import { ServiceError } from '../errors.js';
 import type { End, SandboxRecord, SandboxSpec, Tenant } from '../records.js';
@@ -14,6 +14,7 @@ import { type CommandResult, type CommandSpec, runCommand } from './command.js';
 import { findContainer, homeOf, imageName, type MachineOptions, removeContainer } from './container.js';
 import type { Places } from './places.js';
 import { tell } from './tell.js';
+import { Uses } from './uses.js';
 
 /** Milliseconds of a transfer of files. */
 const FILES_TIMEOUT = 600_000;
@@ -25,6 +26,25 @@ function expiry({ expires, started, created, spec }: SandboxRecord): number {
   return expires === undefined ? Date.parse(started ?? created) + spec.lifetime : Date.parse(expires);
 }
 
+/** A sandbox that runs. It is not idle until this is disposed of. */
+export interface Use extends Disposable {
+  container: Container;
+}
+
+/** When the lifetime is over of one that is resumed now. */
+function expiryAfter({ spec }: SandboxRecord, lifetime = spec.lifetime): string {
+  return new Date(Date.now() + lifetime).toISOString();
+}
+
+/** @throws ServiceError `bad-request` if its machine cannot be paused */
+function checkPause({ state }: Container): void {
+  if (state.accelerator !== 'uml') return;
+  throw new ServiceError(
+    'bad-request',
+    'a sandbox on User-Mode Linux cannot be paused: one on KVM or the emulator can',
+  );
+}
+
 export class Sandboxes {
   readonly #store: SandboxStore;
   readonly #options: MachineOptions;
@@ -34,6 +54,11 @@ export class Sandboxes {
   readonly #expiries = new Map<string, NodeJS.Timeout>();
   /** The ends that are due whatever the lifetime, by ID: a machine has ended, or an end has failed. */
   readonly #due = new Map<string, NodeJS.Timeout>();
+  /** The last change of each that is paused, resumed or ended, by ID: one follows the other. */
+  readonly #turns = new Map<string, Promise<void>>();
+  /** The wait for the machine's end that counts, by ID. */
+  readonly #watches = new Map<string, symbol>();
+  readonly #uses = new Uses((id) => this.#pauseIdle(id));
   #isClosed = false;
   readonly #places: Places;
   readonly #secrets: SecretStore;
@@ -54,18 +79,33 @@ export class Sandboxes {
   }
 
   async #recover(record: SandboxRecord): Promise<void> {
-    const container = record.status === 'running' ? this.#findRunning(record) : undefined;
-    if (container !== undefined) return this.#watch(record, container);
+    const container = record.status === 'starting' ? undefined : this.#findAlive(record);
+    const { id, status } = record;
+    if (container?.state.status === 'suspended') {
+      this.#store.pause(id, 'disk');
+      return;
+    }
+    if (container?.state.status === 'paused' && status !== 'running') {
+      this.#store.pause(id, 'memory');
+      return this.#watch(record, container);
+    }
+    if (container !== undefined) {
+      // It ended while it was paused or resumed: a resume has given it its lifetime anew.
+      if (status !== 'running') this.#store.resume(id, status === 'pausing' ? undefined : expiryAfter(record));
+      const running = this.#store.find(record.tenant, id);
+      this.#watch(running, container);
+      return this.#expire(running);
+    }
     const error = record.status === 'starting' ? 'the server ended while it started' : 'it ended while no server ran';
     await this.#endOrTryAgain(record, { reason: 'failed', error });
   }
 
-  /** The container, if it runs. One whose home cannot be read does not. */
-  #findRunning({ tenant, id }: SandboxRecord): Container | undefined {
+  /** The container, if it runs or is paused. One whose home cannot be read does not. */
+  #findAlive({ tenant, id }: SandboxRecord): Container | undefined {
     try {
       const container = findContainer(this.#home(tenant), id);
-      const status = container?.state.status;
-      return status === 'running' || status === 'paused' ? container : undefined;
+      const isAlive = ['running', 'paused', 'suspended'].includes(container?.state.status ?? '');
+      return isAlive ? container : undefined;
     } catch (error) {
       this.#options.onFault(`cannot find ${id} of ${tenant}: ${messageOf(error)}`);
       return undefined;
@@ -93,9 +133,11 @@ export class Sandboxes {
         ...{ accel: this.#options.accel, jail: this.#options.jail },
       });
       await container.start({ onFallback: this.#options.onFallback, secrets });
+      if (spec.atExpiry === 'pause' || spec.idle !== undefined) checkPause(container);
       this.#store.run(id);
       const running = this.#store.find(tenant.name, id);
       this.#watch(running, container);
+      this.#expire(running);
       return running;
     } catch (error) {
       const told = this.tell(error, 'the sandbox did not start');
@@ -120,10 +162,9 @@ export class Sandboxes {
    * @throws ServiceError
    */
   async exec(tenant: Tenant, id: string, spec: CommandSpec, signal: AbortSignal): Promise<CommandResult> {
-    const container = this.running(tenant, id);
-    using _place = this.#places.take(tenant);
+    using use = await this.occupy(tenant, id);
     try {
-      return await runCommand(container, spec, signal);
+      return await runCommand(use.container, spec, signal);
     } catch (error) {
       throw this.tell(error, 'the command failed');
     }
@@ -136,13 +177,13 @@ export class Sandboxes {
    * @throws ServiceError
    */
   async readFiles(tenant: Tenant, id: string, path: string, signal: AbortSignal): Promise<Readable> {
-    const { files } = this.running(tenant, id);
-    const place = this.#places.take(tenant);
+    const use = await this.occupy(tenant, id);
+    const { files } = use.container;
     const limits = { signal, timeout: FILES_TIMEOUT };
     try {
       await files.stat(path, limits);
     } catch (error) {
-      place[Symbol.dispose]();
+      use[Symbol.dispose]();
       throw this.tell(error, 'the files cannot be read');
     }
     const output = new PassThrough();
@@ -152,7 +193,7 @@ export class Sandboxes {
         () => output.end(),
         (error) => output.destroy(this.tell(error, 'the files cannot be read')),
       )
-      .finally(() => place[Symbol.dispose]());
+      .finally(() => use[Symbol.dispose]());
     return output;
   }
 
@@ -161,14 +202,13 @@ export class Sandboxes {
    * @throws ServiceError; the error of `archive`
    */
   async writeFiles(tenant: Tenant, id: string, path: string, archive: Readable, signal: AbortSignal): Promise<void> {
-    const { files } = this.running(tenant, id);
-    using _place = this.#places.take(tenant);
     let failure: Error | undefined;
     archive.on('error', (error) => {
       failure = error;
     });
+    using use = await this.occupy(tenant, id);
     try {
-      await files.extract(path, archive, { signal, timeout: FILES_TIMEOUT });
+      await use.container.files.extract(path, archive, { signal, timeout: FILES_TIMEOUT });
     } catch (error) {
       throw failure ?? this.tell(error, 'the files cannot be written');
     }
@@ -192,6 +232,124 @@ export class Sandboxes {
   }
 
   /**
+   * Pauses a sandbox: its memory is saved and its machine ends, or its processors stand still if it is not
+   * on KVM.
+   * @throws ServiceError `not-found`, `not-running`; `conflict` if it is paused; `quota`, `no-room` for its
+   *   memory on the disk; `bad-request` on User-Mode Linux: it runs on
+   */
+  async pause(tenant: Tenant, id: string): Promise<SandboxRecord> {
+    const { name } = tenant;
+    this.#store.find(name, id);
+    return this.#inTurn(id, () => this.#pause(name, id));
+  }
+
+  async #pause(tenant: string, id: string): Promise<SandboxRecord> {
+    const record = this.#store.find(tenant, id);
+    if (record.status === 'paused') throw new ServiceError('conflict', 'the sandbox is paused');
+    const container = this.#containerOf(record);
+    checkPause(container);
+    const keptIn = container.state.accelerator === 'kvm' ? 'disk' : 'memory';
+    this.#store.pausing(record, this.#options.host, keptIn === 'disk');
+    clearTimeout(this.#expiries.get(id));
+    this.#uses.forget(id);
+    try {
+      await (keptIn === 'disk' ? container.suspend() : container.pause());
+    } catch (error) {
+      // If it has ended, who waits for that ends it.
+      this.#store.resume(id);
+      this.#expire(this.#store.find(tenant, id));
+      throw this.tell(error, 'the sandbox was not paused');
+    }
+    if (keptIn === 'disk') this.#watches.delete(id);
+    this.#store.pause(id, keptIn);
+    return this.#store.find(tenant, id);
+  }
+
+  /**
+   * Lets a paused sandbox go on.
+   * @param lifetime milliseconds from now. Default: that of its spec
+   * @throws ServiceError `not-found`, `not-running`; `conflict` if it is not paused, or cannot go on here;
+   *   `quota`, `no-room`, `no-secret`: it stays paused
+   */
+  async resume(tenant: Tenant, id: string, lifetime?: number): Promise<SandboxRecord> {
+    const { name } = tenant;
+    this.#store.find(name, id);
+    return this.#inTurn(id, () => this.#resume(name, id, lifetime));
+  }
+
+  /** Lets a paused sandbox go on, and waits for one that is just paused or resumed. @throws ServiceError as `resume` */
+  async wake(tenant: Tenant, id: string, lifetime?: number): Promise<void> {
+    await this.#inTurn(id, async () => {
+      if (this.#store.find(tenant.name, id).status === 'paused') await this.#resume(tenant.name, id, lifetime);
+    });
+  }
+
+  async #resume(tenant: string, id: string, lifetime?: number): Promise<SandboxRecord> {
+    const record = this.#store.find(tenant, id);
+    if (record.status === 'ended') throw new ServiceError('not-running', 'the sandbox is not running');
+    const container = this.#containerOf(record, 'paused');
+    const secrets = this.#secrets.join(tenant, record.spec.secrets);
+    this.#store.resuming(record, this.#options.host);
+    try {
+      // That it runs already is the work of an earlier server.
+      if (container.state.status === 'paused') await container.unpause();
+      else if (container.state.status !== 'running')
+        await container.resume({ secrets, onFallback: this.#options.onFallback });
+    } catch (error) {
+      const { status } = container.state;
+      if (status === 'suspended' || status === 'paused') this.#store.pause(id, record.keptIn);
+      else this.#endAfter(this.#due, 0, record, { reason: 'failed', error: 'it did not resume' });
+      if (hasCode(error, 'snapshot')) {
+        this.#options.onFault(`${id} of ${tenant} was not resumed: ${messageOf(error)}`);
+        throw new ServiceError('conflict', 'the sandbox cannot go on here', { cause: error });
+      }
+      throw this.tell(error, 'the sandbox did not resume');
+    }
+    this.#store.resume(id, expiryAfter(record, lifetime));
+    const running = this.#store.find(tenant, id);
+    if (!this.#watches.has(id)) this.#watch(running, container);
+    this.#expire(running);
+    return running;
+  }
+
+  /**
+   * The container of a sandbox that runs, for as long as it is used. One that resumes on use is resumed.
+   * @throws ServiceError `not-found`, `not-running`; as `resume`
+   */
+  async use(tenant: Tenant, id: string): Promise<Use> {
+    const { status, spec } = this.#store.find(tenant.name, id);
+    if (status !== 'running' && this.takes(tenant, id)) await this.wake(tenant, id);
+    const container = this.running(tenant, id);
+    const use = this.#uses.begin(id, spec.idle);
+    return { container, [Symbol.dispose]: use };
+  }
+
+  /** True if it runs, or resumes on use. @throws ServiceError `not-found` */
+  takes(tenant: Tenant, id: string): boolean {
+    const { status, spec } = this.#store.find(tenant.name, id);
+    return status === 'running' || (spec.resumeOnUse && status !== 'starting' && status !== 'ended');
+  }
+
+  /**
+   * As `use`, for what is one of the tenant's places.
+   * @throws ServiceError `quota`; as `use`
+   */
+  async occupy(tenant: Tenant, id: string): Promise<Use> {
+    const use = await this.use(tenant, id);
+    try {
+      const place = this.#places.take(tenant);
+      const giveBack = () => {
+        place[Symbol.dispose]();
+        use[Symbol.dispose]();
+      };
+      return { container: use.container, [Symbol.dispose]: giveBack };
+    } catch (error) {
+      use[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /**
    * Gives a sandbox that runs another end: so many milliseconds from now.
    * @param atLeast true: an end that is later already stays
    * @throws ServiceError `not-found`, `not-running`
@@ -208,7 +366,7 @@ export class Sandboxes {
     return record;
   }
 
-  /** The token of a sandbox that runs: it opens that one alone. @throws ServiceError `not-found`, `not-running` */
+  /** The token of a sandbox that runs: it opens that one alone, also once it is paused. @throws ServiceError `not-found`, `not-running` */
   token(tenant: Tenant, id: string): string {
     this.#store.find(tenant.name, id);
     const token = this.#store.token(id);
@@ -237,6 +395,7 @@ export class Sandboxes {
   /** Stops watching. The sandboxes run on. */
   close(): void {
     this.#isClosed = true;
+    this.#uses.close();
     for (const timers of [this.#expiries, this.#due]) {
       for (const timer of timers.values()) clearTimeout(timer);
       timers.clear();
@@ -249,22 +408,81 @@ export class Sandboxes {
 
   /** The container of a sandbox that runs. @throws ServiceError `not-found`, `not-running` */
   running(tenant: Tenant, id: string): Container {
-    const { status } = this.#store.find(tenant.name, id);
-    const container = status === 'running' ? findContainer(this.#home(tenant.name), id) : undefined;
-    if (container === undefined) throw new ServiceError('not-running', 'the sandbox is not running');
-    return container;
+    return this.#containerOf(this.#store.find(tenant.name, id));
   }
 
-  /** Ends the sandbox with its lifetime, and notes it if its machine ends by itself. */
+  #containerOf({ tenant, id, status }: SandboxRecord, wanted: 'running' | 'paused' = 'running'): Container {
+    if (wanted === 'paused' && status !== 'paused') throw new ServiceError('conflict', 'the sandbox is not paused');
+    const container = status === wanted ? findContainer(this.#home(tenant), id) : undefined;
+    if (container !== undefined) return container;
+    const what = status === 'paused' ? 'is paused: resume it first' : 'is not running';
+    throw new ServiceError('not-running', `the sandbox ${what}`);
+  }
+
+  /** Notes it if its machine ends by itself. */
   #watch(record: SandboxRecord, container: Container): void {
-    this.#expire(record);
-    const ended = () => this.#endAfter(this.#due, 0, record, { reason: 'failed', error: 'its machine ended' });
+    const { id } = record;
+    const watch = Symbol(id);
+    this.#watches.set(id, watch);
+    const ended = async () => {
+      // Of one that is just being saved, the machine ends too.
+      await this.#turns.get(id);
+      if (this.#watches.get(id) !== watch) return;
+      this.#endAfter(this.#due, 0, record, { reason: 'failed', error: 'its machine ended' });
+    };
     container.wait().then(ended, ended);
   }
 
-  /** Ends the sandbox with its lifetime. */
+  /** Ends or pauses the sandbox with its lifetime, and pauses it once it is idle. */
   #expire(record: SandboxRecord): void {
-    this.#endAfter(this.#expiries, expiry(record) - Date.now(), record, { reason: 'expired' });
+    const { id, spec } = record;
+    this.#uses.begin(id, spec.idle)();
+    const act = () =>
+      spec.atExpiry === 'pause' ? this.#pauseAtExpiry(record) : this.#endOrTryAgain(record, { reason: 'expired' });
+    this.#after(this.#expiries, expiry(record) - Date.now(), id, act);
+  }
+
+  /** One that cannot be paused ends: nobody asks for it any more. */
+  async #pauseAtExpiry({ tenant, id }: SandboxRecord): Promise<void> {
+    const error = await this.#inTurn(id, async () => {
+      const record = this.#store.find(tenant, id);
+      if (record.status !== 'running' || expiry(record) > Date.now()) return undefined;
+      return await this.#pause(tenant, id).then(
+        () => undefined,
+        (failure: unknown) => messageOf(failure),
+      );
+    });
+    if (error === undefined) return;
+    const record = this.#store.find(tenant, id);
+    await this.#endOrTryAgain(record, { reason: 'expired', error: `it could not be paused: ${error}` });
+  }
+
+  /** One that cannot be paused runs on, until it is used and idle again. */
+  async #pauseIdle(id: string): Promise<void> {
+    await this.#inTurn(id, async () => {
+      const record = this.#store.alive().find((each) => each.id === id);
+      if (record?.status !== 'running' || this.#uses.isUsed(id)) return;
+      await this.#pause(record.tenant, id);
+    }).catch((error: unknown) => this.#options.onFault(`cannot pause ${id}, which is idle: ${messageOf(error)}`));
+  }
+
+  /** Begins when the changes of the sandbox that were asked for before are done. */
+  async #inTurn<T>(id: string, act: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(id);
+    const turn = (async () => {
+      await before;
+      return await act();
+    })();
+    const done = turn.then(
+      () => {},
+      () => {},
+    );
+    this.#turns.set(id, done);
+    try {
+      return await turn;
+    } finally {
+      if (this.#turns.get(id) === done) this.#turns.delete(id);
+    }
   }
 
   /**
@@ -272,10 +490,13 @@ export class Sandboxes {
    * @param timers has one for each sandbox
    */
   #endAfter(timers: Map<string, NodeJS.Timeout>, milliseconds: number, record: SandboxRecord, end: End): void {
-    clearTimeout(timers.get(record.id));
+    this.#after(timers, milliseconds, record.id, () => this.#endOrTryAgain(record, end));
+  }
+
+  #after(timers: Map<string, NodeJS.Timeout>, milliseconds: number, id: string, act: () => Promise<void>): void {
+    clearTimeout(timers.get(id));
     if (this.#isClosed) return;
-    const act = () => this.#endOrTryAgain(record, end);
-    timers.set(record.id, setTimeout(act, Math.max(0, milliseconds)));
+    timers.set(id, setTimeout(act, Math.max(0, milliseconds)));
   }
 
   /** Ends the sandbox. If that fails, it holds its share, and its end is tried again later. */
@@ -294,6 +515,8 @@ export class Sandboxes {
     const known = this.#ends.get(id);
     if (known !== undefined) return known;
     const act = async () => {
+      this.#watches.delete(id);
+      this.#uses.forget(id);
       await removeContainer(this.#home(tenant), id);
       this.#store.end(record, end);
       for (const timers of [this.#expiries, this.#due]) {
@@ -301,7 +524,7 @@ export class Sandboxes {
         timers.delete(id);
       }
     };
-    const ending = act().finally(() => this.#ends.delete(id));
+    const ending = this.#inTurn(id, act).finally(() => this.#ends.delete(id));
     this.#ends.set(id, ending);
     return ending;
   }

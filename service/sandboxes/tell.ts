@@ -18,6 +18,7 @@ export function tell(error: unknown, what: string, onFault: (message: string) =>
   if (hasCode(error, 'not-running', 'machine-died', 'no-such-container')) {
     return new ServiceError('not-running', 'it is not running', options);
   }
+  if (hasCode(error, 'no-space')) return new ServiceError('no-room', 'the host has no room on its disk now', options);
   if (hasCode(error, 'unresponsive', 'timeout', 'boot-timeout') || isTimeout(error)) {
     return new ServiceError('unresponsive', 'it did not answer in time', options);
   }

@@ -93,6 +93,18 @@ export const MIGRATIONS = [
     jobs INTEGER NOT NULL, succeeded INTEGER NOT NULL, sandboxes INTEGER NOT NULL, cpuSeconds REAL NOT NULL,
     PRIMARY KEY (tenant, hour)
   ) STRICT, WITHOUT ROWID;`,
+  `
+  ALTER TABLE sandboxes ADD COLUMN saved INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE sandboxes ADD COLUMN paused TEXT;
+  ALTER TABLE sandboxes ADD COLUMN pausedFor INTEGER NOT NULL DEFAULT 0;
+  DROP VIEW held;
+  CREATE VIEW held (kind, tenant, cpus, memory, disk) AS
+    SELECT 'sandboxes', tenant,
+      CASE WHEN status = 'paused' AND saved THEN 0 ELSE cpus END,
+      CASE WHEN status = 'paused' AND saved THEN 0 ELSE memory END,
+      CASE WHEN saved THEN disk + memory ELSE disk END
+      FROM sandboxes WHERE status <> 'ended' UNION ALL
+    SELECT 'jobs', tenant, cpus, memory, disk FROM jobs WHERE status IN ('starting', 'running');`,
 ];
 
 /** Milliseconds to wait for another process's transaction. */

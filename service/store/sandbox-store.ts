@@ -15,6 +15,7 @@ import {
 } from '../records.js';
 import { type Database, transaction } from './database.js';
 import { held, lacking } from './held.js';
+import { TenantStore } from './tenant-store.js';
 import { addUsage } from './usage.js';
 
 const text = z
@@ -30,6 +31,8 @@ const ROW = z.object({
   created: z.string(),
   started: text,
   expires: text,
+  paused: text,
+  saved: z.number(),
   ended: text,
   reason: z
     .enum(REASONS)
@@ -39,25 +42,31 @@ const ROW = z.object({
 });
 const TOKEN = z.object({ tenant: z.string(), token: z.string() });
 const COUNT = z.object({ count: z.number() });
+const PAUSED_FOR = z.object({ pausedFor: z.number() });
 
 const MAX_ENDED = 1000;
+/** In the column `saved`: its memory is written to the disk for the first time. Afterwards it is 1. */
+const BEING_SAVED = 2;
 
 /** What selects rows of a list. */
 export interface Page {
   limit: number;
   /** The ID of a sandbox: only older ones. */
   before?: string | undefined;
-  status?: SandboxRecord['status'] | undefined;
+  /** Default: any. */
+  statuses?: readonly SandboxRecord['status'][] | undefined;
 }
 
 export class SandboxStore {
   readonly #database: Database;
+  readonly #tenants: TenantStore;
 
   readonly #kept: number;
 
   /** @param kept the number of records that are kept of a tenant's ended sandboxes */
   constructor(database: Database, kept = MAX_ENDED) {
     this.#database = database;
+    this.#tenants = new TenantStore(database);
     this.#kept = kept;
   }
 
@@ -95,10 +104,11 @@ export class SandboxStore {
   }
 
   /** Sandboxes of the tenant, newest first. */
-  list(tenant: string, { limit, before, status }: Page): SandboxRecord[] {
+  list(tenant: string, { limit, before, statuses }: Page): SandboxRecord[] {
     const older = '(? IS NULL OR number < (SELECT number FROM sandboxes WHERE tenant = ? AND id = ?))';
-    const where = `tenant = ? AND ${older} AND (? IS NULL OR status = ?) ORDER BY number DESC LIMIT ?`;
-    const [id, of] = [before ?? null, status ?? null];
+    const wanted = '(? IS NULL OR status IN (SELECT value FROM json_each(?)))';
+    const where = `tenant = ? AND ${older} AND ${wanted} ORDER BY number DESC LIMIT ?`;
+    const [id, of] = [before ?? null, statuses === undefined ? null : JSON.stringify(statuses)];
     return this.#all(where, tenant, id, tenant, id, of, of, limit);
   }
 
@@ -116,6 +126,50 @@ export class SandboxStore {
     return this.#change(set, now(), expires, id);
   }
 
+  /**
+   * It is about to be paused. Its disk holds its memory from now on if that is saved: what is resumed
+   * still reads it.
+   * @param saves false: its processors stand still, and it holds what it held
+   * @throws ServiceError `not-running`; `quota`, `no-room` for its memory on the disk
+   */
+  pausing({ id, tenant }: SandboxRecord, host: Resources, saves: boolean): void {
+    transaction(this.#database, () => {
+      const [record] = this.#all("id = ? AND status = 'running'", id);
+      if (record === undefined) throw new ServiceError('not-running', 'the sandbox is not running');
+      const isNew = saves && this.#isUnsaved(id);
+      if (isNew) this.#checkHeld(tenant, host, { cpus: 0, memory: 0, disk: record.spec.memory });
+      this.#change(`status = 'pausing'${isNew ? `, saved = ${BEING_SAVED}` : ''} WHERE id = ?`, id);
+    });
+  }
+
+  /** It is paused, whatever it was doing. */
+  pause(id: string, keptIn: SandboxRecord['keptIn']): boolean {
+    const set = "status = 'paused', saved = ?, paused = ? WHERE id = ? AND status NOT IN ('paused', 'ended')";
+    return this.#change(set, keptIn === 'disk' ? 1 : 0, now(), id);
+  }
+
+  /**
+   * It is about to run again, and holds its share.
+   * @throws ServiceError `conflict` if it is not paused; `quota`, `no-room`
+   */
+  resuming({ id, tenant }: SandboxRecord, host: Resources): void {
+    transaction(this.#database, () => {
+      const [record] = this.#all("id = ? AND status = 'paused'", id);
+      if (record === undefined) throw new ServiceError('conflict', 'the sandbox is not paused');
+      const { spec, keptIn } = record;
+      if (keptIn === 'disk') this.#checkHeld(tenant, host, { cpus: spec.cpus, memory: spec.memory, disk: 0 });
+      const set = "status = 'resuming', paused = NULL, pausedFor = pausedFor + ? WHERE id = ?";
+      this.#change(set, savedFor(record, Date.now()), id);
+    });
+  }
+
+  /** It runs again, or still. @param expires Default: as before */
+  resume(id: string, expires?: string): boolean {
+    const set = `status = 'running', paused = NULL, saved = CASE saved WHEN ${BEING_SAVED} THEN 0 ELSE saved END,
+      expires = coalesce(?, expires) WHERE id = ? AND status <> 'ended'`;
+    return this.#change(set, expires ?? null, id);
+  }
+
   /** Its lifetime is over then. Returns false if it does not run. */
   expire(id: string, expires: string): boolean {
     return this.#change("expires = ? WHERE id = ? AND status = 'running'", expires, id);
@@ -128,7 +182,7 @@ export class SandboxStore {
     return this.#opened(id)?.token;
   }
 
-  /** The tenant of the sandbox that a token opens. */
+  /** The tenant of the sandbox that a token opens. It may be paused. */
   authenticate(id: string, token: string): string | undefined {
     const known = this.#opened(id);
     const isRight = timingSafeEqual(hashOf(token), hashOf(known?.token ?? ''));
@@ -152,7 +206,7 @@ export class SandboxStore {
   }
 
   #opened(id: string): z.output<typeof TOKEN> | undefined {
-    const statement = "SELECT tenant, token FROM sandboxes WHERE id = ? AND status = 'running' AND token IS NOT NULL";
+    const statement = 'SELECT tenant, token FROM sandboxes WHERE id = ? AND token IS NOT NULL';
     const row = this.#database.prepare(statement).get(id);
     return row === undefined ? undefined : TOKEN.parse(row);
   }
@@ -163,10 +217,13 @@ export class SandboxStore {
    */
   end({ id, tenant }: SandboxRecord, { reason, error }: End): boolean {
     return transaction(this.#database, () => {
+      const [record] = this.#all("id = ? AND status <> 'ended'", id);
+      const ended = now();
+      if (record !== undefined) this.#charge(record, Date.parse(ended));
       const key = 'idempotencyKey = CASE WHEN started IS NULL THEN NULL ELSE idempotencyKey END';
-      const set = `status = 'ended', token = NULL, ended = ?, reason = ?, error = ?, ${key} WHERE id = ? AND status <> 'ended'`;
-      const isChanged = this.#change(set, now(), reason, error ?? null, id);
-      if (isChanged) this.#charge(tenant, id);
+      const set = `status = 'ended', token = NULL, paused = NULL, ended = ?, reason = ?, error = ?, ${key}
+        WHERE id = ? AND status <> 'ended'`;
+      const isChanged = this.#change(set, ended, reason, error ?? null, id);
       const old = `SELECT number FROM sandboxes WHERE tenant = ? AND status = 'ended'
         ORDER BY number DESC LIMIT -1 OFFSET ?`;
       this.#database.prepare(`DELETE FROM sandboxes WHERE number IN (${old})`).run(tenant, this.#kept);
@@ -174,18 +231,30 @@ export class SandboxStore {
     });
   }
 
-  /** One that has not run has used nothing. */
-  #charge(tenant: string, id: string): void {
-    const { spec, started, ended } = this.find(tenant, id);
-    if (started === undefined || ended === undefined) return;
-    const cpuSeconds = (spec.cpus * (Date.parse(ended) - Date.parse(started))) / 1000;
-    addUsage(this.#database, tenant, { sandboxes: 1, cpuSeconds: Math.max(0, cpuSeconds) }, Date.parse(ended));
+  /** One that has not run has used nothing, and none uses CPUs while it is on the disk. */
+  #charge(record: SandboxRecord, ended: number): void {
+    const { id, tenant, spec, started } = record;
+    if (started === undefined) return;
+    const row = this.#database.prepare('SELECT pausedFor FROM sandboxes WHERE id = ?').get(id);
+    const rest = PAUSED_FOR.parse(row).pausedFor + savedFor(record, ended);
+    const cpuSeconds = (spec.cpus * (ended - Date.parse(started) - rest)) / 1000;
+    addUsage(this.#database, tenant, { sandboxes: 1, cpuSeconds: Math.max(0, cpuSeconds) }, ended);
   }
 
   #checkRoom(tenant: Tenant, host: Resources, wanted: Resources): void {
     const alive = "SELECT count(*) AS count FROM sandboxes WHERE tenant = ? AND status <> 'ended'";
     const { count } = COUNT.parse(this.#database.prepare(alive).get(tenant.name));
     if (count >= tenant.sandboxes) throw quota(`${tenant.sandboxes} sandboxes`);
+    this.#checkShare(tenant, host, wanted);
+  }
+
+  /** @throws ServiceError `quota`, `no-room` if there is no room for so much more */
+  #checkHeld(name: string, host: Resources, wanted: Resources): void {
+    const tenant = this.#tenants.find(name);
+    if (tenant !== undefined) this.#checkShare(tenant, host, wanted);
+  }
+
+  #checkShare(tenant: Tenant, host: Resources, wanted: Resources): void {
     const little = lacking(wanted, tenant, held(this.#database, tenant.name));
     if (little !== undefined) throw quota(little);
     if (lacking(wanted, host, held(this.#database)) !== undefined) {
@@ -193,15 +262,20 @@ export class SandboxStore {
     }
   }
 
-  #change(set: string, ...values: (string | null)[]): boolean {
+  #isUnsaved(id: string): boolean {
+    return this.#database.prepare('SELECT 1 FROM sandboxes WHERE id = ? AND saved = 0').get(id) !== undefined;
+  }
+
+  #change(set: string, ...values: (string | number | null)[]): boolean {
     return Number(this.#database.prepare(`UPDATE sandboxes SET ${set}`).run(...values).changes) === 1;
   }
 
   #all(where: string, ...values: (string | number | null)[]): SandboxRecord[] {
     const rows = this.#database.prepare(`SELECT * FROM sandboxes WHERE ${where}`).all(...values);
     return rows.map((row) => {
-      const { spec, number: _, ...rest } = ROW.parse(row);
-      return { ...rest, spec: specSchema.parse(JSON.parse(spec)) };
+      const { spec, saved, number: _, ...rest } = ROW.parse(row);
+      const keptIn = rest.paused === undefined ? undefined : saved ? 'disk' : 'memory';
+      return { ...rest, keptIn, spec: specSchema.parse(JSON.parse(spec)) };
     });
   }
 }
@@ -212,6 +286,11 @@ function quota(of: string): ServiceError {
 
 function portsTokenOf(token: string): string {
   return createHmac('sha256', token).update('ports').digest('base64url');
+}
+
+/** Milliseconds that it has been on the disk now. */
+function savedFor({ paused, keptIn }: SandboxRecord, until: number): number {
+  return paused === undefined || keptIn !== 'disk' ? 0 : Math.max(0, until - Date.parse(paused));
 }
 
 /** Of one length, whatever is compared. */

@@ -100,8 +100,11 @@ test('another tenant, a wrong key and a wrong token get what there is not', asyn
 
 test('what this server cannot do is refused, and a share that is used up is a rate limit', async () => {
   await using sandbox = await own();
-  await expect(sandbox.pause()).rejects.toThrow('400: this server has no pause of sandboxes');
+  await expect(sandbox.fork()).rejects.toThrow('400: this server has no fork of sandboxes');
+  await expect(sandbox.pause()).rejects.toThrow('400: a sandbox on User-Mode Linux cannot be paused');
+  await expect(sandbox.pause({ keepMemory: false })).rejects.toThrow('paused with its memory alone');
   await expect(own({ lifecycle: { onTimeout: 'pause' } })).rejects.toThrow('cannot be paused');
+  expect((await Sandbox.list(here()).nextItems()).map((each) => each.sandboxId)).toEqual([sandbox.sandboxId]);
   await expect(own({ network: { denyOut: ['0.0.0.0/0'] } })).rejects.toThrow('400: body: Unrecognized key: "network"');
   await expect(Sandbox.create('nothing', here())).rejects.toThrow('400: no such image');
   await run(uml, [TSVM, 'tenant', 'set', '--data', data, '--sandboxes', '1', 'acme']);

@@ -18,6 +18,7 @@ const MIB = 2 ** 20;
 const MAX_TIMEOUT = 24 * 3600;
 
 const timeoutSchema = z.int().min(0).max(MAX_TIMEOUT);
+const withMemory = z.literal(true, { error: 'a sandbox is paused with its memory alone' }).optional();
 /** What is asked for and cannot be given is refused: it may be a wall. */
 const createSchema = z.strictObject({
   templateID: z.string().min(1).max(512),
@@ -26,10 +27,13 @@ const createSchema = z.strictObject({
   envVars: wordsSchema.default({}),
   allow_internet_access: z.boolean().default(true),
   secure: z.boolean().optional(),
-  autoPause: z.literal(false, { error: 'a sandbox cannot be paused here' }).optional(),
-  autoResume: z.strictObject({ enabled: z.literal(false, { error: 'a sandbox cannot be paused here' }) }).optional(),
+  autoPause: z.boolean().default(false),
+  autoPauseMemory: withMemory,
+  autoResume: z.strictObject({ enabled: z.boolean() }).default({ enabled: false }),
 });
-const connectSchema = z.strictObject({ timeout: timeoutSchema.optional(), memory: z.boolean().optional() });
+const pauseSchema = z.strictObject({ memory: withMemory });
+const connectSchema = z.strictObject({ timeout: timeoutSchema.optional(), memory: withMemory });
+const resumeSchema = z.strictObject({ timeout: timeoutSchema.optional(), autoPause: z.literal(false).optional() });
 const setTimeoutSchema = z.strictObject({ timeout: timeoutSchema });
 const listSchema = z.object({
   metadata: z.string().max(65_536).optional(),
@@ -91,6 +95,12 @@ export function controlApi({
     if (record.status !== 'running') throw new ServiceError('not-found', 'no such sandbox');
     return record;
   };
+  /** Also one that is paused. */
+  const known = (tenant: Tenant, id: string) => {
+    const record = sandboxes.find(tenant, id);
+    if (!KNOWN.some((status) => status === record.status)) throw new ServiceError('not-found', 'no such sandbox');
+    return record;
+  };
 
   api.on('POST', ['/sandboxes', '/v2/sandboxes'], async (context) => {
     const tenant = tenantOf(context.get('tenant'));
@@ -99,17 +109,18 @@ export function controlApi({
       image: imageOf(asked.templateID),
       ...{ env: asked.envVars, metadata: asked.metadata, lifetime: asked.timeout * SECOND },
       network: asked.allow_internet_access ? 'public' : 'none',
+      ...{ atExpiry: asked.autoPause ? 'pause' : 'end', resumeOnUse: asked.autoResume.enabled },
     });
     return context.json(opened(tenant, await sandboxes.create(tenant, spec)), 201);
   });
   api.on('GET', ['/sandboxes', '/v2/sandboxes'], (context) => {
     const query = parse(listSchema, context.req.query(), 'query');
-    const { limit, nextToken: before, startedAfter = '', template, state = 'running' } = query;
+    const { limit, nextToken: before, startedAfter = '', template, state = 'running,paused' } = query;
     const wanted = [...new URLSearchParams(query.metadata ?? '')].map(([name, word]) => [decode(name), decode(word)]);
     const tenant = tenantOf(context.get('tenant'));
-    const found = state.split(',').includes('running')
-      ? sandboxes.list(tenant, { limit: limit + 1, before, status: 'running' })
-      : [];
+    const states = state.split(',');
+    const statuses = KNOWN.filter((status) => states.includes(stateOf(status)));
+    const found = sandboxes.list(tenant, { limit: limit + 1, before, statuses });
     const page = found.slice(0, limit);
     if (found.length > limit) context.header('X-Next-Token', page.at(-1)?.id);
     const matches = ({ spec, started = '' }: SandboxRecord) =>
@@ -119,11 +130,11 @@ export function controlApi({
     return context.json(page.filter(matches).map(described));
   });
   api.get('/sandboxes/:id', (context) =>
-    context.json(described(running(tenantOf(context.get('tenant')), context.req.param('id')))),
+    context.json(described(known(tenantOf(context.get('tenant')), context.req.param('id')))),
   );
   api.delete('/sandboxes/:id', async (context) => {
     const tenant = tenantOf(context.get('tenant'));
-    const { id } = running(tenant, context.req.param('id'));
+    const { id } = known(tenant, context.req.param('id'));
     await sandboxes.stop(tenant, id);
     return context.body(null, 204);
   });
@@ -136,13 +147,28 @@ export function controlApi({
   });
   api.on('POST', ['/sandboxes/:id/connect', '/v2/sandboxes/:id/connect'], async (context) => {
     const tenant = tenantOf(context.get('tenant'));
-    const record = running(tenant, context.req.param('id'));
+    const record = known(tenant, context.req.param('id'));
     const { timeout } = parse(connectSchema, await readJson(context), 'body');
-    if (timeout !== undefined) sandboxes.setLifetime(tenant, record.id, timeout * SECOND, { atLeast: true });
+    const lifetime = timeout && timeout * SECOND;
+    if (record.status !== 'running') await sandboxes.wake(tenant, record.id, lifetime);
+    else if (lifetime !== undefined) sandboxes.setLifetime(tenant, record.id, lifetime, { atLeast: true });
     return context.json(opened(tenant, record));
   });
+  api.post('/sandboxes/:id/pause', async (context) => {
+    const tenant = tenantOf(context.get('tenant'));
+    const { id } = known(tenant, context.req.param('id'));
+    parse(pauseSchema, await readJson(context), 'body');
+    await sandboxes.pause(tenant, id);
+    return context.body(null, 204);
+  });
+  api.post('/sandboxes/:id/resume', async (context) => {
+    const tenant = tenantOf(context.get('tenant'));
+    const { id } = known(tenant, context.req.param('id'));
+    const { timeout } = parse(resumeSchema, await readJson(context), 'body');
+    return context.json(opened(tenant, await sandboxes.resume(tenant, id, timeout && timeout * SECOND)), 201);
+  });
   // What there is of E2B's API beyond this is refused by name.
-  for (const action of ['pause', 'resume', 'fork', 'snapshots', 'metrics', 'network', 'refreshes', 'logs']) {
+  for (const action of ['fork', 'snapshots', 'metrics', 'network', 'refreshes', 'logs']) {
     api.all(`/sandboxes/:id/${action}`, (context) => {
       running(tenantOf(context.get('tenant')), context.req.param('id'));
       throw new ServiceError('bad-request', `this server has no ${action} of sandboxes`);
@@ -151,13 +177,21 @@ export function controlApi({
   return api;
 }
 
-function described({ id, spec, created, started = created, expires = started }: SandboxRecord): object {
+/** The statuses of those that the client may find. */
+const KNOWN = ['running', 'pausing', 'paused', 'resuming'] as const satisfies SandboxRecord['status'][];
+
+function stateOf(status: SandboxRecord['status']): 'running' | 'paused' {
+  return status === 'running' ? 'running' : 'paused';
+}
+
+function described({ id, spec, status, created, started = created, expires = started }: SandboxRecord): object {
   return {
     ...{ sandboxID: id, templateID: spec.image, clientID: 'tsvm', domain: null },
-    ...{ startedAt: started, endAt: expires, state: 'running', envdVersion: ENVD_VERSION },
+    ...{ startedAt: started, endAt: expires, state: stateOf(status), envdVersion: ENVD_VERSION },
     ...{ cpuCount: Math.ceil(spec.cpus), memoryMB: Math.floor(spec.memory / MIB) },
     ...{ diskSizeMB: Math.floor(spec.disk / MIB), metadata: spec.metadata, volumeMounts: [] },
-    ...{ allowInternetAccess: spec.network === 'public', lifecycle: { onTimeout: 'kill', autoResume: false } },
+    allowInternetAccess: spec.network === 'public',
+    lifecycle: { onTimeout: spec.atExpiry === 'pause' ? 'pause' : 'kill', autoResume: spec.resumeOnUse },
   };
 }
 

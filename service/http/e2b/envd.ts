@@ -43,7 +43,7 @@ export function envdApi({ readers = READER_TIMES, ...parts }: EnvdParts) {
     }
     context.set('tenant', tenant);
     rates.takeTenant(tenant);
-    return { tenant, id };
+    return sandboxes.takes(tenant, id) ? { tenant, id } : undefined;
   };
   const known: MiddlewareHandler<Shared> = async (context, next) => {
     const found = opened(context);
@@ -106,7 +106,12 @@ export function envdApi({ readers = READER_TIMES, ...parts }: EnvdParts) {
   );
   // What one is told who asks too often, before a method is known.
   api.onError((error) => errorAnswer(asError(error)));
-  api.get('/health', (context) => (opened(context) === undefined ? noSandbox() : context.body(null, 204)));
+  // To ask whether it runs is no use of it.
+  api.get('/health', (context) => {
+    const found = opened(context);
+    const runs = found !== undefined && sandboxes.find(found.tenant, found.id).status === 'running';
+    return runs ? context.body(null, 204) : noSandbox();
+  });
   for (const [path, method] of Object.entries({ ...processMethods(commands), ...filesystemMethods(files) })) {
     // The token is checked before the body is read.
     api.post(path, known, limit, async (context) => {

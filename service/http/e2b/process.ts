@@ -55,29 +55,29 @@ export function processMethods(commands: Commands): Readonly<Record<string, Meth
       yield* told(command, events, signal);
     }),
     '/process.Process/Connect': streaming(ofProcessSchema, async function* ({ tenant, id, signal }, asked) {
-      const { command, events } = commands.follow(tenant, id, asked.process.pid);
+      const { command, events } = await commands.follow(tenant, id, asked.process.pid);
       yield* told(command, events, signal);
     }),
     '/process.Process/List': unary(z.object({}), async ({ tenant, id }) => ({
-      processes: commands.list(tenant, id).map(({ pid, spec }) => {
+      processes: (await commands.list(tenant, id)).map(({ pid, spec }) => {
         const [cmd, ...args] = spec.command;
         return { pid, config: { cmd, args, envs: spec.env, cwd: spec.cwd } };
       }),
     })),
     '/process.Process/SendInput': unary(inputSchema, async ({ tenant, id }, { process, input }) => {
-      await commands.find(tenant, id, process.pid).write(Buffer.from(input, 'base64'));
+      await (await commands.find(tenant, id, process.pid)).write(Buffer.from(input, 'base64'));
       return {};
     }),
     '/process.Process/Update': unary(updateSchema, async ({ tenant, id }, { process, pty }) => {
-      commands.find(tenant, id, process.pid).resize(terminalSize(pty));
+      (await commands.find(tenant, id, process.pid)).resize(terminalSize(pty));
       return {};
     }),
     '/process.Process/CloseStdin': unary(ofProcessSchema, async ({ tenant, id }, { process }) => {
-      commands.find(tenant, id, process.pid).closeInput();
+      (await commands.find(tenant, id, process.pid)).closeInput();
       return {};
     }),
     '/process.Process/SendSignal': unary(signalSchema, async ({ tenant, id }, { process, signal }) => {
-      commands.find(tenant, id, process.pid).signal(signal);
+      (await commands.find(tenant, id, process.pid)).signal(signal);
       return {};
     }),
   };

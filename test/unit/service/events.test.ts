@@ -152,7 +152,7 @@ beforeEach(async () => {
   const sandboxes = new Sandboxes(new SandboxStore(database), secrets, places, machines);
   const e2b = {
     commands: new Commands(sandboxes, places),
-    files: new Files(sandboxes, places),
+    files: new Files(sandboxes),
     ports: new Ports(sandboxes, places),
     templates: new Map<string, string>(),
   };

@@ -47,6 +47,8 @@ describe('keys', () => {
     ['POST', '/v1/sandboxes'],
     ['GET', '/v1/sandboxes/sb-0'],
     ['DELETE', '/v1/sandboxes/sb-0'],
+    ['POST', '/v1/sandboxes/sb-0/pause'],
+    ['POST', '/v1/sandboxes/sb-0/resume'],
     ['POST', '/v1/sandboxes/sb-0/exec'],
     ['GET', '/v1/sandboxes/sb-0/exec'],
     ['GET', '/v1/sandboxes/sb-0/ports'],
@@ -328,7 +330,7 @@ describe('requests', () => {
       name: 'seen',
       limits: { ...HOST, sandboxes: 3, jobs: 5, cpus: 2, files: 2 ** 30, rate: '1000/s' },
       held: { cpus: 0, memory: 0, disk: 0 },
-      sandboxes: { starting: 0, running: 0 },
+      sandboxes: { starting: 0, running: 0, pausing: 0, paused: 0, resuming: 0 },
       jobs: { queued: 0, starting: 0, running: 0 },
     });
     expect(await ask('usage')).toEqual({ periods: [] });

@@ -94,7 +94,7 @@ beforeEach(async () => {
       jobs: new Jobs(new JobStore(database), files, runs, { host: HOST, onFault }),
       statistics: new Statistics(database),
       commands: new Commands(sandboxes, places),
-      files: new Files(sandboxes, places),
+      files: new Files(sandboxes),
       ports: { connect: async (_tenant, _id, port) => connectLocally(port) },
       rates: new RequestRates({ count: 1e6, period: 1000 }),
       domain: 'box.test:7070',
@@ -605,7 +605,7 @@ describe('connections', () => {
       return connection;
     };
     const sandboxes = {
-      running: () => ({ openPort }) as unknown as Container,
+      use: async () => ({ container: { openPort } as unknown as Container, [Symbol.dispose]: () => {} }),
       tell: (error: unknown, what: string) => tell(error, what, onFault),
     };
     const ports = new Ports(sandboxes, places);

@@ -140,7 +140,7 @@ describe('records', () => {
     const ids = (page: object) => sandboxes.list('acme', { limit: 2, ...page }).map(({ id }) => id);
     expect([ids({}), ids({ before: 'b' }), ids({ before: 'x' })]).toEqual([['c', 'b'], ['a'], []]);
     sandboxes.run('b');
-    expect(ids({ status: 'running' })).toEqual(['b']);
+    expect(ids({ statuses: ['running'] })).toEqual(['b']);
     expect(() => sandboxes.find('acme', 'x')).toThrow(expect.objectContaining({ code: 'not-found' }));
   });
 
@@ -344,5 +344,104 @@ describe('the folder', () => {
       expect(other.prepare('PRAGMA integrity_check').all()).toEqual([{ integrity_check: 'ok' }]);
       other.close();
     }
+  });
+});
+
+describe('pausing', () => {
+  const started = (id: string, spec: object = {}) => {
+    const { record } = add(ACME, id, spec);
+    sandboxes.run(id);
+    return record;
+  };
+  const heldNow = () => held(database, 'acme');
+  const MEMORY = 2 * GIB;
+
+  test('one that is saved holds its disk and memory on the disk, and no CPUs', () => {
+    const record = started('a', { cpus: 3, memory: MEMORY });
+    sandboxes.pausing(record, HOST, true);
+    expect(heldNow()).toEqual({ cpus: 3, memory: MEMORY, disk: GIB + MEMORY });
+    sandboxes.pause('a', 'disk');
+    expect(sandboxes.find('acme', 'a')).toMatchObject({ status: 'paused', keptIn: 'disk' });
+    expect(heldNow()).toEqual({ cpus: 0, memory: 0, disk: GIB + MEMORY });
+    // What is resumed reads its memory from there.
+    sandboxes.resuming(record, HOST);
+    sandboxes.resume('a');
+    expect(heldNow()).toEqual({ cpus: 3, memory: MEMORY, disk: GIB + MEMORY });
+    sandboxes.pausing(record, HOST, true);
+    sandboxes.pause('a', 'disk');
+    expect(heldNow()).toEqual({ cpus: 0, memory: 0, disk: GIB + MEMORY });
+    sandboxes.end(record, { reason: 'stopped' });
+    expect(heldNow()).toEqual({ cpus: 0, memory: 0, disk: 0 });
+    expect(sandboxes.find('acme', 'a')).toMatchObject({ status: 'ended', paused: undefined, keptIn: undefined });
+  });
+
+  test('one that stands still holds what it held', () => {
+    const record = started('a', { cpus: 3, memory: MEMORY });
+    const before = heldNow();
+    sandboxes.pausing(record, HOST, false);
+    sandboxes.pause('a', 'memory');
+    expect(sandboxes.find('acme', 'a')).toMatchObject({ status: 'paused', keptIn: 'memory' });
+    expect(heldNow()).toEqual(before);
+  });
+
+  test('one that could not be saved has no memory on the disk', () => {
+    const record = started('a', { memory: MEMORY });
+    const before = heldNow();
+    sandboxes.pausing(record, HOST, true);
+    sandboxes.resume('a');
+    expect([sandboxes.find('acme', 'a').status, heldNow()]).toEqual(['running', before]);
+  });
+
+  test('a memory that the share of disks does not hold is not saved', () => {
+    const record = started('a', { disk: 3 * GIB, memory: MEMORY });
+    expect(() => sandboxes.pausing(record, HOST, true)).toThrow(expect.objectContaining({ code: 'quota' }));
+    expect(sandboxes.find('acme', 'a').status).toBe('running');
+    sandboxes.pausing(record, HOST, false);
+  });
+
+  test('what was given to another meanwhile is not there for a resume', () => {
+    const record = started('a', { cpus: 3 });
+    sandboxes.pausing(record, HOST, true);
+    sandboxes.pause('a', 'disk');
+    const other = started('b', { cpus: 3 });
+    expect(() => sandboxes.resuming(record, HOST)).toThrow(expect.objectContaining({ code: 'quota' }));
+    expect(sandboxes.find('acme', 'a').status).toBe('paused');
+    sandboxes.end(other, { reason: 'stopped' });
+    add(OTHER, 'c', { cpus: 4 });
+    expect(() => sandboxes.resuming(record, HOST)).toThrow(expect.objectContaining({ code: 'no-room' }));
+  });
+
+  test('each change comes from the state before it', () => {
+    const record = started('a');
+    expect(() => sandboxes.resuming(record, HOST)).toThrow(expect.objectContaining({ code: 'conflict' }));
+    sandboxes.pausing(record, HOST, true);
+    expect(() => sandboxes.pausing(record, HOST, true)).toThrow(expect.objectContaining({ code: 'not-running' }));
+    sandboxes.end(record, { reason: 'stopped' });
+    expect([sandboxes.pause('a', 'disk'), sandboxes.resume('a')]).toEqual([false, false]);
+    expect(() => sandboxes.resuming(record, HOST)).toThrow(expect.objectContaining({ code: 'conflict' }));
+  });
+
+  test.each([
+    ['saved', 'disk', 0],
+    ['standing still', 'memory', 7200],
+  ] as const)('time %s is charged as it is held', (_name, keptIn, seconds) => {
+    const record = started('a', { cpus: 2 });
+    const hourAgo = new Date(Date.now() - 3_600_000).toISOString();
+    sandboxes.pausing(record, HOST, keptIn === 'disk');
+    sandboxes.pause('a', keptIn);
+    database.prepare("UPDATE sandboxes SET started = ?, paused = ? WHERE id = 'a'").run(hourAgo, hourAgo);
+    sandboxes.end(record, { reason: 'stopped' });
+    const { cpuSeconds } = database.prepare('SELECT cpuSeconds FROM usage').get() as { cpuSeconds: number };
+    expect(Math.round(cpuSeconds / 100)).toBe(seconds / 100);
+  });
+
+  test('a token opens a paused sandbox, and none that has ended', () => {
+    const record = started('a');
+    const token = sandboxes.token('a')!;
+    sandboxes.pausing(record, HOST, false);
+    sandboxes.pause('a', 'memory');
+    expect(sandboxes.authenticate('a', token)).toBe('acme');
+    sandboxes.end(record, { reason: 'stopped' });
+    expect(sandboxes.authenticate('a', token)).toBeUndefined();
   });
 });
