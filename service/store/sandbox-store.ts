@@ -121,9 +121,10 @@ export class SandboxStore {
   run(id: string): boolean {
     const [record] = this.#all('id = ?', id);
     if (record === undefined) return false;
-    const expires = new Date(Date.now() + record.spec.lifetime).toISOString();
+    const started = now();
+    const expires = new Date(Date.parse(started) + record.spec.lifetime).toISOString();
     const set = "status = 'running', started = ?, expires = ? WHERE id = ? AND status = 'starting'";
-    return this.#change(set, now(), expires, id);
+    return this.#change(set, started, expires, id);
   }
 
   /**
