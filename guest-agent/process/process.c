@@ -30,6 +30,7 @@ struct process {
 	uint16_t request;
 	struct container *container;
 	bool first;   // process 1 of the container
+	bool tool;
 	bool outside; // a tool in the agent's cgroup
 	pid_t pid;    // 0 once reaped
 	int status;   // of the launch; -1 once it is over
@@ -147,6 +148,7 @@ bool process_start(uint16_t request, const struct process_request *spec, struct 
 	process->request = request;
 	process->container = container;
 	process->first = container->state == CONTAINER_CREATED;
+	process->tool = spec->tool;
 	process->outside = is_outside(spec);
 	process->status = -1;
 	plan.container = container;
@@ -301,6 +303,9 @@ void process_watch_all(void)
 			process_count--;
 			continue;
 		}
+		// Whoever it works for is gone. It may be silent, or wait in open(2), so no write tells it.
+		if (process->tool && !process->first && stream_output_is_deserted(process->id))
+			kill(process->pid, SIGKILL);
 		if (process->status >= 0)
 			loop_watch(process->status, POLLIN, status_ready, process);
 		link = &process->next;

@@ -36,6 +36,7 @@ struct stream {
 	int source;           // what the process writes arrives here; -1: nothing or no more
 	int sink;             // what the process reads is put here; -1: nothing or no more
 	bool in_use;          // a terminal whose process lives
+	bool deserted;        // the host has closed it before its end
 	int reopening; // an epoll that tells when a terminal that all have closed is opened again; -1: it is open
 	uint8_t greeting[AGENT_FRAME_SIZE]; // ends with the `stream` frame
 	struct buffer output;               // to the host
@@ -138,6 +139,13 @@ static void end(struct stream *stream)
 	stream->connection = -1;
 }
 
+// Ends a stream that the host has closed, or for which it does not listen.
+static void desert(struct stream *stream)
+{
+	stream->deserted = true;
+	end(stream);
+}
+
 // Ends a stream when the process's side is closed and everything has been sent to the host.
 static void end_if_done(struct stream *stream)
 {
@@ -164,7 +172,7 @@ static void send_output(struct stream *stream)
 	count = writev(stream->connection, parts, 2);
 	if (count < 0) {
 		if (errno != EAGAIN && errno != EINTR)
-			end(stream);
+			desert(stream);
 		return;
 	}
 	if ((size_t)count < greeting)
@@ -177,6 +185,11 @@ static void send_input(struct stream *stream)
 {
 	if (stream->sink >= 0 && !is_empty(&stream->input) && !drain(&stream->input, stream->sink))
 		close_sink(stream);
+}
+
+static bool is_output(const struct stream *stream)
+{
+	return stream->kind == STREAM_STDOUT || stream->kind == STREAM_STDERR;
 }
 
 static bool takes_input(const struct stream *stream)
@@ -192,10 +205,14 @@ static void connection_ready(void *owner, short events)
 		return;
 	if (!stream->connected) {
 		if (!connection_established(stream->connection)) {
-			end(stream);
+			desert(stream);
 			return;
 		}
 		stream->connected = true;
+	}
+	if ((events & POLLRDHUP) != 0 && is_output(stream)) {
+		desert(stream);
+		return;
 	}
 	if ((events & (POLLOUT | POLLERR | POLLHUP)) != 0)
 		send_output(stream);
@@ -259,6 +276,9 @@ static void watch(struct stream *stream)
 		events |= POLLOUT;
 	if (takes_input(stream))
 		events |= POLLIN;
+	// The host sends nothing there, so its end is the end of the stream, even while the process is silent.
+	if (stream->connected && is_output(stream))
+		events |= POLLRDHUP;
 	if (events != 0)
 		loop_watch(stream->connection, events, connection_ready, stream);
 	if (stream->reopening >= 0) {
@@ -325,7 +345,7 @@ void stream_reconnect_all(void)
 			continue;
 		close(stream->connection);
 		if (!open_connection(stream))
-			end(stream);
+			desert(stream);
 	}
 }
 
@@ -342,10 +362,11 @@ bool stream_open(const struct process_request *process, enum stream_kind kind, i
 	stream->port = process->port;
 	stream->host_ended = false;
 	stream->joined = kind != STREAM_TERMINAL;
-	stream->source = kind == STREAM_STDOUT || kind == STREAM_STDERR ? descriptor : -1;
+	stream->source = is_output(stream) ? descriptor : -1;
 	stream->sink = kind == STREAM_STDIN ? descriptor : -1;
 	stream->in_use = kind == STREAM_TERMINAL;
 	stream->reopening = -1;
+	stream->deserted = false;
 	stream->input.start = 0;
 	stream->input.end = 0;
 	stream->output.start = 0;
@@ -404,6 +425,15 @@ int stream_terminal(uint32_t process)
 	struct stream *stream = find_terminal(process);
 
 	return stream != NULL ? stream->sink : -1;
+}
+
+bool stream_output_is_deserted(uint32_t process)
+{
+	for (const struct stream *stream = streams; stream != NULL; stream = stream->next) {
+		if (stream->process == process && stream->kind == STREAM_STDOUT && stream->deserted)
+			return true;
+	}
+	return false;
 }
 
 void stream_drop(uint32_t process)

@@ -31,6 +31,10 @@ void stream_take_input_all(void);
 // buffered is kept. A stream whose listener is gone too ends, as if the host had closed it.
 void stream_reconnect_all(void);
 
+// Returns true, until the next `stream_watch_all`, if the host has closed the stdout of a process
+// before its end.
+bool stream_output_is_deserted(uint32_t process);
+
 // Ends all streams of a process at once.
 void stream_drop(uint32_t process);
 

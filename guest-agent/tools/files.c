@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -208,7 +207,7 @@ static const char *event_name(uint32_t mask)
 }
 
 // watch PATH: prints `create`, `change` or `delete` and a name for each event of PATH, or of the
-// entries of a directory. Ends when stdout is closed.
+// entries of a directory.
 bool tool_watch(char **arguments)
 {
 	_Alignas(struct inotify_event) static char events[CHUNK];
@@ -222,12 +221,8 @@ bool tool_watch(char **arguments)
 		return print_error(arguments[0]);
 	dprintf(STDOUT_FILENO, "ready %s%c", "", '\0');
 	for (;;) {
-		struct pollfd ready[2] = { { .fd = watch, .events = POLLIN }, { .fd = STDOUT_FILENO } };
-		ssize_t length;
+		ssize_t length = read(watch, events, sizeof events);
 
-		if (poll(ready, 2, -1) < 0 || (ready[1].revents & (POLLERR | POLLHUP)) != 0)
-			return true;
-		length = read(watch, events, sizeof events);
 		if (length <= 0)
 			return print_error(arguments[0]);
 		for (const char *at = events; at < events + length;) {
