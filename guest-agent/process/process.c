@@ -29,7 +29,7 @@ struct process {
 	uint32_t id;
 	uint16_t request;
 	struct container *container;
-	bool first;   // process 1 of the container
+	bool first; // process 1 of the container
 	bool tool;
 	bool outside; // a tool in the agent's cgroup
 	pid_t pid;    // 0 once reaped

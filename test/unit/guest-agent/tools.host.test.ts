@@ -267,7 +267,12 @@ test('a tool ends when the host closes its stdout, whatever it waits for', async
     await guest.session.answer(id);
     return guest.session.stream(id, 'stdout');
   };
-  const silent = [['watch', '/tmp'], ['connect', '8084'], ['read', '/tmp/pipe'], ['write', '/tmp/pipe', '644']];
+  const silent = [
+    ['watch', '/tmp'],
+    ['connect', '8084'],
+    ['read', '/tmp/pipe'],
+    ['write', '/tmp/pipe', '644'],
+  ];
   for (const [n, argv] of silent.entries()) {
     // Its stdin stays open.
     const stdout = await start(51 + n, argv, { tool: true, stdin: true });
