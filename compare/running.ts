@@ -208,11 +208,13 @@ export async function startIdling(command: CommandLine, signal: AbortSignal, rem
     }
   };
   const { patience = PATIENCE } = command;
-  const late = new CompareError('level', `it has not started within ${patience / 1000} s`);
-  const starting = new AbortController();
-  const timer = setTimeout(() => starting.abort(late), patience);
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    const error = new CompareError('level', `it has not started within ${patience / 1000} s`);
+    timer = setTimeout(() => reject(error), patience);
+  });
   try {
-    await says('ready', AbortSignal.any([signal, starting.signal]));
+    await Promise.race([says('ready', signal), late]);
     return {
       time: performance.now() - began,
       pid: child.pid ?? 0,

@@ -32,7 +32,6 @@ static void seize(pid_t pid)
 		gauge_fail("waitpid");
 }
 
-/** Prints a line for each filter of a thread: its instructions in hexadecimal digits. */
 /** True if a thread has a filter, or a mode that lets few calls through; also if it does not say. */
 static bool has_filter(pid_t pid)
 {
@@ -54,6 +53,7 @@ static bool has_filter(pid_t pid)
 	return found;
 }
 
+/** Prints a line for each filter of a thread: its instructions in hexadecimal digits. */
 int gauge_filters(pid_t pid)
 {
 	static struct sock_filter code[LONGEST];
@@ -64,6 +64,12 @@ int gauge_filters(pid_t pid)
 			// The filters have been printed, or there is none.
 			if (errno == ENOENT || (index == 0 && errno == EINVAL && !has_filter(pid)))
 				break;
+			if (errno == EACCES) {
+				fputs("the kernel shows filters to root alone, and to no process that has one itself: "
+				      "run tsvm compare as root, outside of containers\n",
+				      stderr);
+				exit(GAUGE_FAILED);
+			}
 			// A kernel without CHECKPOINT_RESTORE says of each thread that it has none.
 			if (errno == EINVAL)
 				errno = ENOSYS;

@@ -1,5 +1,5 @@
 // gVisor: a kernel in Go, as a process, answers the system calls.
-import { existsSync } from 'node:fs';
+import { probeMachine } from '../../sandbox/internal.js';
 import { ociLevel } from './oci.js';
 
 const SUMMARY = 'a kernel in user space answers system calls';
@@ -25,9 +25,11 @@ function platform(name: 'ptrace' | 'systrap' | 'kvm', what: string) {
       disconnected: ['--network', 'none'],
       faces: /^runsc-(sandbox|gofer) /,
     },
-    missing: () => {
-      if (name !== 'kvm' || existsSync('/dev/kvm')) return undefined;
-      return { reason: 'this host has no /dev/kvm' };
+    async missing() {
+      if (name !== 'kvm') return undefined;
+      // On a KVM that runs no stock kernel it does not end its start.
+      const { usable, reason } = await probeMachine();
+      return usable ? undefined : { reason, advice: 'tsvm doctor' };
     },
   });
 }

@@ -52,7 +52,7 @@ interface OciLevel {
   /** The Debian package of the program. */
   package: string;
   options?: OciOptions;
-  missing?(): Missing | undefined;
+  missing?(): Promise<Missing | undefined> | Missing | undefined;
 }
 
 /** Returns true if the host has cgroup v2 alone. */

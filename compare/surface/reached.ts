@@ -76,6 +76,7 @@ export async function traceFunctions(id: string, threads: readonly number[], sig
 
 /** Returns why this host does not let its functions be traced. @throws the reason of `signal` */
 export async function whyUntraceable(id: string, signal: AbortSignal): Promise<string | undefined> {
+  if (process.geteuid?.() !== 0) return 'root alone may trace them: run tsvm compare as root';
   try {
     await (await traceFunctions(id, [process.pid], signal)).end();
     return undefined;

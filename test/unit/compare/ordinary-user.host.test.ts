@@ -1,6 +1,16 @@
 // Bad input of `tsvm compare` as an ordinary user gives it: one clear line each.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmdirSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -73,4 +83,43 @@ test('a shell in an image that has none fails in one line', () => {
   expect(levels.map(({ state }) => state)).toEqual(['failed', 'failed']);
   expect(levels[0]?.reason).toBe('the command sh failed: sh: No such file or directory');
   expect(levels[1]?.reason).toMatch(/^the command sh failed: .*sh.*(no such|not found).*$/i);
+});
+
+/** Processes of the user, with their command lines. */
+function running(): string[] {
+  return readdirSync('/proc').flatMap((name) => {
+    try {
+      if (!/^\d+$/.test(name) || statSync(`/proc/${name}`).uid !== USER) return [];
+      return [`${name} ${readFileSync(`/proc/${name}/cmdline`, 'latin1').replaceAll('\0', ' ')}`];
+    } catch {
+      return [];
+    }
+  });
+}
+
+test('a comparison of all levels measures those without rights, and says of the rest what they lack', () => {
+  const { code, stdout, stderr } = tsvm(['compare', '--rounds', '1', '--at-once', '2', '--format', 'json', IMAGE]);
+  expect([code, stderr]).toEqual([0, '']);
+  const report: Report = ReportSchema.parse(JSON.parse(stdout));
+  expect(report).toMatchObject({ complete: true, rounds: 1 });
+  const untraced = "the functions that levels reach in the host's kernel are not measured: root alone may trace them";
+  expect(report.warnings).toContain(`${untraced}: run tsvm compare as root`);
+  const measured = report.levels.filter(({ state }) => state === 'measured');
+  const without = ['process', 'namespaces', 'runc', 'runc-seccomp'];
+  expect(measured.map(({ name }) => name)).toEqual(expect.arrayContaining(without));
+  for (const name of without) {
+    const level = measured.find((each) => each.name === name);
+    const reasons = Object.fromEntries(level?.notMeasured.map((each) => [each.name, each.reason]) ?? []);
+    const network = 'networks are made here for root alone';
+    expect(reasons).toEqual({
+      allowed: expect.stringMatching(/^the kernel shows filters to root alone.*: run tsvm compare as root/),
+      ...{ 'tcp-round-trip': network, 'tcp-send': network, 'tcp-receive': network },
+    });
+    expect(level?.surface?.made?.find((each) => each.name === 'getppid')?.calls).toBe(20);
+  }
+  for (const { reason } of report.levels.filter(({ state }) => state !== 'measured')) {
+    expect(reason).toMatch(/^\S.{10,}$/);
+  }
+  expect(running()).toEqual([]);
+  expect(readdirSync(join(folder, 'home')).filter((name) => name.startsWith('tsvm-compare'))).toEqual([]);
 });
