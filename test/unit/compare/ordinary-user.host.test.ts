@@ -97,8 +97,10 @@ function running(): string[] {
   });
 }
 
-test('a comparison of all levels measures those without rights, and says of the rest what they lack', () => {
-  const { code, stdout, stderr } = tsvm(['compare', '--rounds', '1', '--at-once', '2', '--format', 'json', IMAGE]);
+test('a comparison of all levels measures those without rights, and says of the rest what they lack', {
+  timeout: 600_000,
+}, () => {
+  const { code, stdout, stderr } = tsvm(['compare', '--rounds', '1', '--at-once', '0', '--format', 'json', IMAGE]);
   expect([code, stderr]).toEqual([0, '']);
   const report: Report = ReportSchema.parse(JSON.parse(stdout));
   expect(report).toMatchObject({ complete: true, rounds: 1 });
