@@ -165,11 +165,13 @@ test('a step that is the same for all platforms is made once', async () => {
   const ended = events.flatMap((event) =>
     event.is === 'done' || event.is === 'cached' ? [`${event.is} ${names.get(event.step)}`] : [],
   );
-  expect(ended.filter((text) => text.includes('COPY')).sort()).toEqual([
-    'cached [linux/amd64 made 2/2] COPY a /',
-    'cached [linux/arm64 stage-1 2/2] COPY --from=made / /',
-    'done [linux/amd64 made 2/2] COPY a /',
-    'done [linux/amd64 stage-1 2/2] COPY --from=made / /',
+  // Either platform may be the first to make a step.
+  const copies = ended.filter((text) => text.includes('COPY')).map((text) => text.replace(/linux\/\w+ /, ''));
+  expect(copies.sort()).toEqual([
+    'cached [made 2/2] COPY a /',
+    'cached [stage-1 2/2] COPY --from=made / /',
+    'done [made 2/2] COPY a /',
+    'done [stage-1 2/2] COPY --from=made / /',
   ]);
 });
 
