@@ -167,6 +167,26 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'wait until a job has ended',
     load: async () => ({ command: (await import('./commands/service/job.js')).wait }),
   },
+  'sandbox create': {
+    summary: 'start a sandbox at a service',
+    load: async () => ({ command: (await import('./commands/service/sandbox.js')).create }),
+  },
+  'sandbox ls': {
+    summary: 'list sandboxes',
+    load: async () => ({ command: (await import('./commands/service/sandbox.js')).ls }),
+  },
+  'sandbox exec': {
+    summary: 'run a command in a sandbox',
+    load: async () => ({ command: (await import('./commands/service/sandbox.js')).exec }),
+  },
+  'sandbox cp': {
+    summary: 'copy files between a sandbox and the host',
+    load: async () => ({ command: (await import('./commands/service/sandbox.js')).cp }),
+  },
+  'sandbox rm': {
+    summary: 'end sandboxes',
+    load: async () => ({ command: (await import('./commands/service/sandbox.js')).rm }),
+  },
   'tenant add': {
     summary: 'add a tenant of a service',
     load: async () => ({ command: (await import('./commands/service/tenant.js')).add }),
@@ -303,6 +323,10 @@ const GROUPS: Record<string, CommandGroup> = {
   job: {
     summary: 'run jobs at a service',
     commands: inGroup('job', 'run', 'ls', 'show', 'logs', 'cp', 'cancel', 'wait', 'rm'),
+  },
+  sandbox: {
+    summary: 'use sandboxes at a service',
+    commands: inGroup('sandbox', 'create', 'ls', 'exec', 'cp', 'rm'),
   },
   tenant: {
     summary: 'manage the tenants of a service',

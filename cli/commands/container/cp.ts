@@ -1,6 +1,7 @@
 // tsvm cp: copies files between the host and a container.
 import type { Command } from 'commander';
 import { Container, copyIn, copyOut, Home } from '../../../sandbox/internal.js';
+import { parsePlace } from '../../options/place.js';
 import { UsageError } from '../../output/errors.js';
 import { type Context, createCommand } from '../command.js';
 
@@ -51,11 +52,4 @@ async function toHost({ files }: Container, from: string, to: string, options: O
 async function toContainer(from: string, { files }: Container, to: string, options: Options): Promise<void> {
   if (from !== '-') return copyIn(files, from, to, options);
   await files.extract(to.startsWith('/') ? to : `/${to}`, process.stdin, { owners: options.archive });
-}
-
-/** As in Docker, a path with a colon is on the host if it starts with `/` or `.`. */
-function parsePlace(text: string): { container?: string; path: string } {
-  const colon = text.indexOf(':');
-  if (colon < 1 || text.startsWith('/') || text.startsWith('.')) return { path: text };
-  return { container: text.slice(0, colon), path: text.slice(colon + 1) };
 }

@@ -7,11 +7,17 @@ import { pipeline } from 'node:stream/promises';
 import { Option } from 'commander';
 import { hasCode, messageOf } from '../../../errors/index.js';
 import { UsageError } from '../../output/errors.js';
+import { defined } from '../command.js';
 
 /** Where a service is. The key is no option: other users of the host see the words of a command. */
 export const SERVER = () =>
   new Option('--server <URL>', 'the service').default('http://127.0.0.1:7070').env('TSVM_SERVER');
+/** The end of the help of each command that has it. */
+export const ADDRESS = `
+TSVM_KEY in the environment has the API key, TSVM_SERVER the default of --server.`;
 const KEY = 'TSVM_KEY';
+/** The most records in one answer. */
+const MAX_PAGE = 100;
 /** Milliseconds without a byte of the service. A stream of events has one every 15 s. */
 const SILENCE = 300_000;
 
@@ -23,12 +29,27 @@ export class ClientError extends Error {
 /** The service refused a request. */
 export class RefusedError extends ClientError {
   readonly status: number;
+  /** The service's word for why. */
+  readonly problem: string | undefined;
 
-  constructor(message: string, status: number) {
+  constructor(message: string, status: number, problem?: string) {
     super(message);
     this.status = status;
+    this.problem = problem;
+  }
+
+  /** What an answer tells that is a problem. */
+  static async of(answer: IncomingMessage): Promise<RefusedError> {
+    const { statusCode: status = 0 } = answer;
+    const problem: unknown = await json(answer).catch(() => undefined);
+    const { detail, code } = (problem ?? {}) as { detail?: unknown; code?: unknown };
+    const message = typeof detail === 'string' ? detail : `the service answered with ${status}`;
+    return new RefusedError(message, status, typeof code === 'string' ? code : undefined);
   }
 }
+
+/** The path of something that has an ID. */
+export const idPath = (id: string): string => `/${encodeURIComponent(id)}`;
 
 export interface Request {
   method?: string;
@@ -80,15 +101,37 @@ export class ServiceClient {
     } catch (error) {
       // A file of the user that cannot be read.
       if (hasCode(error, 'no-such-file', 'tool')) throw error;
-      const why = hasCode(error, 'ECONNREFUSED') ? 'nothing listens there' : messageOf(error);
-      throw new ClientError(`cannot reach ${this.#server}: ${why}`);
+      throw this.unreachable(error);
     }
     const { statusCode: status = 0 } = answer;
     if (status >= 200 && status < 300) return answer;
-    const problem: unknown = await json(answer).catch(() => undefined);
-    const { detail } = (problem ?? {}) as { detail?: unknown };
-    const message = typeof detail === 'string' ? detail : `the service answered with ${status}`;
-    throw new RefusedError(message, status);
+    throw await RefusedError.of(answer);
+  }
+
+  /** The newest records of a kind, so many of them. @throws ClientError */
+  async list<Kind>(kind: 'jobs' | 'sandboxes', count: number, status: string | undefined): Promise<Kind[]> {
+    const found: Kind[] = [];
+    for (let before: string | undefined; found.length < count; ) {
+      const limit = String(Math.min(MAX_PAGE, count - found.length));
+      const query = new URLSearchParams(defined({ limit, status, before }) as Record<string, string>);
+      const page = (await this.call(`/v1/${kind}?${query}`)) as Record<typeof kind, Kind[]> & { next?: string };
+      found.push(...page[kind]);
+      if (page.next === undefined) break;
+      before = page.next;
+    }
+    return found;
+  }
+
+  /** Where a WebSocket is opened, and with which headers. */
+  socketAt(path: string): { url: string; headers: Record<string, string> } {
+    const url = `${this.#server}${path}`.replace(/^http/, 'ws');
+    return { url, headers: { Authorization: `Bearer ${this.#key}` } };
+  }
+
+  /** Why there is no answer. */
+  unreachable(error: unknown): ClientError {
+    const why = hasCode(error, 'ECONNREFUSED') ? 'nothing listens there' : messageOf(error);
+    return new ClientError(`cannot reach ${this.#server}: ${why}`);
   }
 }
 

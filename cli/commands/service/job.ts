@@ -8,16 +8,14 @@ import type { Command } from 'commander';
 import { printableJson, printableLine } from '../../../printable/index.js';
 import { archiveFiles, copyArchive } from '../../../sandbox/internal.js';
 import { parseDuration } from '../../options/duration.js';
-import { parseEnv } from '../../options/environment.js';
-import { parseLabel } from '../../options/labels.js';
-import { parseCount, parseCpus, parseInteger } from '../../options/number.js';
-import { parseSize } from '../../options/size.js';
+import { parseCount, parseInteger } from '../../options/number.js';
 import { FAILED, UsageError } from '../../output/errors.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { endWithReader } from '../../output/reader.js';
 import { type Context, collect, createCommand, defined } from '../command.js';
-import { ClientError, SERVER, ServiceClient } from './client.js';
+import { ADDRESS, ClientError, idPath, SERVER, ServiceClient } from './client.js';
 import { followOutput, type Line } from './follow.js';
+import { addMachineOptions, given, type MachineOptions, machineOf } from './machine-options.js';
 
 /** Milliseconds between looks at a job. */
 const PAUSE = 500;
@@ -37,16 +35,9 @@ interface Job {
   outputs?: string;
 }
 
-interface RunOptions {
+interface RunOptions extends MachineOptions {
   server: string;
   detach?: boolean;
-  env?: string[];
-  secret?: string[];
-  metadata?: string[];
-  cpus?: string;
-  memory?: string;
-  disk?: string;
-  network?: string;
   workdir?: string;
   user?: string;
   timeout?: string;
@@ -59,30 +50,16 @@ interface RunOptions {
   outputs?: string;
 }
 
-const ADDRESS = `
-TSVM_KEY in the environment has the API key, TSVM_SERVER the default of --server.`;
-
 export function run(context: Context): Command {
-  return createCommand('tsvm job run', context)
+  const command = createCommand('tsvm job run', context)
     .description('Queues a job, prints its output, and exits with its exit code.')
     .usage('[options] IMAGE [COMMAND [ARG...]]')
     .passThroughOptions()
     .argument('<IMAGE>', "an image of the tenant's")
     .argument('[COMMAND...]', "the program and its arguments (default: the image's)")
     .addOption(SERVER())
-    .option('-d, --detach', 'print the ID of the job, and wait for nothing')
-    .option('-e, --env <NAME[=VALUE]>', 'set a variable', collect)
-    .option(
-      '--secret <NAME>',
-      'a secret of the tenant, at /run/secrets/NAME; source=NAME,target=FILE or source=NAME,env=VARIABLE;' +
-        ' with ,host=HOST a token, for whose value requests to HOST are',
-      collect,
-    )
-    .option('--metadata <NAME=VALUE>', 'words of your own, which are listed with the job', collect)
-    .option('--cpus <N>', 'CPUs (default: 1)')
-    .option('-m, --memory <SIZE>', 'memory of its machine (default: 512m)')
-    .option('--disk <SIZE>', 'size of its writable layer (default: 1g)')
-    .option('--network <MODE>', 'none, or public for the public Internet (default: none)')
+    .option('-d, --detach', 'print the ID of the job, and wait for nothing');
+  return addMachineOptions(command)
     .option('-w, --workdir <PATH>', 'its working directory')
     .option('-u, --user <USER[:GROUP]>', 'its user')
     .option('-i, --interactive', 'read stdin to its end, and give it to the program')
@@ -139,39 +116,12 @@ function parseSource(text: string): Source {
   return { path, name };
 }
 
-/** Docker's words for a service, and `env`. @throws UsageError */
-function parseSecret(text: string): { name: string; env?: string; file?: string; placeholder?: { hosts: string[] } } {
-  const place = '(?:,target=(?<target>[^,=]+)|,env=(?<env>[^,=]+))?';
-  const form = new RegExp(`^(?:source=(?<source>[^,=]+)${place}(?<hosts>(?:,host=[^,=]+)*)|(?<only>[^,=]+))$`);
-  const { source, target, env, hosts = '', only } = form.exec(text)?.groups ?? {};
-  const name = source ?? only;
-  if (name === undefined) {
-    const forms = 'NAME, source=NAME,target=FILE or source=NAME,env=VARIABLE, and ,host=HOST';
-    throw new UsageError(`invalid argument '${text}' for --secret: expected ${forms}`);
-  }
-  const named = hosts.split(',host=').slice(1);
-  return {
-    name,
-    ...(env === undefined ? { file: posix.resolve('/run/secrets', target ?? name) } : { env }),
-    ...(named.length === 0 ? {} : { placeholder: { hosts: named } }),
-  };
-}
-
 /** The job of the words of a command line. @throws UsageError */
 function bodyOf(image: string, command: string[], options: RunOptions): object {
-  const { env, secret, metadata, cpus, memory, disk, network, workdir: cwd, user } = options;
-  const { timeout, deadline, retries, priority, outputs } = options;
-  const given = <T>(text: string | undefined, parse: (text: string, flag: string) => T, flag: string) =>
-    text === undefined ? undefined : parse(text, flag);
-  const variables = env?.map((text) => parseEnv(text, process.env)).filter(([, value]) => value !== null);
+  const { workdir: cwd, user, timeout, deadline, retries, priority, outputs } = options;
   return defined({
-    ...{ image, command, network, cwd, user, outputs },
-    env: variables && Object.fromEntries(variables),
-    secrets: secret?.map(parseSecret),
-    metadata: metadata && Object.fromEntries(metadata.map(parseLabel)),
-    cpus: given(cpus, parseCpus, '--cpus'),
-    memory: given(memory, parseSize, '--memory'),
-    disk: given(disk, parseSize, '--disk'),
+    ...{ image, command, cwd, user, outputs },
+    ...machineOf(options),
     timeout: given(timeout, parseDuration, '--timeout'),
     deadline: given(deadline, parseDuration, '--deadline'),
     retries: given(retries, parseCount, '--retries'),
@@ -198,7 +148,6 @@ const COLUMNS: Columns<Row> = [
 ];
 /** Characters of a command in the table. */
 const MAX_COMMAND = 30;
-const MAX_PAGE = 100;
 
 interface LsOptions {
   server: string;
@@ -217,23 +166,11 @@ export function ls(context: Context): Command {
     .option('--format <FORMAT>', FORMAT_HELP)
     .addHelpText('after', ADDRESS)
     .action(async ({ status, last, format, ...options }: LsOptions) => {
-      const jobs = await list(new ServiceClient(options), parseCount(last, '--last'), status);
+      const client = new ServiceClient(options);
+      const jobs = await client.list<Job>('jobs', parseCount(last, '--last'), status);
       if (context.options.quiet) process.stdout.write(jobs.map(({ id }) => `${id}\n`).join(''));
       else process.stdout.write(formatList(jobs.map(rowOf), COLUMNS, format));
     });
-}
-
-async function list(client: ServiceClient, count: number, status: string | undefined): Promise<Job[]> {
-  const jobs: Job[] = [];
-  for (let before: string | undefined; jobs.length < count; ) {
-    const limit = String(Math.min(MAX_PAGE, count - jobs.length));
-    const query = new URLSearchParams(defined({ limit, status, before }) as Record<string, string>);
-    const page = (await client.call(`/v1/jobs?${query}`)) as { jobs: Job[]; next?: string };
-    jobs.push(...page.jobs);
-    if (page.next === undefined) break;
-    before = page.next;
-  }
-  return jobs;
 }
 
 function rowOf({ id, image, command, status, reason, attempts, created }: Job): Row {
@@ -334,8 +271,6 @@ export function wait(context: Context): Command {
       context.exitCode = exitCodeOf(await waitFor(new ServiceClient(options), id));
     });
 }
-
-const idPath = (id: string): string => `/${encodeURIComponent(id)}`;
 
 async function call(client: ServiceClient, path: string, request: Parameters<ServiceClient['call']>[1] = {}) {
   return (await client.call(`/v1/jobs${path}`, request)) as Job;
