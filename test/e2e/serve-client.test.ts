@@ -74,8 +74,13 @@ test('what is refused is told, and exits with 125', async () => {
   expect(await sandbox(['rm', id], undefined, otherKey)).toEqual(none);
   expect(await sandbox(['cp', `${id}:/etc`, folder], undefined, otherKey)).toEqual(none);
   expect(await sandbox(['exec', id, '/none'])).toEqual({ ...refused, stderr: expect.stringMatching(/^tsvm: .*none/) });
-  expect(await sandbox(['exec', '-it', id, 'sh'])).toEqual({ ...refused, stderr: expect.stringContaining('not a TTY') });
-  const nobody = await run(uml, [TSVM, 'sandbox', 'exec', '--server', 'http://127.0.0.1:9', id, 'true'], { env: env() });
+  expect(await sandbox(['exec', '-it', id, 'sh'])).toEqual({
+    ...refused,
+    stderr: expect.stringContaining('not a TTY'),
+  });
+  const nobody = await run(uml, [TSVM, 'sandbox', 'exec', '--server', 'http://127.0.0.1:9', id, 'true'], {
+    env: env(),
+  });
   expect(nobody).toEqual({ ...refused, stderr: 'tsvm: cannot reach http://127.0.0.1:9: nothing listens there\n' });
 });
 
@@ -104,7 +109,13 @@ test('files and folders are copied in and out, to the places that Docker would g
   ]) {
     expect(await sandbox(['cp', `${from}`, `${id}:${to}`])).toEqual(done);
   }
-  const { stdout } = await sandbox(['exec', id, 'sh', '-c', 'cd /srv && find . -type f | sort && stat -c "%a %u" file']);
+  const { stdout } = await sandbox([
+    'exec',
+    id,
+    'sh',
+    '-c',
+    'cd /srv && find . -type f | sort && stat -c "%a %u" file',
+  ]);
   expect(stdout).toBe('./file\n./other/below/a b\n./tree/below/a b\n750 0\n');
   expect(await sandbox(['cp', `${tree}`, `${id}:/none/`])).toMatchObject({
     ...{ code: 125, stderr: 'tsvm: no such directory: /none\n' },
@@ -142,7 +153,8 @@ test('a shell at a terminal follows its size and Ctrl-C, and ends with its code'
 });
 
 test('the client in Python that the documentation has does what it says there', async () => {
-  const [, program = '', said = ''] = /```python\n(.*?)```\n\n((?: {4}.*\n)+)/s.exec(readFileSync(DOCS, 'utf8')) ?? [];
+  const [, program = '', said = ''] =
+    /```python\n(.*?)```\n\n((?: {4}[^\n]*\n)+)/s.exec(readFileSync(DOCS, 'utf8')) ?? [];
   expect(await run(uml, ['python3', '-c', program], { env: env() })).toEqual({
     ...{ code: 0, stdout: said.replace(/^ {4}/gm, ''), stderr: '' },
   });

@@ -16,7 +16,7 @@ import { ADDRESS, ClientError, idPath, RefusedError, SERVER, ServiceClient } fro
 import { RemoteExec } from './exec-stream.js';
 import { addMachineOptions, given, type MachineOptions, machineOf, variablesOf } from './machine-options.js';
 
-const STATUSES = ['starting', 'running', 'ended'];
+const STATUSES = ['starting', 'running', 'pausing', 'paused', 'resuming', 'ended'];
 /** The size of a terminal that nobody sees. */
 const NO_SIZE = { columns: 80, rows: 24 };
 /** The end of a tar archive: one without a file. */

@@ -41,7 +41,10 @@ beforeEach(async () => {
     answer.writeHead(404, { 'Content-Type': 'application/problem+json' });
     answer.end(JSON.stringify({ detail: 'no such sandbox', code: 'not-found' }));
   });
-  sockets = new WebSocketServer({ noServer: true, handleProtocols: (offered) => offered.has('exec.v1.tsvm') && 'exec.v1.tsvm' });
+  sockets = new WebSocketServer({
+    noServer: true,
+    handleProtocols: (offered) => offered.has('exec.v1.tsvm') && 'exec.v1.tsvm',
+  });
   server.on('upgrade', (request, socket, head) => {
     if (request.url !== '/box/exec' || request.headers.authorization !== 'Bearer key') {
       socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 35\r\n\r\n{"detail":"not yours","code":"own"}');
@@ -116,7 +119,8 @@ test('a reader that takes nothing holds the service up, and gets all', async () 
   let server: WebSocket | undefined;
   act = (socket) => {
     server = socket;
-    for (let sent = 0; sent < whole; sent += 65_536) socket.send(execMessage('stdout', Buffer.alloc(65_536, sent >> 16)));
+    for (let sent = 0; sent < whole; sent += 65_536)
+      socket.send(execMessage('stdout', Buffer.alloc(65_536, sent >> 16)));
     socket.send(status(0));
   };
   const running = await start();
