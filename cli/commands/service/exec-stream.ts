@@ -59,6 +59,7 @@ export class RemoteExec implements Foreground {
       clearTimeout(this.#silence);
       socket.terminate();
     });
+    socket.resume();
     if (streams.stdin !== undefined) this.#feed(streams.stdin);
   }
 
@@ -77,6 +78,8 @@ export class RemoteExec implements Foreground {
     const socket = new WebSocket(url, PROTOCOL, {
       ...{ headers, handshakeTimeout: SILENCE, maxPayload: MAX_MESSAGE, perMessageDeflate: false },
     });
+    // What comes with the opening waits for the listeners.
+    socket.once('open', () => socket.pause());
     const refused = new Promise<never>((_, reject) => {
       socket.once('unexpected-response', (_request, answer: IncomingMessage) => {
         RefusedError.of(answer).then(reject);
