@@ -29,6 +29,7 @@ import { TenantStore } from './store/tenant-store.js';
 
 export { homePath } from './sandboxes/container.js';
 export { writeBackup } from './store/backup.js';
+export { checkDataFolder } from './store/database.js';
 
 /** The boot of the host: random(4). */
 const BOOT_ID = '/proc/sys/kernel/random/boot_id';
@@ -81,7 +82,7 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
   };
   let close = async () => closeFolder();
   try {
-    database = openDatabase(folder);
+    database = openDatabase(folder, { isHeld: true });
     const tenants = new TenantStore(database);
     const statistics = new Statistics(database);
     const metrics = options.metrics === undefined ? undefined : new Metrics({ tenants, statistics, host });
@@ -150,7 +151,7 @@ export class Tenants implements Disposable {
   readonly #store: TenantStore;
   readonly #secrets: SecretStore;
 
-  /** @throws ServiceError `internal` */
+  /** @throws ServiceError `internal`; `conflict` if a server of an older version uses the folder */
   constructor(folder: string) {
     this.#folder = folder;
     this.#database = openDatabase(folder);

@@ -1,5 +1,5 @@
 // What all commands share: the context, the global options, and errors of usage in one line.
-import { type Command, CommanderError, Option } from 'commander';
+import { type Command, CommanderError, Help, Option } from 'commander';
 import type { MachineClient, SupervisorProcess } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 import { type CliLog, createLog, FORMATS, LEVELS, type LogOptions } from '../output/log.js';
@@ -58,7 +58,7 @@ export function createCommand(name: string, context: Context): CliCommand {
     .configureOutput({ writeErr: () => {} })
     .helpOption('--help', 'print this help')
     .helpCommand(false)
-    .configureHelp({ showGlobalOptions: true });
+    .configureHelp({ showGlobalOptions: true, optionDescription });
   command
     .option('-q, --quiet', 'print errors only, without progress')
     .addOption(new Option('--log-level <level>', 'how much to log (default: warn)').choices(LEVELS))
@@ -68,6 +68,14 @@ export function createCommand(name: string, context: Context): CliCommand {
     context.options = { ...context.options, ...defined({ quiet, logLevel, logFormat }) };
   });
   return command;
+}
+
+/** An option that may be repeated has no value unless it is given, which is no default worth a word. */
+function optionDescription(this: Help, option: Option): string {
+  const { defaultValue } = option;
+  if (!Array.isArray(defaultValue) || defaultValue.length > 0)
+    return Help.prototype.optionDescription.call(this, option);
+  return option.description;
 }
 
 /**

@@ -1,28 +1,16 @@
 // A copy of a data folder, while a server uses it: the database, and the files of jobs, both of one
 // moment. Machines, their disks and images are no part of it.
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-} from 'node:fs';
+import { chmodSync, closeSync, linkSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { backup, DatabaseSync } from '@photostructure/sqlite';
 import { create } from 'tar';
 import { hasCode } from '../../errors/index.js';
-import { ServiceError } from '../errors.js';
-import { holdFolder, openDatabase } from './database.js';
+import { checkDataFolder, DATABASE, holdFolder, openDatabase } from './database.js';
 import { PART, UPLOADS } from './file-store.js';
 import { sync } from './sync.js';
 
 /** In the data folder, so that files can have a second name in it. */
 const WORK = 'backup';
-const DATABASE = 'service.db';
 const FILES = 'files';
 const HOMES = 'tenants';
 /** Milliseconds until another process's transaction has ended. */
@@ -36,9 +24,7 @@ const PATIENCE = 10_000;
  */
 export async function writeBackup(folder: string, path: string): Promise<void> {
   // An empty state would look like a copy.
-  if (!existsSync(join(folder, DATABASE))) {
-    throw new ServiceError('bad-request', `${folder} is no data folder of a service`);
-  }
+  checkDataFolder(folder);
   using _lock = holdFolder(folder, 'backup.db');
   const work = join(folder, WORK);
   // What one that was killed has left.

@@ -1,6 +1,6 @@
 // The database of a service: SQLite, one file. What a call has written is on the disk when it
 // returns.
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite';
 import { hasCode, messageOf } from '../../errors/index.js';
@@ -110,20 +110,31 @@ export const MIGRATIONS = [
 /** Milliseconds to wait for another process's transaction. */
 const PATIENCE = 10_000;
 
+/** The name of the file. */
+export const DATABASE = 'service.db';
+
+/** @throws ServiceError `bad-request` if the folder has no database */
+export function checkDataFolder(folder: string): void {
+  if (existsSync(join(folder, DATABASE))) return;
+  throw new ServiceError('bad-request', `${folder} is no data folder of a service`);
+}
+
 /**
  * Opens the database in the folder, and makes what is missing.
- * @throws ServiceError `internal`
+ * @param isHeld true: this process holds the folder, as `holdFolder` does
+ * @throws ServiceError `internal`; `conflict` if the database is of an older version, and a server uses it
  */
-export function openDatabase(folder: string): Database {
+export function openDatabase(folder: string, { isHeld = false } = {}): Database {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const path = join(folder, 'service.db');
+    const path = join(folder, DATABASE);
     makePrivate(path);
     const database = new DatabaseSync(path, { timeout: PATIENCE });
     database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;');
-    transaction(database, () => makeTables(database));
+    transaction(database, () => makeTables(database, isHeld ? undefined : folder));
     return database;
   } catch (cause) {
+    if (cause instanceof ServiceError) throw cause;
     throw new ServiceError('internal', `cannot open the database in ${folder}: ${messageOf(cause)}`, { cause });
   }
 }
@@ -140,10 +151,13 @@ function makePrivate(path: string): void {
   }
 }
 
-function makeTables(database: Database): void {
+/** @param folder what no server may use meanwhile */
+function makeTables(database: Database, folder?: string): void {
   const version = Number(Object.values(database.prepare('PRAGMA user_version').get() ?? {})[0]);
   const newest = MIGRATIONS.length;
   if (version > newest) throw new Error(`its schema is ${version}, and this tsvm knows ${newest}`);
+  // The statements of a server that runs are those of the tables that it knows.
+  using _lock = folder !== undefined && version > 0 && version < newest ? holdFolder(folder) : undefined;
   for (const migration of MIGRATIONS.slice(version)) database.exec(migration);
   database.exec(`PRAGMA user_version = ${newest}`);
 }

@@ -20,3 +20,15 @@ export const DATA = ['--data <FOLDER>', 'folder of the tenants, their images and
 export function dataFolder({ data }: { data: string }): string {
   return resolve(data);
 }
+
+/**
+ * Opens the tenants of the data folder.
+ * @param isNew true: the folder may be made
+ * @throws ServiceError `bad-request` if it is none, `conflict`, `internal`
+ */
+export async function openTenants(options: { data: string }, { isNew = false } = {}) {
+  const { checkDataFolder, Tenants } = await loadService();
+  const folder = dataFolder(options);
+  if (!isNew) checkDataFolder(folder);
+  return new Tenants(folder);
+}

@@ -6,7 +6,7 @@ import { readUserFile } from '../../../user-files/index.js';
 import { UsageError } from '../../output/errors.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { type Context, createCommand } from '../command.js';
-import { DATA, dataFolder, loadService } from './load.js';
+import { DATA, openTenants } from './load.js';
 
 const ACTIONS = ['set', 'ls', 'rm'] as const;
 type Action = (typeof ACTIONS)[number];
@@ -42,9 +42,8 @@ export function command(context: Context): Command {
     .option('--format <FORMAT>', `with ls: ${FORMAT_HELP}`)
     .action(async (action: Action, tenant: string, name: string | undefined, options: Options) => {
       checkWords(action, name, options);
-      const { Tenants } = await loadService();
       const value = action === 'set' ? readValue(options.file ?? '-') : '';
-      using tenants = new Tenants(dataFolder(options));
+      using tenants = await openTenants(options);
       if (name === undefined) {
         const rows = tenants
           .secrets(tenant)

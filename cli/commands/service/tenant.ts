@@ -6,7 +6,7 @@ import { UsageError } from '../../output/errors.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatBytes } from '../../output/table.js';
 import { type Context, createCommand, defined } from '../command.js';
-import { DATA, dataFolder, loadService } from './load.js';
+import { DATA, dataFolder, loadService, openTenants } from './load.js';
 
 export function add(context: Context): Command {
   return createCommand('tsvm tenant add', context)
@@ -22,7 +22,7 @@ export function add(context: Context): Command {
     .option('--files <SIZE>', 'the most bytes of the files of its jobs: uploads, and what they read and leave', '4g')
     .option(...RATE, '100/s')
     .action(async (name: string, options: Record<'data' | Part, string>) => {
-      using tenants = await openTenants(options);
+      using tenants = await openTenants(options, { isNew: true });
       const key = tenants.add({
         name,
         sandboxes: parseCount(options.sandboxes, '--sandboxes'),
@@ -175,9 +175,4 @@ export function rm(context: Context): Command {
       tenants.remove(name);
       process.stdout.write(`${name}\n`);
     });
-}
-
-async function openTenants(options: { data: string }) {
-  const { Tenants } = await loadService();
-  return new Tenants(dataFolder(options));
 }

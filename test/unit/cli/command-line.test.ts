@@ -1,7 +1,7 @@
 // The command line as a whole: help, errors of usage, exit codes, and commands that need no
 // machine.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { transform } from 'esbuild';
@@ -75,10 +75,26 @@ test.each([[[]], [['--help']], [['help']]])('%j explains the program and lists i
   for (const command of COMMANDS) expect(stdout).toContain(`  ${command} `);
 });
 
+test('tenants of a folder that is none are not there, and it is not made', () => {
+  const data = join(folder, 'typo');
+  for (const words of [
+    ['ls'],
+    ['set', '--jobs', '1', 'acme'],
+    ['key', 'acme'],
+    ['secret', 'ls', 'acme'],
+    ['rm', 'acme'],
+  ]) {
+    const { status, stderr } = tsvm(['tenant', ...words, '--data', data]);
+    expect([status, stderr]).toEqual([125, `tsvm: ${data} is no data folder of a service\n`]);
+  }
+  expect(existsSync(data)).toBe(false);
+});
+
 test.each(COMMANDS)('%s --help explains the command', (command) => {
   const { status, stdout, stderr } = tsvm([command, '--help']);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   expect(stdout).toContain(`Usage: tsvm ${command}`);
+  expect(stdout).not.toContain('default: []');
   expect(tsvm(['help', command]).stdout).toBe(stdout);
 });
 

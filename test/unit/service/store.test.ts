@@ -294,6 +294,16 @@ describe('the folder', () => {
     }
   });
 
+  test('that a server of an older version uses is not touched', () => {
+    database.exec(`PRAGMA user_version = ${MIGRATIONS.length - 1}`);
+    {
+      using _server = holdFolder(folder);
+      expect(() => openDatabase(folder)).toThrow(expect.objectContaining({ code: 'conflict' }));
+      expect(() => new Tenants(folder)).toThrow('another tsvm serve uses');
+    }
+    expect(database.prepare('PRAGMA user_version').get()).toEqual({ user_version: MIGRATIONS.length - 1 });
+  });
+
   test('of a later tsvm is not touched', () => {
     database.exec('PRAGMA user_version = 99');
     expect(() => openDatabase(folder)).toThrow(/its schema is 99/);
