@@ -70,6 +70,6 @@ export type { NetworkOptions } from './spec/network.js';
 export type { BoundPort, ExposedPort } from './spec/published-ports.js';
 export type { DeviceRate, Environment, RunSpec } from './spec/run-spec.js';
 export { parseSeccompProfile } from './spec/seccomp/profile.js';
-export type { Placeholder, Secrets, Upstream } from './spec/secrets.js';
+export type { Audit, Placeholder, Secrets, Upstream } from './spec/secrets.js';
 export type { Signal } from './spec/signal-number.js';
 export type { StartOptions } from './supervision/supervisor-process.js';

@@ -55,10 +55,10 @@ export class EgressProcess implements EgressPort, Disposable {
   }
 
   /** Resolves when it listens. @throws SandboxError `state` */
-  static async start({ placeholders = [], upstream }: Secrets): Promise<EgressProcess> {
+  static async start({ placeholders = [], upstream, audit }: Secrets): Promise<EgressProcess> {
     const started = new EgressProcess();
     try {
-      started.#send({ type: 'serve', placeholders, upstream });
+      started.#send({ type: 'serve', placeholders, upstream, audit });
       started.#listening = await started.#reply();
       started.#orders.unref();
       return started;

@@ -24,8 +24,12 @@ const lines = new JsonLines(MAX_LINE);
 let proxy: EgressProxy | undefined;
 const say = (reply: EgressReply) => owner.write(`${JSON.stringify(reply)}\n`);
 owner.on('error', () => process.exit(1));
-owner.on('close', () => process.exit(0));
-owner.on('end', () => process.exit(0));
+const end = () => {
+  proxy?.[Symbol.dispose]();
+  process.exit(0);
+};
+owner.on('close', end);
+owner.on('end', end);
 owner.on('data', (chunk: Buffer) => {
   for (const order of lines.read(chunk)) obey(order as EgressOrder);
 });

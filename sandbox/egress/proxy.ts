@@ -8,8 +8,9 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { pipeline } from 'node:stream';
 import { type ConnectionOptions, createSecureContext, rootCertificates, type SecureContext, TLSSocket } from 'node:tls';
 import { AddressGuard } from '../../addresses/address-guard.js';
-import type { Placeholder, Upstream } from '../spec/secrets.js';
+import type { Audit, Placeholder, Upstream } from '../spec/secrets.js';
 import { Admission, type Announced } from './admission.js';
+import { AuditedRequest, AuditLog } from './audit.js';
 import { Authority } from './authority.js';
 import { passing, TokenValues, valuesOf } from './headers.js';
 
@@ -29,6 +30,7 @@ const KEPT = 60_000;
 export interface ProxyOptions {
   placeholders: readonly Placeholder[];
   upstream?: Upstream | undefined;
+  audit?: Audit | undefined;
   /** The hosts' ports instead of 443 and 80. */
   ports?: Readonly<Record<number, number>> | undefined;
   /** Milliseconds until there is a connection with a host. */
@@ -52,6 +54,7 @@ export class EgressProxy implements Disposable {
   readonly #roots: SecureContext;
   readonly #guard: AddressGuard;
   readonly #admission: Admission;
+  readonly #audit: AuditLog;
   readonly #listener: Server;
   readonly #servers: ReadonlyMap<number, http.Server>;
   readonly #sockets = new Set<Socket>();
@@ -59,7 +62,7 @@ export class EgressProxy implements Disposable {
   readonly #last = new WeakMap<Socket, http.ServerResponse>();
 
   /** @throws RangeError for what is no range of addresses; Error for what is no certificate */
-  constructor({ placeholders, upstream = {}, ports = {}, handshakeTimeout = HANDSHAKE_TIMEOUT }: ProxyOptions) {
+  constructor({ placeholders, upstream = {}, audit, ports = {}, handshakeTimeout = HANDSHAKE_TIMEOUT }: ProxyOptions) {
     const authority = new Authority(placeholders.flatMap(({ hosts }) => hosts));
     this.certificates = {
       own: authority.certificate,
@@ -71,6 +74,7 @@ export class EgressProxy implements Disposable {
     const ca = [...rootCertificates, ...(upstream.ca === undefined ? [] : [upstream.ca])];
     this.#roots = createSecureContext({ ca, minVersion: 'TLSv1.2' });
     this.#guard = new AddressGuard(upstream);
+    this.#audit = new AuditLog(audit);
     const limits = {
       ...{ maxHeaderSize: MAX_HEADERS, insecureHTTPParser: false, requireHostHeader: true },
       keepAliveTimeout: KEPT,
@@ -131,23 +135,26 @@ export class EgressProxy implements Disposable {
       request.socket.destroy();
       return;
     }
+    const audited = new AuditedRequest(this.#audit, request.method);
+    response.once('close', () => audited.answered(response.headersSent ? response.statusCode : undefined));
     try {
       const isSecure = port === HTTPS_PORT;
       const host = this.#check(request, isSecure);
-      if (typeof host !== 'string') return refuse(response, ...host);
+      if (typeof host !== 'string') return refuse(audited, response, ...host);
+      audited.host = host;
       const values = new TokenValues(this.#placeholders, host, isSecure);
-      if (!values.hasSome) return refuse(response, 421, 'no placeholder is for this host without TLS');
+      if (!values.hasSome) return refuse(audited, response, 421, 'no placeholder is for this host without TLS');
       let address: string;
       try {
         address = await this.#guard.resolve(host);
       } catch {
-        return refuse(response, 502, `${host} has no address that may be reached`);
+        return refuse(audited, response, 502, `${host} has no address that may be reached`);
       }
       if (response.destroyed) return;
-      this.#forward(port, { host, address, values }, request, response);
+      this.#forward(port, { host, address, values, audited }, request, response);
     } catch {
       // What Node.js does not send, such as a path that has characters of no URL.
-      refuse(response, 400, 'the request cannot be sent on');
+      refuse(audited, response, 400, 'the request cannot be sent on');
     }
   }
 
@@ -175,7 +182,7 @@ export class EgressProxy implements Disposable {
 
   #forward(
     port: number,
-    { host, address, values }: { host: string; address: string; values: TokenValues },
+    { host, address, values, audited }: { host: string; address: string; values: TokenValues; audited: AuditedRequest },
     request: http.IncomingMessage,
     response: http.ServerResponse,
   ): void {
@@ -183,9 +190,10 @@ export class EgressProxy implements Disposable {
     const headers = [['Host', host], ...passing(request.rawHeaders), ...framingOf(request), ['Connection', 'close']];
     const replaced = headers.flatMap(([name = '', value = '']) => [name, values.replace(name, value)]);
     if (replaced.reduce((sum, text) => sum + text.length, 0) > MAX_HEADERS) {
-      refuse(response, 431, 'the headers are too long with their values');
+      refuse(audited, response, 431, 'the headers are too long with their values');
       return;
     }
+    audited.values = headers.filter(([name = '', value = '']) => values.replace(name, value) !== value).length;
     const to: ConnectionOptions = { secureContext: this.#roots, servername: host, rejectUnauthorized: true };
     const outgoing = send({
       ...{ ...to, host: address, port: this.#ports[port] ?? port, agent: false },
@@ -203,6 +211,7 @@ export class EgressProxy implements Disposable {
         response.sendDate = false;
         const masked = passing(answer.rawHeaders).map(([name, value]) => [name, values.mask(value)]);
         response.writeHead(answer.statusCode ?? 502, [...masked, ...lengthOf(answer)].flat());
+        audited.answered(response.statusCode);
         pipeline(answer, response, () => {});
       } catch {
         outgoing.destroy();
@@ -211,7 +220,7 @@ export class EgressProxy implements Disposable {
     outgoing.on('error', () => {});
     // It ends without an error too: where the host changes the protocol.
     outgoing.once('close', () => {
-      refuse(response, 502, `${host} does not answer`);
+      refuse(audited, response, 502, `${host} does not answer`);
       // A host may answer before it has read all.
       request.resume();
     });
@@ -222,6 +231,7 @@ export class EgressProxy implements Disposable {
   [Symbol.dispose](): void {
     this.#listener.close();
     this.#admission[Symbol.dispose]();
+    this.#audit[Symbol.dispose]();
     for (const socket of this.#sockets) socket.destroy();
   }
 }
@@ -240,8 +250,9 @@ function lengthOf({ headers }: http.IncomingMessage): [string, string][] {
 }
 
 /** Answers in the host's place, and ends the connection. Does nothing if there is an answer. */
-function refuse(response: http.ServerResponse, status: number, why: string): void {
+function refuse(audited: AuditedRequest, response: http.ServerResponse, status: number, why: string): void {
   if (response.headersSent) return;
   response.writeHead(status, { 'Content-Type': 'text/plain', Connection: 'close' });
+  audited.answered(status);
   response.end(`tsvm: ${why}\n`);
 }

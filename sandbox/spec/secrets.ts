@@ -16,6 +16,16 @@ export interface Secrets {
   placeholders?: readonly Placeholder[];
   /** How the proxy reaches the hosts. */
   upstream?: Upstream;
+  /** Where the proxy tells of the requests that it takes. Default: nowhere */
+  audit?: Audit;
+}
+
+/** Lines of JSON at the end of a file: time, host, method, status, how many headers got a value. */
+export interface Audit {
+  /** An absolute path. */
+  file: string;
+  /** Further fields of each line. */
+  about: Readonly<Record<string, string>>;
 }
 
 /** What stands for a value in the container, which gets it as a variable, or a file, or otherwise. */

@@ -1,10 +1,10 @@
 // The audit log: one line of JSON for each request, those that are refused too. It has no key and no
 // body.
-import { join } from 'node:path';
 import type { HttpBindings } from '@hono/node-server';
 import type { Context, MiddlewareHandler } from 'hono';
 import pino from 'pino';
 import type { Tenant } from '../records.js';
+import { auditPath } from '../sandboxes/container.js';
 import type { NamedPort } from './port-host.js';
 
 /** What the handlers of a request share. */
@@ -31,7 +31,7 @@ const MAX_PATH = 1024;
 
 /** Writes to `audit.log` in the data folder. */
 export function audited(folder: string): MiddlewareHandler<Shared> {
-  const destination = pino.destination({ dest: join(folder, 'audit.log'), append: true, sync: true, mode: 0o600 });
+  const destination = pino.destination({ dest: auditPath(folder), append: true, sync: true, mode: 0o600 });
   const log = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
   return async (context, next) => {
     const began = performance.now();

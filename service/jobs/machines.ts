@@ -9,7 +9,14 @@ import { hasCode } from '../../errors/index.js';
 import { Container, type ContainerState, type LogEntry } from '../../sandbox/index.js';
 import { ServiceError } from '../errors.js';
 import type { JobEnd, JobOutput, JobRecord, OutputLine } from '../job.js';
-import { findContainer, homeOf, imageName, type MachineOptions, removeContainer } from '../sandboxes/container.js';
+import {
+  findContainer,
+  homeOf,
+  imageName,
+  type MachineOptions,
+  proxied,
+  removeContainer,
+} from '../sandboxes/container.js';
 import { tell } from '../sandboxes/tell.js';
 import type { FileStore } from '../store/file-store.js';
 import type { SecretStore } from '../store/secret-store.js';
@@ -81,9 +88,12 @@ export class ContainerMachines implements Machines {
 
   async start(job: JobRecord): Promise<void> {
     const { spec, tenant } = job;
-    const { accel, jail, upstream, onFallback, onFault } = this.#options;
+    const { accel, jail, onFallback, onFault } = this.#options;
     try {
-      const secrets = { ...this.#secrets.join(tenant, spec.secrets), ...(upstream && { upstream }) };
+      const secrets = {
+        ...this.#secrets.join(tenant, spec.secrets),
+        ...proxied(this.#options, { tenant, job: job.id }),
+      };
       const container = await Container.create(homeOf(this.#options.folder, tenant), {
         ...{ image: imageName(spec.image), name: runName(job), command: spec.command, pull: 'never' },
         ...{ cpus: spec.cpus, memory: spec.memory, disk: spec.disk, env: spec.env, timeout: spec.timeout },

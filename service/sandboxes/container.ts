@@ -1,9 +1,17 @@
 // Containers in the homes of tenants.
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { fullReference, parseName } from '../../images/reference.js';
-import { type Accelerator, Container, type Fallback, Home, type JailMode, type Upstream } from '../../sandbox/index.js';
+import {
+  type Accelerator,
+  Container,
+  type Fallback,
+  Home,
+  type JailMode,
+  type Secrets,
+  type Upstream,
+} from '../../sandbox/index.js';
 import { ServiceError } from '../errors.js';
 import type { Resources } from '../records.js';
 
@@ -27,6 +35,19 @@ export interface MachineOptions {
   onFault: (message: string) => void;
   /** Called if a machine is not on KVM. */
   onFallback: (fallback: Fallback) => void;
+}
+
+/** Path of the audit log of a data folder: an absolute one, for other processes. */
+export function auditPath(folder: string): string {
+  return resolve(folder, 'audit.log');
+}
+
+/**
+ * What proxies of placeholders are told: how they reach hosts, and where they tell of requests.
+ * @param about whose requests these are
+ */
+export function proxied({ folder, upstream }: MachineOptions, about: Record<string, string>): Secrets {
+  return { ...(upstream && { upstream }), audit: { file: auditPath(folder), about } };
 }
 
 /** Path of a tenant's state folder. */

@@ -11,7 +11,7 @@ import { checkPlaceholders } from '../secret.js';
 import type { Page, SandboxStore } from '../store/sandbox-store.js';
 import type { SecretStore } from '../store/secret-store.js';
 import { type CommandResult, type CommandSpec, runCommand } from './command.js';
-import { findContainer, homeOf, imageName, type MachineOptions, removeContainer } from './container.js';
+import { findContainer, homeOf, imageName, type MachineOptions, proxied, removeContainer } from './container.js';
 import type { Places } from './places.js';
 import { tell } from './tell.js';
 import { Uses } from './uses.js';
@@ -124,8 +124,10 @@ export class Sandboxes {
     const { record, isNew } = this.#store.add(tenant, this.#options.host, { id, spec, key });
     if (!isNew) return record;
     try {
-      const { upstream } = this.#options;
-      const secrets = { ...this.#secrets.join(tenant.name, spec.secrets), ...(upstream && { upstream }) };
+      const secrets = {
+        ...this.#secrets.join(tenant.name, spec.secrets),
+        ...proxied(this.#options, { tenant: tenant.name, sandbox: id }),
+      };
       const container = await Container.create(this.#home(tenant.name), {
         ...{ image, name: id, command: [], noCommand: true, pull: 'never' },
         ...{ cpus: spec.cpus, memory: spec.memory, disk: spec.disk, env: spec.env },

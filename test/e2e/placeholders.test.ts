@@ -1,6 +1,7 @@
 // Placeholders of secrets with a real machine: real clients in a job send a token over TLS, a host outside
 // gets the value, and nothing in the machine has it.
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import * as https from 'node:https';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -109,5 +110,16 @@ test('a job sends a token, and the host gets the value', async () => {
   expect(host.headers).toHaveLength(1);
   expect(JSON.parse(host.headers[0] ?? '')).toMatchObject({ authorization: `Bearer ${VALUE}`, host: HOST });
   expect(text).not.toContain(VALUE);
+  const audit = readFileSync(join(service.folder, 'audit.log'), 'utf8');
+  const told = audit
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { job?: string })
+    .filter(({ job }) => job === id);
+  expect(told).toMatchObject([
+    { tenant: 'acme', host: HOST, method: 'POST', status: 200, values: 1 },
+    { tenant: 'acme', method: 'GET', status: 421, values: 0 },
+  ]);
+  expect(audit).not.toContain(VALUE);
   expect(service.faults).toEqual([]);
 });

@@ -1,7 +1,7 @@
 // The files of the runs of jobs, without machines: what cannot be read or found is no empty file.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { PassThrough, type Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
@@ -82,7 +82,8 @@ test('each run gets the values of its time, beside its record, and one that lack
     secrets.set('acme', 'TOKEN', value);
     await machines.start(job);
     const joined = { env: { API_TOKEN: value }, files: { token: value }, placeholders: [] };
-    expect(start).toHaveBeenLastCalledWith(expect.objectContaining({ secrets: joined }));
+    const audit = { file: resolve(folder, 'audit.log'), about: { tenant: 'acme', job: job.id } };
+    expect(start).toHaveBeenLastCalledWith(expect.objectContaining({ secrets: { ...joined, audit } }));
   }
   expect(JSON.stringify(create.mock.calls)).not.toContain('value');
   secrets.remove('acme', 'TOKEN');

@@ -1,15 +1,18 @@
 // The proxy of placeholders between real clients and a real host with TLS on loopback: which requests get
 // a value, and that nothing else does.
 import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
 import { type AddressInfo, createServer, connect as dial, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as tls from 'node:tls';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Authority } from '../../../../sandbox/egress/authority.js';
-import { EgressProxy } from '../../../../sandbox/egress/proxy.js';
+import { EgressProxy, type ProxyOptions } from '../../../../sandbox/egress/proxy.js';
 import type { Placeholder } from '../../../../sandbox/spec/secrets.js';
 import { nameServer } from '../../../fixtures/name-server.js';
 
@@ -63,6 +66,12 @@ async function start({
   allow = ['127.0.0.1'],
   isKnown = true,
   placeholders = PLACEHOLDERS,
+  audit,
+}: Partial<Pick<ProxyOptions, 'audit' | 'placeholders'>> & {
+  proven?: string[];
+  addresses?: string[];
+  allow?: string[];
+  isKnown?: boolean;
 } = {}): Promise<void> {
   const authority = new Authority(proven);
   const anyOf = proven[0] ?? '';
@@ -72,7 +81,7 @@ async function start({
   const ports = { 443: await host(secure), 80: await host(http.createServer()) };
   names = await nameServer(addresses);
   proxy = new EgressProxy({
-    placeholders,
+    ...{ placeholders, audit },
     upstream: { allow, dns: names.dns, ca: isKnown ? authority.certificate : undefined },
     ports,
   });
@@ -438,6 +447,51 @@ describe('a connection of another user of the host', () => {
   test('is served by none if it is announced for another port', async () => {
     await start();
     expect(await sendRaw('GET / HTTP/1.1\n\n', await connect(8080))).toBe('');
+  });
+});
+
+describe('the audit log', () => {
+  let folder: string;
+  const lines = () =>
+    readFileSync(join(folder, 'audit.log'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { status?: number; omitted?: number });
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+  const audited = () => ({ file: join(folder, 'audit.log'), about: { tenant: 'acme', job: 'job-1' } });
+
+  test('has a line for each request once its answer begins, without path and value', async () => {
+    await start({ audit: audited() });
+    await send({ method: 'POST', path: '/path?of=it', headers: { Authorization: `Bearer ${TOKEN}`, Cookie: TOKEN } });
+    await send({ headers: { Host: OTHER } });
+    answer = (request) => request.socket.destroy();
+    await send({});
+    expect(lines()).toEqual(
+      [
+        { host: HOST, method: 'POST', status: 200, values: 1 },
+        { method: 'GET', status: 421, values: 0 },
+        { host: HOST, method: 'GET', status: 502, values: 0 },
+      ].map((line) => ({
+        ...{ level: 30, time: expect.stringMatching(/^\d{4}-.*Z$/), tenant: 'acme', job: 'job-1' },
+        ...{ ...line, milliseconds: expect.any(Number) },
+      })),
+    );
+    expect(readFileSync(join(folder, 'audit.log'), 'utf8')).not.toMatch(/path|true value|tsvm-0/);
+    expect(statSync(join(folder, 'audit.log')).mode & 0o777).toBe(0o600);
+  });
+
+  test('counts the requests that have no line, of a guest that asks often', async () => {
+    await start({ audit: audited() });
+    const ask = async () => await sendRaw(`GET / HTTP/1.1\nHost: ${HOST}\nConnection: close\n\n`, await connect(80));
+    for (let count = 0; count < 100; count++) expect(await ask()).toMatch(/^HTTP\/1.1 421 /);
+    proxy[Symbol.dispose]();
+    const told = lines();
+    expect(
+      told.filter(({ status }) => status === 421).length + told.reduce((sum, each) => sum + (each.omitted ?? 0), 0),
+    ).toBe(100);
   });
 });
 
