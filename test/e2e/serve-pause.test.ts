@@ -6,7 +6,8 @@ import { Sandbox, SandboxNotFoundError, type SandboxOpts } from 'e2b';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Container } from '../../sandbox/containers/container.js';
 import { send } from '../fixtures/service.js';
-import { accelerator, DEBIAN, fastestProcessor } from './machine.js';
+import { accelerator, DEBIAN, fastestProcessor, isLab, machines } from './machine.js';
+import { script } from './script.js';
 import { Served } from './served.js';
 
 const [machine] = fastestProcessor;
@@ -105,4 +106,67 @@ test('one that is idle is paused, and one that is used is not', async () => {
   expect(await resume({ lifetime: 3_600_000 })).toMatchObject({ status: 200, body: { status: 'running' } });
   expect(await resume({})).toMatchObject({ status: 409, body: { code: 'conflict' } });
   expect((await served.call(key, 'DELETE', `/${id}`)).status).toBe(204);
+});
+
+/** Asks the server at the first argument with the key that is the second, and prints what it says. */
+const ASKING = `
+const [url, key] = process.argv.slice(1);
+const headers = { Authorization: 'Bearer ' + key, 'Content-Type': 'application/json' };
+const ask = async (method, path, body) => {
+  const answer = await fetch(url + '/v1/' + path, { method, headers, body: body && JSON.stringify(body) });
+  const text = await answer.text();
+  return text === '' ? { code: answer.status } : JSON.parse(text);
+};
+const say = (...words) => console.log(words.join(' '));
+const made = await ask('POST', 'sandboxes', { image: '${DEBIAN}', memory: ${128 * 2 ** 20} });
+const own = 'sandboxes/' + made.id;
+const exec = async (script) =>
+  (await ask('POST', own + '/exec', { command: ['sh', '-c', script], timeout: 600_000 })).stdout?.trim();
+const share = async () => {
+  const { cpus, memory, disk } = (await ask('GET', 'tenant')).held;
+  say('held', cpus, memory / 2 ** 20, disk / 2 ** 20);
+};
+say(made.status, made.detail ?? '');
+await exec('(while sleep 0.2; do echo tick >> /dev/shm/ticks; done) > /dev/null 2>&1 & echo $! > /dev/shm/pid');
+await share();
+const { status, keptIn, detail } = await ask('POST', own + '/pause');
+say(status, keptIn, detail ?? '');
+await share();
+say((await ask('POST', own + '/exec', { command: ['true'] })).code);
+const resumed = await ask('POST', own + '/resume', {});
+say(resumed.status, resumed.detail ?? '');
+await share();
+const [before, after] = (await exec('wc -l < /dev/shm/ticks; sleep 2; wc -l < /dev/shm/ticks')).split('\\n');
+say('ticks', Number(after) > Number(before));
+say((await ask('POST', own + '/pause')).status, (await ask('DELETE', own)).code);
+await share();
+`;
+
+test.each(machines.filter(isLab))('$name: what a paused sandbox on KVM does not use is free', async (lab) => {
+  const said = await script(
+    lab,
+    `
+    data=$(mktemp -d /tmp/serve-XXXXXX)
+    key=$(tsvm tenant add --data $data acme)
+    ln -s $TSVM_HOME/store-* $data/tenants/acme/
+    "$TSVM" serve --data $data --listen 127.0.0.1:0 > $data/said 2> $data/faults &
+    server=$!
+    until grep -q listening $data/said; do sleep 0.2; done
+    ${process.execPath} --input-type=module -e '${ASKING.replaceAll("'", '"')}' $(sed "s/listening on //" $data/said) $key
+    kill $server; wait $server; cat $data/faults
+    TSVM_HOME=$data/tenants/acme tsvm ps -aq; rm -r $data`,
+  );
+  expect(said.split('\n').map((line) => line.trim())).toEqual([
+    'running',
+    'held 1 128 1024',
+    'paused disk',
+    'held 0 0 1152',
+    'not-running',
+    'running',
+    'held 1 128 1152',
+    'ticks true',
+    'paused 204',
+    'held 0 0 0',
+    '',
+  ]);
 });
