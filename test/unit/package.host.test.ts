@@ -95,7 +95,7 @@ describe('its list of files', () => {
     const files = filesOf(content);
     const [kernel = ''] = readdirSync(join(content, 'dist/kernels'));
     expect(kernel).toMatch(/^guest-[\d.-]+-[0-9a-f]{16}$/);
-    const entries = ['machine', 'vcpu', 'supervisor', 'template', 'keeper', 'sdk', 'service'];
+    const entries = ['machine', 'vcpu', 'supervisor', 'template', 'egress', 'keeper', 'sdk', 'service'];
     const programs = entries.flatMap((name) => [...loaded(`${name}.js`)]);
     const wanted = [
       ...['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'package.json'],
