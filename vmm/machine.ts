@@ -134,6 +134,9 @@ export interface ShareSpec {
   budget?: ShareBudget;
 }
 
+/** A share that a machine gets while it runs. */
+export type LaterShare = Omit<ShareSpec, 'budget'>;
+
 /** What a share may have at most: bytes on the host's disk, files and folders. Absent: no bound. */
 export interface ShareBudget {
   bytes?: number;
@@ -469,6 +472,9 @@ export const MAX_PER_PLACE = 2;
  * - `statistics`: answered by `statistics`.
  * - `join`: add the guest to a private network. Answered by `joined`.
  * - `leave`: remove the guest from the private network of `folder`. Not answered.
+ * - `share`: serve more shares to a machine that has some. They get the next indexes. `files` before it
+ *   carries them. Answered by `shared`. Such a machine cannot be saved.
+ * - `unshare`: close shares. Their indexes stay theirs. Not answered.
  * - `save`: pause the machine and save it. `files` before it carries {@link SAVED_MEMORY}, which has
  *   the size of the memory and is all holes, and {@link SAVED_STATE}, which is empty. Answered by
  *   `saved`.
@@ -487,6 +493,8 @@ export type MachineRequest =
   | { type: 'statistics' }
   | { type: 'join'; network: PeerNetwork }
   | { type: 'leave'; folder: string }
+  | { type: 'share'; shares: LaterShare[] }
+  | { type: 'unshare'; indexes: number[] }
   | { type: 'save' }
   | { type: 'resume' }
   | { type: 'companion-ended'; end: CompanionEnd }
@@ -564,6 +572,7 @@ export interface ProbeResult {
  *   {@link RelaySpec.published}. Answered by `arrived`, and then asked again if there are more.
  * - `refused`: the guest tried a destination that it may not reach. Sent once per destination.
  * - `joined`: the answer to `join`; `error` says why it failed.
+ * - `shared`: the answer to `share`: the index of the first one, or `error`, which says why it failed.
  * - `saved`: the answer to `save`. The machine is paused, or with an `error` it runs on. `isDiskFull`
  *   says that the disk of the files is.
  * - `stopped`: the machine ended. A kernel panic is a `reset` whose `console` shows the panic.
@@ -580,6 +589,7 @@ export type MachineEvent =
   | { type: 'arrivals'; published: number }
   | { type: 'refused'; refusal: Refusal }
   | { type: 'joined'; error?: string }
+  | { type: 'shared'; first?: number; error?: string }
   | { type: 'saved'; error?: string; isDiskFull?: boolean }
   | { type: 'stopped'; reason: 'shutdown' | 'reset'; statistics: MachineStatistics; console?: string }
   | { type: 'failed'; code: MachineErrorCode; message: string; console?: string }

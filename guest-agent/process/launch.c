@@ -25,6 +25,21 @@
 
 static const int namespaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP;
 
+// By their bits in a container's `joined`.
+static const int joined_namespaces[] = { CLONE_NEWIPC, CLONE_NEWUTS };
+
+// Those that are a container's own.
+static int own_namespaces(const struct container_request *container)
+{
+	int own = namespaces;
+
+	for (size_t i = 0; i < sizeof joined_namespaces / sizeof *joined_namespaces; i++) {
+		if ((container->joined & UINT64_C(1) << i) != 0)
+			own &= ~joined_namespaces[i];
+	}
+	return own;
+}
+
 static bool send_message(int status, const struct launch_message *message, int master)
 {
 	union {
@@ -96,7 +111,7 @@ static bool enter_container(const struct launch *launch, struct failure *failure
 	if (!launch->first)
 		return setns(container->pidfd, namespaces) == 0 ||
 		       fail(failure, ERROR_SETUP_FAILED, errno, "enter the container");
-	if (unshare(namespaces) != 0)
+	if (unshare(own_namespaces(container->spec)) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "new namespaces");
 	if (sethostname(hostname, strlen(hostname)) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "set host name");

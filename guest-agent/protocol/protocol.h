@@ -287,6 +287,7 @@ struct container_request {
 	bool init;                  // process 1 of the container is the agent's, which reaps; the program is its child
 	struct device_list devices; // devices of the machine, beside those that every container has
 	struct secret_list secrets; // files of a read-only tmpfs at /run/secrets; absent: there is none
+	uint64_t joined;            // the machine's own that it is in, one bit each; absent: none
 };
 
 // Starts a process in a container. The first one is process 1 of the container.

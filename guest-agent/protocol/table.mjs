@@ -94,6 +94,11 @@ export const names = {
     doc: 'What a container may do with a device; the index of each is its bit (linux/bpf.h, BPF_DEVCG_ACC_MKNOD).',
     names: ['mknod', 'read', 'write'],
   },
+  NAMESPACES: {
+    type: 'MachineNamespace',
+    doc: 'Namespaces that containers of one machine may share; the index of each is its bit.',
+    names: ['ipc', 'uts'],
+  },
   ERROR_KINDS: {
     type: 'AgentErrorKind',
     doc: 'Why a request failed; the number of each is its index plus 1.',
@@ -301,6 +306,7 @@ export const frames = {
       optional(12, 'init', flag, "process 1 of the container is the agent's, which reaps; the program is its child"),
       repeated(13, 'devices', group('device'), 'devices of the machine, beside those that every container has'),
       repeated(14, 'secrets', group('secret'), 'files of a read-only tmpfs at `/run/secrets`; absent: there is none'),
+      optional(15, 'joined', bits('NAMESPACES'), "the machine's own that it is in, one bit each; absent: none"),
     ],
   },
   process: {

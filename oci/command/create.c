@@ -56,6 +56,15 @@ void create(const struct options *options, const struct create *create, const ch
 	keeper = keeper_start(state, id, bundle, create->console_socket != NULL);
 	if (!keeper_plan(keeper, &plan, line))
 		give_up(line);
+	if (plan.join) {
+		close(keeper);
+		keeper = keeper_join(state, id, bundle, create->console_socket != NULL);
+		if (keeper < 0)
+			give_up("the machine of the network namespace has ended");
+		plan = (struct plan){ 0 };
+		if (!keeper_plan(keeper, &plan, line))
+			give_up(line);
+	}
 	own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 	if (own < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ready) != 0 || unshare(CLONE_NEWPID) != 0)
 		give_up("cannot make a pid namespace");

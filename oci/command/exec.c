@@ -50,6 +50,7 @@ static void print_words(FILE *out, const struct exec *call)
 static int ask(const struct exec *call)
 {
 	struct request request = request_open("exec");
+	int keeper;
 
 	fprintf(request.out, "\"console\":%s", call->console_socket == NULL ? "false" : "true");
 	if (call->process == NULL) {
@@ -60,7 +61,10 @@ static int ask(const struct exec *call)
 	}
 	if (!state_enter(call->root, call->id))
 		die("container does not exist");
-	return request_send(&request);
+	keeper = request_send(&request, "keeper");
+	if (keeper < 0)
+		die("container not running");
+	return keeper;
 }
 
 // Passes signals on. Returns the exit code.

@@ -132,6 +132,30 @@ int keeper_start(const char *state, const char *id, const char *bundle, bool con
 	return keeper;
 }
 
+static void write_member(FILE *out, const char *name, const char *value)
+{
+	fprintf(out, "\"%s\":", name);
+	request_string(out, value);
+	fputc(',', out);
+}
+
+int keeper_join(const char *state, const char *id, const char *bundle, bool console)
+{
+	struct request request = request_open("create");
+	struct ucred peer = { 0 };
+	socklen_t length = sizeof peer;
+	int keeper;
+
+	write_member(request.out, "id", id);
+	write_member(request.out, "bundle", bundle);
+	write_member(request.out, "state", state);
+	fprintf(request.out, "\"console\":%s", console ? "true" : "false");
+	keeper = request_send(&request, "pod");
+	if (keeper >= 0 && getsockopt(keeper, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.pid > 0)
+		state_write_process("keeper.pid", peer.pid);
+	return keeper;
+}
+
 // Runs the hooks of a container that is gone, whether or not its keeper was there to the end.
 static void run_poststop(void)
 {
@@ -192,6 +216,10 @@ bool keeper_plan(int keeper, struct plan *plan, char line[MAX_LINE])
 			plan->terminal = true;
 			continue;
 		}
+		if (strcmp(line, "join") == 0) {
+			plan->join = true;
+			continue;
+		}
 		if (strcmp(line, "hooks") == 0) {
 			plan->hooks = true;
 			continue;
@@ -230,22 +258,30 @@ void keeper_ask(const char *request)
 	close(keeper);
 }
 
-// Asks the keeper to end, and kills it if it does not.
+// Asks the keeper to end the container, and kills it if it does not. It ends with its machine, and answers if
+// others are in that.
 static void end_keeper(void)
 {
 	pid_t pid = state_process("keeper.pid");
 	int pidfd = pid == 0 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
-	struct pollfd end = { .fd = pidfd, .events = POLLIN };
 	int keeper = pidfd < 0 ? -1 : connect_to("keeper");
+	struct pollfd ends[] = { { .fd = pidfd, .events = POLLIN }, { .fd = keeper, .events = POLLIN } };
+	char line[MAX_LINE];
+	bool lives = false;
 
 	if (keeper >= 0) {
 		send_line(keeper, "delete\n");
-		poll(&end, 1, END_TIMEOUT);
+		poll(ends, 2, END_TIMEOUT);
+		lives = ends[1].revents != 0 && read_line(keeper, line) && strcmp(line, "ok") == 0;
+		if (!lives)
+			poll(ends, 1, END_TIMEOUT);
 		close(keeper);
 	}
 	if (pidfd >= 0)
 		close(pidfd);
-	state_kill("keeper.pid");
+	// It keeps others too, unless it is this container's own.
+	if (!lives && (keeper >= 0 || access("pod", F_OK) != 0))
+		state_kill("keeper.pid");
 }
 
 void keeper_remove(const char *root, const char *id)

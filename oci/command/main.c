@@ -258,8 +258,13 @@ static void ask_keeper(const struct options *options, const char *id, const char
 // Sends the request. Returns the socket over which the keeper answers.
 static int send_to_running(const struct options *options, const char *id, struct request *request)
 {
+	int keeper;
+
 	enter_running(options, id);
-	return request_send(request);
+	keeper = request_send(request, "keeper");
+	if (keeper < 0)
+		die("container not running");
+	return keeper;
 }
 
 static void update_container(const struct options *options, int count, char **words)

@@ -70,6 +70,7 @@ struct plan {
 	char *control; // path of the keeper's socket
 	bool terminal;
 	bool hooks; // there are some to run before the root is entered
+	bool join;  // another keeper has the machine: it tells the plan
 };
 
 // report.c. Exits with 1, after the error has been told to the engine.
@@ -110,6 +111,9 @@ bool write_pid_file(const char *path, pid_t pid);
 
 // keeper.c
 int keeper_start(const char *state, const char *id, const char *bundle, bool console);
+// Asks the keeper whose socket is at `pod`, in the state folder, to keep this container too. Returns the socket
+// over which it answers; -1: it is gone.
+int keeper_join(const char *state, const char *id, const char *bundle, bool console);
 // Sends a request to the keeper, and dies with its error.
 void keeper_ask(const char *request);
 // Ends a container with its keeper, runs its last hooks, and removes its state folder. Of the calls that do
@@ -137,8 +141,9 @@ struct request request_open(const char *word);
 void request_string(FILE *out, const char *text);
 // Writes the contents of a file, JSON; `-` is standard input.
 void request_file(FILE *out, const char *path);
-// Sends the request from the state folder, and returns the socket over which the keeper answers.
-int request_send(struct request *request);
+// Sends the request to the socket at a path of the state folder, and returns the one over which the keeper
+// answers; -1: it is gone.
+int request_send(struct request *request, const char *path);
 
 // create.c
 void create(const struct options *options, const struct create *create, const char *id);

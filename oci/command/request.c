@@ -54,17 +54,15 @@ void request_file(FILE *out, const char *path)
 		fclose(in);
 }
 
-int request_send(struct request *request)
+int request_send(struct request *request, const char *path)
 {
 	int keeper;
 
 	fputs("}\n", request->out);
 	if (fclose(request->out) != 0)
 		die("%s", strerror(errno));
-	keeper = connect_to("keeper");
-	if (keeper < 0)
-		die("container not running");
-	for (size_t sent = 0; sent < request->content->length;) {
+	keeper = connect_to(path);
+	for (size_t sent = 0; keeper >= 0 && sent < request->content->length;) {
 		ssize_t count =
 			send(keeper, request->content->text + sent, request->content->length - sent, MSG_NOSIGNAL);
 

@@ -190,8 +190,8 @@ void state_remove(const char *root, const char *id)
 	char sockets[PATH_MAX];
 	ssize_t length = readlink("keeper", sockets, sizeof sockets - 1);
 
-	// A keeper that was killed leaves the folder of its sockets.
-	if (length > 0) {
+	// A keeper that was killed leaves the folder of its sockets. One that lives keeps other containers.
+	if (length > 0 && state_process("keeper.pid") == 0) {
 		char *slash;
 
 		sockets[length] = '\0';

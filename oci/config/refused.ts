@@ -7,6 +7,8 @@ type Linux = OciConfig['linux'];
 
 /** Namespaces that each container in a machine has of its own. */
 const ALWAYS_NEW = ['pid', 'ipc', 'uts'];
+/** Those of the first container of the machine. */
+const JOINABLE = ['network', 'ipc', 'uts'];
 const NAMESPACES = [...ALWAYS_NEW, 'mount', 'cgroup', 'network'];
 
 /** Those that each container has. */
@@ -33,7 +35,7 @@ function refuseNamespaces({ namespaces, uidMappings, gidMappings }: Linux): void
   for (const type of ALWAYS_NEW) {
     if (!given.some((each) => each.type === type)) throw new OciError(`the host's ${type} namespace is not supported`);
   }
-  const joined = given.find(({ type, path }) => type !== 'network' && path);
+  const joined = given.find(({ type, path }) => !JOINABLE.includes(type) && path);
   if (joined !== undefined) throw new OciError(`joining another container's ${joined.type} namespace is not supported`);
 }
 

@@ -5,6 +5,7 @@ import {
   CAPABILITIES,
   type Capability,
   type ContainerSetup,
+  type MachineNamespace,
   type ProcessSpec,
   RLIMITS,
   type Rlimit,
@@ -36,6 +37,8 @@ export interface Translation {
   seccomp: SeccompProfile | undefined;
   /** Path of the network namespace; undefined: a new one. */
   network: string | undefined;
+  /** Paths of other namespaces that are not new. */
+  joined: Partial<Record<MachineNamespace, string>>;
 }
 
 /** Mounts that the agent makes in each container, by their path. */
@@ -63,6 +66,7 @@ export function translate(config: OciConfig, bundle: string): Translation {
   refuse(config);
   const network = linux.namespaces?.find(({ type }) => type === 'network');
   if (network === undefined) throw new OciError(NO_HOST_NETWORK);
+  const [ipc, uts] = ['ipc', 'uts'].map((type) => linux.namespaces?.find((each) => each.type === type)?.path);
   const path = isAbsolute(root.path) ? root.path : join(bundle, root.path);
   const shares: SharedPath[] = [{ path, readOnly: false }];
   const container: Translation['container'] & { shares: object[]; tmpfs: TmpfsMount[] } = {
@@ -93,6 +97,7 @@ export function translate(config: OciConfig, bundle: string): Translation {
     process: translateProcess(config.process ?? NO_PROCESS),
     seccomp: linux.seccomp ? seccompProfile(linux.seccomp) : undefined,
     network: network.path || undefined,
+    joined: { ...(ipc && { ipc }), ...(uts && { uts }) },
   };
 }
 

@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { GatheredBytes } from '../../bytes/index.js';
 import { messageOf } from '../../errors/index.js';
 import { builtFile } from '../../installation/index.js';
@@ -83,9 +84,12 @@ export async function runHooksToTheEnd(
   }
 }
 
-/** Keeps the hooks for the time when the container is deleted, and its keeper gone. */
-export function keepPoststop(hooks: readonly OciHook[], state: ContainerState): void {
-  replaceFile(POSTSTOP, JSON.stringify({ hooks, state }));
+/**
+ * Keeps the hooks for the time when the container is deleted, and its keeper gone.
+ * @param folder the state folder
+ */
+export function keepPoststop(folder: string, hooks: readonly OciHook[], state: ContainerState): void {
+  replaceFile(join(folder, POSTSTOP), JSON.stringify({ hooks, state }));
 }
 
 /** Runs the hooks that were kept. @param signal kills the one that runs, and ends it */

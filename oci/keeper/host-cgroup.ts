@@ -124,15 +124,21 @@ export class HostCgroup {
   private constructor(
     private readonly made: readonly Made[],
     private limits: HostLimits,
+    private readonly isEntered: boolean,
   ) {}
 
   /**
-   * Makes the cgroup and puts this process into it. The file `cgroups` of the state folder has its
-   * paths from then on. Where the host does not let this process make one, there is none.
+   * Makes the cgroup. The file `cgroups` of the state folder has its paths from then on. Where the host
+   * does not let this process make one, there is none.
+   * @param options.enters puts this process into it
    * @throws OciError if another container is in it
    */
-  static enter(cgroupsPath: string | undefined, limits: HostLimits): HostCgroup {
-    if (!cgroupsPath) return new HostCgroup([], limits);
+  static make(
+    cgroupsPath: string | undefined,
+    limits: HostLimits,
+    { state, enters }: { state: string; enters: boolean },
+  ): HostCgroup {
+    if (!cgroupsPath) return new HostCgroup([], limits, enters);
     const [own, mountinfo] = ['cgroup', 'mountinfo'].map((name) => readFileSync(`/proc/self/${name}`, 'utf8'));
     const wanted = hierarchies(own ?? '', mountinfo ?? '').map((hierarchy) => {
       return { ...hierarchy, path: pathIn(hierarchy, cgroupsPath) };
@@ -141,8 +147,12 @@ export class HostCgroup {
       const processes = wordsOf(join(path, 'cgroup.procs')).length;
       if (processes > 0) throw new OciError(`container's cgroup is not empty: ${processes} process(es) found`);
     }
-    replaceFile('cgroups', wanted.map(({ path }) => `${path}\n`).join(''));
-    const cgroup = new HostCgroup(wanted.filter(make), limits);
+    replaceFile(join(state, 'cgroups'), wanted.map(({ path }) => `${path}\n`).join(''));
+    const cgroup = new HostCgroup(
+      wanted.filter((each) => make(each, enters)),
+      limits,
+      enters,
+    );
     cgroup.#write();
     return cgroup;
   }
@@ -154,14 +164,14 @@ export class HostCgroup {
 
   /**
    * Leaves the cgroup no more memory than is in use: a process in it that asks for some is killed. This
-   * one leaves the cgroup before, for the one above. Cgroup v1 alone.
+   * one leaves the cgroup before, if it is in it, for the one above. Cgroup v1 alone.
    * @throws OciError without such a cgroup
    */
   starve(): void {
     const memory = this.made.find(({ controllers }) => controllers?.includes('memory'));
     if (memory === undefined) throw new OciError('the container has no cgroup of memory');
     const file = (name: string) => join(memory.path, name);
-    writeControl(join(dirname(memory.path), 'cgroup.procs'), '0');
+    if (this.isEntered) writeControl(join(dirname(memory.path), 'cgroup.procs'), '0');
     // Pages of files would be taken back before a process is killed.
     writeControl(file('memory.force_empty'), '0');
     writeControl(file('memory.limit_in_bytes'), readFileSync(file('memory.usage_in_bytes'), 'latin1').trim());
@@ -202,14 +212,14 @@ function writeLimit(file: string, value: string): void {
 }
 
 /** Returns false if the host does not let this process. */
-function make({ path, mount, controllers }: Made): boolean {
+function make({ path, mount, controllers }: Made, enters: boolean): boolean {
   try {
     for (const folder of foldersTo(path, mount).slice(1)) {
       mkdirSync(folder, { recursive: true });
       if (controllers === undefined) enableControllers(dirname(folder));
       else if (controllers.includes('cpuset')) copyCpuset(dirname(folder), folder);
     }
-    writeControl(join(path, 'cgroup.procs'), '0');
+    if (enters) writeControl(join(path, 'cgroup.procs'), '0');
     return true;
   } catch (error) {
     if (!hasCode(error, ...REFUSALS)) throw failed(path, error);

@@ -1,27 +1,34 @@
-// One container in one machine: what the command `tsvm-oci` asks for, and what the stub is told.
+// One container of a machine: what the command `tsvm-oci` asks for, and what the stub is told.
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, fstatSync, openSync, rmSync, symlinkSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { O_PATH } from '../../libc/openat2.js';
-import type { ExitedFrame, InterfaceSpec, Limits, ProcessSpec } from '../../sandbox/agent/protocol.js';
+import type {
+  ContainerSetup,
+  ExitedFrame,
+  InterfaceSpec,
+  Limits,
+  MachineNamespace,
+  ProcessSpec,
+} from '../../sandbox/agent/protocol.js';
 import { defer } from '../../sandbox/deferred.js';
 import { defined } from '../../sandbox/defined.js';
 import { Home } from '../../sandbox/home/home.js';
 import { openRuntimeFolder, portSocket, SocketFolder } from '../../sandbox/home/socket-folder.js';
 import { defaultJailMode } from '../../sandbox/jail-mode.js';
-import { SILENT } from '../../sandbox/log.js';
-import { MachineClient } from '../../sandbox/machine/machine-client.js';
 import { MachineOutside } from '../../sandbox/machine/outside.js';
 import { systemCallFilter } from '../../sandbox/machine/system-calls.js';
 import { INITRAMFS } from '../../sandbox/programs.js';
 import type { GuestContainer } from '../../sandbox/run/guest-container.js';
-import { GuestMachine } from '../../sandbox/run/guest-machine.js';
+import { type GuestMachine, sleep } from '../../sandbox/run/guest-machine.js';
 import { findKernel } from '../../sandbox/run/kernel.js';
 import { machineFor } from '../../sandbox/run/machine-choice.js';
 import { GUEST_CID, wholePages } from '../../sandbox/run/machine-spec.js';
-import { Trace } from '../../sandbox/run/trace.js';
 import { seccompFilter } from '../../sandbox/spec/limits.js';
+import type { LaterShare } from '../../vmm/machine.js';
 import { type OciConfig, type OciProcess, readConfig } from '../config/config.js';
+import { readCreate } from '../config/create.js';
 import { readEvents } from '../config/events.js';
 import { readExec } from '../config/exec.js';
 import { type OciMachine, readMachine } from '../config/machine.js';
@@ -34,14 +41,12 @@ import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd, startHo
 import { cpusOf, HostCgroup, hostLimits } from './host-cgroup.js';
 import { readLines } from './lines.js';
 import { type ContainerNetwork, readNetwork } from './network.js';
+import { announce, closeServer, Pod } from './pod.js';
 import { checkProgram } from './program.js';
 import { type ContainerState, replaceFile } from './state-folder.js';
 import { parseStatistics } from './statistics.js';
 import { LOST, StubbedProcess } from './stubbed-process.js';
 
-/** The agent's ids of the only container and its first process. Each `exec` has the next. */
-const CONTAINER = 1;
-const FIRST_PROCESS = 1;
 /** A process's streams come to this vsock port and its id, where its stub listens. */
 const STREAMS_PORT = 1024;
 const CPUS = 1;
@@ -49,8 +54,11 @@ const CPUS = 1;
 const NOT_RUNNING = 'container not running';
 /** Milliseconds for the last output to reach the stub. */
 const OUTPUT_TIMEOUT = 30_000;
+/** Milliseconds for the processes of a container to end that is deleted. */
+const END_TIMEOUT = 5000;
 
 export class Keeper {
+  readonly #pod: Pod;
   readonly #machine: GuestMachine;
   readonly #server: Server = createServer((socket) => this.#serve(socket));
   readonly #config: OciConfig;
@@ -59,7 +67,17 @@ export class Keeper {
   #limits: Limits;
   /** What the configuration asks of the machine. */
   readonly #asked: OciMachine;
-  #folder: SocketFolder | undefined;
+  /** It brings the machine. */
+  readonly #isFirst: boolean;
+  readonly #joined: MachineNamespace[];
+  /** The agent's ids of the container and its first process. */
+  readonly #id: number;
+  readonly #firstProcess: number;
+  /** The machine's indexes of the shares that it was given for this container. */
+  #shares: number[] = [];
+  /** The agent was asked to make it. */
+  #isMade = false;
+  #over: Promise<void> | undefined;
   /** Empty: the guest has the loopback interface alone. */
   #networks: InterfaceSpec[] = [];
   /** Boots the machine, once its network is there. */
@@ -72,7 +90,6 @@ export class Keeper {
   #pid: number | undefined;
   /** A descriptor of the stub's network namespace. */
   #namespace: number | undefined;
-  #nextProcess = FIRST_PROCESS + 1;
   readonly #ending = new AbortController();
   readonly #ended = defer<ExitedFrame | undefined>();
   #turn: Promise<unknown> = Promise.resolve();
@@ -80,49 +97,83 @@ export class Keeper {
   /**
    * @param id the engine's name of the container
    * @param bundle absolute path of the bundle
+   * @param state absolute path of the state folder
+   * @param pod of the machine that it joins; undefined: it brings one
    * @throws OciError
    */
   constructor(
     private readonly id: string,
     private readonly bundle: string,
+    private readonly state: string,
+    pod?: Pod,
   ) {
     this.#config = readConfig(bundle);
     this.#translation = translate(this.#config, bundle);
     this.#limits = this.#translation.container.limits ?? {};
-    this.#asked = readMachine(this.#config, this.#limits.memory ?? 0);
+    this.#isFirst = pod === undefined;
+    this.#asked = pod?.asked ?? readMachine(this.#config, this.#limits.memory ?? 0);
     // The processes of the machine are in it from their start.
-    this.#cgroup = HostCgroup.enter(this.#config.linux.cgroupsPath, hostLimits(this.#config, this.#asked));
-    this.#machine = new GuestMachine(new MachineClient({ shares: true }), { trace: new Trace(), log: SILENT });
+    this.#cgroup = HostCgroup.make(this.#config.linux.cgroupsPath, hostLimits(this.#config, this.#asked), {
+      state,
+      enters: this.#isFirst,
+    });
+    const { container } = this.#translation;
+    this.#pod = pod ?? new Pod(this.#asked, container.hostname);
+    this.#pod.size++;
+    this.#machine = this.#pod.machine;
+    this.#joined = this.#pod.joined(this.#translation.joined);
+    this.#id = this.#pod.nextContainer();
+    this.#firstProcess = this.#pod.nextProcess();
     this.#machine.lost.catch(() => this.#first?.exit(LOST));
   }
 
-  get isCreated(): boolean {
-    return this.#isCreated;
+  /** Makes the container for a caller, which carries the plan out. One that dies before it exists leaves nothing. */
+  async create(caller: Socket, hasConsole: boolean): Promise<void> {
+    caller.on('close', () => {
+      if (!this.#isCreated) void this.end();
+    });
+    const plan = await this.#plan(hasConsole);
+    caller.write([...plan, 'done', ''].join('\n'));
+  }
+
+  /** Takes a line of that caller: `hooks PID` or `created PID`, with the process id of the stub. */
+  async hear(caller: Socket, line: string): Promise<void> {
+    const [word, pid] = line.split(' ');
+    try {
+      if (word === 'hooks') await this.#runHooks(Number(pid));
+      else if (word === 'created') this.#created(Number(pid));
+      caller.write('ok\n');
+    } catch (error) {
+      caller.write(`error ${engineText(error)}\n`);
+    }
   }
 
   /** Makes the machine ready to boot. Resolves to what the stub has to be, in lines. */
-  async plan(hasConsole: boolean): Promise<string[]> {
+  async #plan(hasConsole: boolean): Promise<string[]> {
     const { network, shares, container } = this.#translation;
     checkConsole(this.#config.process ?? NO_PROCESS, hasConsole);
     const home = new Home();
-    const folder = await SocketFolder.make(randomBytes(6).toString('hex'), openRuntimeFolder(home.runtime));
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject).listen(folder.control, resolve);
-    });
-    await folder.publish();
-    symlinkSync(folder.control, 'keeper');
-    this.#folder = folder;
+    const control = this.#isFirst
+      ? await this.#pod.open(
+          await SocketFolder.make(randomBytes(6).toString('hex'), openRuntimeFolder(home.runtime)),
+          this.#server,
+        )
+      : await this.#pod.join(this.#server);
+    const { folder } = this.#pod;
+    const link = join(this.state, 'keeper');
+    symlinkSync(control, `${link}.new`);
+    renameSync(`${link}.new`, link);
     const { poststop } = this.#config.hooks ?? {};
-    if (poststop?.length) keepPoststop(poststop, this.#state('stopped'));
+    if (poststop?.length) keepPoststop(this.state, poststop, this.#state('stopped'));
     const hasHooks = hasCreateHooks(this.#config.hooks ?? {});
     // Hooks may change what the machine serves.
-    if (!hasHooks) await this.#prepare(home, folder, network);
+    if (!hasHooks) await this.#serveFiles(home, network);
     const lines = [
       ...this.#cgroup.paths.map((path) => `cgroup ${path}`),
       `root ${shares[0]?.path}`,
       `hostname ${container.hostname}`,
-      `streams ${portSocket(folder.path, STREAMS_PORT + FIRST_PROCESS)}`,
-      `control ${folder.control}`,
+      `streams ${portSocket(folder.path, STREAMS_PORT + this.#firstProcess)}`,
+      `control ${control}`,
       ...(network === undefined ? [] : [`network ${network}`]),
       ...(this.#config.process?.terminal ? ['terminal'] : []),
       ...(hasHooks ? ['hooks'] : []),
@@ -132,12 +183,39 @@ export class Keeper {
   }
 
   /** The stub waits before its root. @throws OciError if a hook fails */
-  async runHooks(pid: number): Promise<void> {
+  async #runHooks(pid: number): Promise<void> {
     const [root] = this.#translation.shares;
-    if (this.#folder === undefined || root === undefined) throw new OciError('there is no plan');
+    if (root === undefined) throw new OciError('there is no plan');
     const { signal } = this.#ending;
     await runCreateHooks(this.#config.hooks ?? {}, this.#state('creating', pid), { root: root.path, signal });
-    await this.#prepare(new Home(), this.#folder, `/proc/${pid}/ns/net`);
+    await this.#serveFiles(new Home(), `/proc/${pid}/ns/net`);
+  }
+
+  /** The machine serves what the container shares: it is booted with that, or given it. */
+  async #serveFiles(home: Home, namespace: string | undefined): Promise<void> {
+    if (this.#isFirst) {
+      await this.#prepare(home, this.#pod.folder, namespace);
+      return;
+    }
+    const { name } = this.#machine.state;
+    if (name !== 'ready' && name !== 'booting')
+      throw new OciError('the first container of the network namespace does not run');
+    const opened = this.#openShares();
+    const { shares } = this.#translation;
+    const first = await this.#machine.share(shares.map(shareOf), opened);
+    this.#shares = shares.map((_, index) => first + index);
+  }
+
+  /** @throws OciError; Error of a system call */
+  #openShares(): number[] {
+    const opened = openShares(this.#translation.shares);
+    try {
+      if (this.#config.process !== undefined) checkProgram(this.#translation, opened);
+      return opened;
+    } catch (error) {
+      for (const fd of opened) closeSync(fd);
+      throw error;
+    }
   }
 
   /**
@@ -147,13 +225,7 @@ export class Keeper {
    */
   async #prepare(home: Home, folder: SocketFolder, namespace: string | undefined): Promise<void> {
     const network = namespace === undefined ? undefined : this.#readNetwork(namespace);
-    const opened = openShares(this.#translation.shares);
-    try {
-      if (this.#config.process !== undefined) checkProgram(this.#translation, opened);
-    } catch (error) {
-      for (const fd of opened) closeSync(fd);
-      throw error;
-    }
+    const opened = this.#openShares();
     const jail = defaultJailMode();
     const systemCalls = systemCallFilter(jail);
     const choice = await this.#machine.whileAlive(
@@ -186,7 +258,7 @@ export class Keeper {
           memory: wholePages(this.#asked.memory),
           disks: [],
           ...(first !== undefined && { network: first, wires }),
-          shares: shares.map(({ path, readOnly }) => ({ path, readOnly, keepSetId: true })),
+          shares: shares.map(shareOf),
           vsock: { guestCid: GUEST_CID, path: folder.vsock },
           console: false,
           logLevel: 'silent',
@@ -233,18 +305,23 @@ export class Keeper {
   }
 
   /** The stub is there, and the engine learns of the container. */
-  created(pid: number): void {
+  #created(pid: number): void {
     this.#pid = pid;
-    // Its number may be another process's later.
-    this.#namespace = openSync(`/proc/${pid}/ns/net`, 'r');
     const { status: _, ...head } = this.#state('created');
-    replaceFile('head.json', JSON.stringify(head).slice(0, -1));
+    if (this.#isFirst) {
+      // Its number may be another process's later.
+      this.#namespace = openSync(`/proc/${pid}/ns/net`, 'r');
+      this.#pod.stub = pid;
+      announce(this.state, pid);
+    }
+    replaceFile(join(this.state, 'head.json'), JSON.stringify(head).slice(0, -1));
     this.#isCreated = true;
-    replaceFile('status', 'created');
+    replaceFile(join(this.state, 'status'), 'created');
   }
 
   #serve(socket: Socket): void {
     let stubbed: StubbedProcess | undefined;
+    let joining: Keeper | undefined;
     const answer = (done: Promise<void>) => {
       done.then(
         () => socket.write('ok\n'),
@@ -254,7 +331,8 @@ export class Keeper {
     socket.on('error', () => {});
     readLines(socket, (line) => {
       const [word = '', ...words] = line.split(' ', 3);
-      if (word === 'stub') stubbed = this.#adopt(socket);
+      if (joining !== undefined) void joining.hear(socket, line);
+      else if (word === 'stub') stubbed = this.#adopt(socket);
       else if (word === 'start') answer(this.#start((text) => socket.write(`warning ${text}\n`)));
       else if (word === 'pause') answer(this.#pause());
       else if (word === 'resume') answer(this.#resume());
@@ -268,22 +346,38 @@ export class Keeper {
         }
       } else if (word === 'starve' && stubbed !== undefined && stubbed === this.#first) answer(this.#starve());
       else if (word === 'run' && stubbed !== undefined) answer(this.#run(stubbed));
-      else if (word === 'delete') this.end();
+      else if (word === 'delete') this.#delete(socket);
+      else if (word === 'create' && this.#isFirst) joining = this.#join(socket, line.slice('create '.length));
       else stubbed?.hear(word, words.map(Number));
     });
   }
 
+  /** Makes another container in the machine. @param text JSON of the request */
+  #join(caller: Socket, text: string): Keeper | undefined {
+    const refuse = (error: unknown) => caller.end(`error ${engineText(error)}\n`);
+    try {
+      const { id, bundle, state, console } = readCreate(text);
+      const keeper = new Keeper(id, bundle, state, this.#pod);
+      keeper.create(caller, console).catch(refuse);
+      return keeper;
+    } catch (error) {
+      refuse(error);
+      return undefined;
+    }
+  }
+
   #adopt(socket: Socket): StubbedProcess {
     // The death of the stub is the container's.
-    socket.on('close', () => this.#machine[Symbol.dispose]());
+    if (this.#isFirst) socket.on('close', () => this.#machine[Symbol.dispose]());
+    const id = this.#firstProcess;
     const process = {
-      ...{ ...this.#translation.process, id: FIRST_PROCESS, port: STREAMS_PORT + FIRST_PROCESS },
+      ...{ ...this.#translation.process, id, port: STREAMS_PORT + id },
       ...startHooks(this.#config.hooks ?? {}, this.#state('created', 1)),
     };
     this.#first = new StubbedProcess(socket, process, (ended) => {
       this.#ended.resolve(ended);
       this.#running = undefined;
-      setTimeout(() => this.#machine[Symbol.dispose](), OUTPUT_TIMEOUT).unref();
+      if (this.#isFirst) setTimeout(() => this.#machine[Symbol.dispose](), OUTPUT_TIMEOUT).unref();
     });
     return this.#first;
   }
@@ -305,29 +399,43 @@ export class Keeper {
 
   async #startFirst(first: StubbedProcess): Promise<void> {
     try {
-      this.#bootAtStart();
-      const kernel = await this.#machine.hello();
-      const [network, ...moreNetworks] = this.#networks;
-      this.#machine.setUp({ shares: true, network, moreNetworks });
-      const container = this.#machine.createContainer({
-        ...this.#translation.container,
-        limits: this.#limits,
-        id: CONTAINER,
-      });
+      if (this.#isFirst) this.#bootAtStart();
+      const kernel = await this.#pod.ready(this.#networks);
+      const container = this.#machine.createContainer(this.#setup());
+      this.#isMade = true;
       const seccomp = seccompFilter(defined({ seccomp: this.#translation.seccomp }), kernel);
       this.#running = { container, seccomp };
       await first.start(container, seccomp);
-      replaceFile('status', 'running');
+      replaceFile(join(this.state, 'status'), 'running');
     } catch (error) {
       first.exit(LOST);
       throw error;
     }
   }
 
+  /** What the agent is to make, with the machine's indexes of the shares. */
+  #setup(): ContainerSetup {
+    const { container } = this.#translation;
+    const [first = 0] = this.#shares;
+    const joined = this.#joined;
+    return {
+      ...container,
+      id: this.#id,
+      joined,
+      // It sets the name of the namespace that it is in.
+      hostname: joined.includes('uts') ? this.#pod.hostname : container.hostname,
+      root: { ...container.root, share: first },
+      shares: (container.shares ?? []).map((share) => ({ ...share, index: first + share.index })),
+      limits: this.#limits,
+    };
+  }
+
   /** Leaves the container's cgroup no memory: the stub dies of that, as the container's process has. */
   async #starve(): Promise<void> {
-    this.#machine[Symbol.dispose]();
-    await this.#machine.gone;
+    if (this.#isFirst) {
+      this.#machine[Symbol.dispose]();
+      await this.#machine.gone;
+    }
     this.#cgroup.starve();
   }
 
@@ -344,12 +452,12 @@ export class Keeper {
    * @throws OciError
    */
   #exec(socket: Socket, text: string): StubbedProcess {
-    const folder = this.#folder;
+    const { folder } = this.#pod;
     const { process, hasConsole } = readExec(this.#config, text);
     checkConsole(process, hasConsole);
-    if (folder === undefined || this.#running === undefined) throw new OciError(NOT_RUNNING);
+    if (this.#running === undefined) throw new OciError(NOT_RUNNING);
     if (this.#machine.state.name === 'frozen') throw new OciError('cannot exec in a paused container');
-    const id = this.#nextProcess++;
+    const id = this.#pod.nextProcess();
     const streams = portSocket(folder.path, STREAMS_PORT + id);
     const cgroups = this.#cgroup.paths.map((path) => `cgroup ${path}`);
     socket.write([...cgroups, `streams ${streams}`, ...(process.terminal ? ['terminal'] : []), 'done', ''].join('\n'));
@@ -366,15 +474,16 @@ export class Keeper {
   /** Stops the container's processes. @throws SandboxError, OciError */
   async #pause(): Promise<void> {
     if (this.#running === undefined || this.#machine.state.name !== 'ready') throw new OciError(NOT_RUNNING);
+    if (this.#pod.size > 1) throw new OciError('pause: the machine has several containers');
     await this.#machine.freeze();
-    replaceFile('status', 'paused');
+    replaceFile(join(this.state, 'status'), 'paused');
   }
 
   /** @throws SandboxError, OciError */
   async #resume(): Promise<void> {
     if (this.#machine.state.name !== 'frozen') throw new OciError('container not paused');
     await this.#machine.thaw({});
-    replaceFile('status', 'running');
+    replaceFile(join(this.state, 'status'), 'running');
   }
 
   /** Changes the limits. @param text JSON of the request. @throws SandboxError, OciError */
@@ -409,16 +518,46 @@ export class Keeper {
   async #ask(what: string, argv: string[]): Promise<Buffer> {
     if (this.#running === undefined) throw new OciError(NOT_RUNNING);
     if (this.#machine.state.name === 'frozen') throw new OciError(`${what}: the container is paused`);
-    return await askTool(this.#running.container, this.#nextProcess++, argv);
+    return await askTool(this.#running.container, this.#pod.nextProcess(), argv);
   }
 
-  /** Ends the machine and this process. */
-  end(): void {
-    this.#ending.abort();
-    this.#machine[Symbol.dispose]();
-    this.#folder?.[Symbol.dispose]();
-    void this.#machine.gone.then(() => process.exit(0));
+  #delete(socket: Socket): void {
+    const ended = this.end();
+    if (!this.#isFirst) ended.then(() => socket.end('ok\n'));
   }
+
+  /** Ends the container; the first one with the machine and this process. */
+  async end(): Promise<void> {
+    if (this.#ending.signal.aborted) return await this.#over;
+    this.#ending.abort();
+    this.#over = this.#isFirst ? this.#endMachine() : this.#leave();
+    await this.#over;
+  }
+
+  async #endMachine(): Promise<void> {
+    this.#pod[Symbol.dispose]();
+    await this.#machine.gone;
+    process.exit(0);
+  }
+
+  /** Takes the container out of the machine, and its files. */
+  async #leave(): Promise<void> {
+    closeServer(this.#server);
+    try {
+      if (this.#isMade) {
+        await Promise.race([this.#ended.promise, sleep(END_TIMEOUT)]);
+        await this.#machine.removeContainer(this.#id);
+      }
+    } catch {
+      // The machine is gone, or its guest keeps the container. It keeps no file of the host.
+    }
+    this.#machine.unshare(this.#shares);
+    this.#pod.size--;
+  }
+}
+
+function shareOf({ path, readOnly }: SharedPath): LaterShare {
+  return { path, readOnly, keepSetId: true };
 }
 
 /** Opens what the machine serves. @throws Error of a system call */

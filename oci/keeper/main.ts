@@ -3,11 +3,14 @@
 // when it is told to. It ends with `delete`. As `poststop`, it runs the hooks of a container that is gone.
 import '../../libc/no-debugger.js';
 
+import { symlinkSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { readConfig } from '../config/config.js';
 import { engineText } from '../config/oci-error.js';
 import { runPoststop } from './hooks.js';
 import { Keeper } from './keeper.js';
 import { readLines } from './lines.js';
+import { findPod } from './pod.js';
 
 const CALLER_FD = 3;
 
@@ -24,27 +27,17 @@ try {
 }
 
 async function create(): Promise<void> {
-  const keeper = new Keeper(id, bundle);
-  // A caller that dies before the container exists leaves nothing.
-  caller.on('close', () => keeper.isCreated || keeper.end());
-  const plan = await keeper.plan(console !== '');
-  readLines(caller, (line) => {
-    const [word, pid] = line.split(' ');
-    if (word === 'hooks') {
-      keeper.runHooks(Number(pid)).then(
-        () => caller.write('ok\n'),
-        (error) => caller.write(`error ${engineText(error)}\n`),
-      );
-    } else if (word === 'created') {
-      try {
-        keeper.created(Number(pid));
-        caller.write('ok\n');
-      } catch (error) {
-        caller.write(`error ${engineText(error)}\n`);
-      }
-    }
-  });
-  caller.write([...plan, 'done', ''].join('\n'));
+  const network = readConfig(bundle).linux.namespaces?.find(({ type }) => type === 'network')?.path;
+  const pod = await findPod(state, network || undefined);
+  if (pod !== undefined) {
+    // The keeper of that machine keeps this container too.
+    symlinkSync(pod, 'pod');
+    caller.end('join\ndone\n', () => process.exit(0));
+    return;
+  }
+  const keeper = new Keeper(id, bundle, state);
+  readLines(caller, (line) => void keeper.hear(caller, line));
+  await keeper.create(caller, console !== '');
 }
 
 async function poststop(): Promise<void> {

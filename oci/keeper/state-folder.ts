@@ -1,4 +1,4 @@
-// Files of the state folder of a container, which is the working directory (oci/command/oci.h).
+// Files of the state folder of a container (oci/command/oci.h).
 import { renameSync, writeFileSync } from 'node:fs';
 
 /** The state of a container (OCI runtime specification 1.1, runtime.md). */
@@ -14,7 +14,7 @@ export interface ContainerState {
 }
 
 /** Replaces a file: its readers see the old text or the new one. */
-export function replaceFile(name: string, text: string): void {
-  writeFileSync(`${name}.new`, text);
-  renameSync(`${name}.new`, name);
+export function replaceFile(path: string, text: string): void {
+  writeFileSync(`${path}.new`, text);
+  renameSync(`${path}.new`, path);
 }

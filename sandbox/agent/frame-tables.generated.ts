@@ -2,7 +2,7 @@
 // Generated from guest-agent/protocol/table.mjs by `npm run generate`: do not edit.
 
 import type { Fields, FrameType } from './fields.js';
-import { CAPABILITIES, DEVICE_ACCESS, ERROR_KINDS, RLIMITS, STREAMS } from './frames.generated.js';
+import { CAPABILITIES, DEVICE_ACCESS, ERROR_KINDS, NAMESPACES, RLIMITS, STREAMS } from './frames.generated.js';
 
 const terminal: Fields = [
   { tag: 1, name: 'columns', kind: 'integer', max: 65535, required: true },
@@ -130,6 +130,7 @@ export const FRAMES: readonly FrameType[] = [
       { tag: 12, name: 'init', kind: 'flag' },
       { tag: 13, name: 'devices', kind: 'group', fields: device, repeated: true },
       { tag: 14, name: 'secrets', kind: 'group', fields: secret, repeated: true },
+      { tag: 15, name: 'joined', kind: 'bits', names: NAMESPACES },
     ],
   },
   {

@@ -91,6 +91,10 @@ export type RlimitName = (typeof RLIMITS)[number];
 export const DEVICE_ACCESS = ['mknod', 'read', 'write'] as const;
 export type DeviceAccess = (typeof DEVICE_ACCESS)[number];
 
+/** Namespaces that containers of one machine may share; the index of each is its bit. */
+export const NAMESPACES = ['ipc', 'uts'] as const;
+export type MachineNamespace = (typeof NAMESPACES)[number];
+
 /** Why a request failed; the number of each is its index plus 1. */
 export const ERROR_KINDS = [
   /** The frame is malformed, or the request is impossible in this state. Exit code 125. */
@@ -338,6 +342,8 @@ export interface ContainerRequest {
   devices?: DeviceSpec[] | undefined;
   /** Files of a read-only tmpfs at `/run/secrets`; absent: there is none. */
   secrets?: SecretFile[] | undefined;
+  /** The machine's own that it is in, one bit each; absent: none. */
+  joined?: MachineNamespace[] | undefined;
 }
 
 /** Starts a process in a container. The first one is process 1 of the container. */

@@ -3,6 +3,7 @@
 import { messageOf } from '../../errors/index.js';
 import { hasLauncher } from '../../jail/launcher.js';
 import {
+  type LaterShare,
   MachineError,
   type MachineEvent,
   type MachineRequest,
@@ -10,6 +11,7 @@ import {
   type PeerNetwork,
   type PublishedPorts,
   type Refusal,
+  shareName,
 } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
 import { earlyJailMode, type JailMode } from '../jail-mode.js';
@@ -18,7 +20,7 @@ import { MACHINE_PROGRAM } from '../programs.js';
 import { ConsoleText } from './console-text.js';
 import { type JailNeeds, NO_NEEDS } from './jail.js';
 import { MachineEvents } from './machine-events.js';
-import type { MachineFiles } from './machine-files.js';
+import { MachineFiles } from './machine-files.js';
 import { MachineProcess } from './machine-process.js';
 import type { MachineOutside } from './outside.js';
 import { processorWait } from './processor-wait.js';
@@ -86,6 +88,7 @@ export class MachineClient implements Disposable {
   #network!: (network: MachineNetwork) => void;
   #hasBooted = false;
   readonly #joining: { done: () => void; fail: (error: Error) => void }[] = [];
+  readonly #sharing: { done: (first: number) => void; fail: (error: Error) => void }[] = [];
   readonly #saving: { done: () => void; fail: (error: Error) => void }[] = [];
   readonly #statistics: ((statistics: MachineStatistics) => void)[] = [];
   #end!: (end: MachineEnd) => void;
@@ -320,6 +323,29 @@ export class MachineClient implements Disposable {
   }
 
   /**
+   * Gives the machine more shares. Never settles if the machine ends first.
+   * @param opened their descriptors, opened with O_PATH, owned from now on
+   * @returns the index of the first
+   * @throws SandboxError `state`
+   */
+  async share(shares: readonly LaterShare[], opened: readonly number[]): Promise<number> {
+    const files = new MachineFiles();
+    for (const [index, fd] of opened.entries()) files.addTree(shareName(index), fd, shares[index]?.readOnly === true);
+    // Its rules are those of its start.
+    if (this.#jail?.files === 'landlock') {
+      files[Symbol.dispose]();
+      throw new SandboxError('state', 'a machine that landlock jails can have no more shares: this host needs a root');
+    }
+    await this.#pass(files, { type: 'share', shares: [...shares] });
+    return await new Promise<number>((done, fail) => this.#sharing.push({ done, fail }));
+  }
+
+  /** Closes shares that the machine was given. */
+  unshare(indexes: readonly number[]): void {
+    this.send({ type: 'unshare', indexes: [...indexes] });
+  }
+
+  /**
    * Pauses the machine and saves it. If that fails it runs on. Never settles if the machine ends
    * first.
    * @param files {@link SAVED_MEMORY} and {@link SAVED_STATE}, owned from now on
@@ -377,6 +403,12 @@ export class MachineClient implements Disposable {
         const { done, fail } = asked(this.#joining);
         if (event.error === undefined) done();
         else fail(new SandboxError('network', event.error));
+        break;
+      }
+      case 'shared': {
+        const { done, fail } = asked(this.#sharing);
+        if (event.first !== undefined) done(event.first);
+        else fail(new SandboxError('state', event.error ?? 'the machine does not say where its shares are'));
         break;
       }
       case 'saved': {

@@ -34,11 +34,11 @@ interface Limit {
 }
 const ONCE: Limit = { most: 1, every: Number.POSITIVE_INFINITY };
 const ALWAYS: Limit = { most: Number.POSITIVE_INFINITY, every: 1 };
-/** `joined`, `saved` and `statistics` are answers: the client knows what it has asked for. */
+/** `joined`, `shared`, `saved` and `statistics` are answers: the client knows what it has asked for. */
 const LIMITS: Record<MachineEvent['type'], Limit> = {
   ...{ kvm: ONCE, booted: ONCE, network: ONCE, probed: ONCE, stopped: ONCE, failed: ONCE },
   refused: { most: MAX_REFUSALS, every: Number.POSITIVE_INFINITY },
-  ...{ joined: ALWAYS, saved: ALWAYS, statistics: ALWAYS },
+  ...{ joined: ALWAYS, shared: ALWAYS, saved: ALWAYS, statistics: ALWAYS },
   // The connector counts what it has not answered.
   ...{ connect: ALWAYS, arrivals: ALWAYS },
 };
@@ -111,6 +111,8 @@ function readEvent(value: unknown): MachineEvent {
       return { type: 'refused', refusal: refusal(event.refusal) };
     case 'joined':
       return { type: 'joined', ...optional('error', event.error, message) };
+    case 'shared':
+      return { type: 'shared', ...optional('first', event.first, count), ...optional('error', event.error, message) };
     case 'saved': {
       const { error, isDiskFull } = event;
       return { type: 'saved', ...optional('error', error, message), ...optional('isDiskFull', isDiskFull, flag) };

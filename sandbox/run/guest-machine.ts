@@ -1,7 +1,7 @@
 // A machine together with the agent in its guest: it boots, says hello, gets containers, and shuts
 // down. It lives as long as its machine process, and may hold zero, one or several containers.
 import { messageOf } from '../../errors/index.js';
-import type { Accelerator, MachineStatistics, PeerNetwork, Refusal } from '../../vmm/machine.js';
+import type { Accelerator, LaterShare, MachineStatistics, PeerNetwork, Refusal } from '../../vmm/machine.js';
 import type { ContainerSetup, MachineSetup, RunningFrame } from '../agent/protocol.js';
 import { Responsiveness } from '../agent/responsiveness.js';
 import { AgentSession, type Thaw } from '../agent/session.js';
@@ -347,6 +347,30 @@ export class GuestMachine implements Disposable {
       throw notRunning();
     });
     return Promise.race([this.responsiveness.inTime(() => this.#client.statistics()), ended]);
+  }
+
+  /**
+   * Gives the machine more shares.
+   * @param opened their descriptors, opened with O_PATH, owned from now on
+   * @returns the index of the first
+   * @throws SandboxError `state`; what ended the machine
+   */
+  share(shares: readonly LaterShare[], opened: readonly number[]): Promise<number> {
+    return this.whileAlive(this.#client.share(shares, opened));
+  }
+
+  /** Closes shares that it was given: the guest finds them gone. */
+  unshare(indexes: readonly number[]): void {
+    this.#client.unshare(indexes);
+  }
+
+  /**
+   * Removes a container in which no process runs.
+   * @throws SandboxError `agent`, `unresponsive`, `wrong-state`; what ended the machine
+   */
+  removeContainer(id: number): Promise<void> {
+    const { session } = this.#expect('ready');
+    return this.whileAlive(session.remove(id));
   }
 
   /**

@@ -1,5 +1,5 @@
 // Creates the machine that a specification asks for, with its devices.
-import type { OpenShare } from '../devices/fs/server.js';
+import type { FuseServer, OpenShare } from '../devices/fs/server.js';
 import type { VirtioNet } from '../devices/net/device.js';
 import type { Kvm } from '../kvm/kvm.js';
 import { type Accelerator, MachineError, type MachineSpec } from '../machine.js';
@@ -40,6 +40,8 @@ export interface CreatedMachine {
   machine: Machine;
   /** Undefined if the guest has no network device. */
   network: VirtioNet | undefined;
+  /** Undefined if the guest has no shares. */
+  server: FuseServer | undefined;
 }
 
 /**
@@ -53,18 +55,18 @@ export function createMachine(options: CreateOptions): CreatedMachine {
     throw new MachineError('unsupported', 'a saved machine needs KVM: use --accel kvm');
   }
   if (accel === 'tcg') {
-    const { devices, network } = createDevices(spec, shares, accel, context.files, options.network);
-    return { machine: new TcgMachine(spec, devices, context), network };
+    const { devices, ...found } = createDevices(spec, shares, accel, context.files, options.network);
+    return { machine: new TcgMachine(spec, devices, context), ...found };
   }
   if (accel === 'uml') {
-    const { devices, network } = createDevices(spec, shares, accel, context.files, options.network);
-    return { machine: new UmlMachine(spec, devices, context), network };
+    const { devices, ...found } = createDevices(spec, shares, accel, context.files, options.network);
+    return { machine: new UmlMachine(spec, devices, context), ...found };
   }
   const { kvm, workerUrl, shared, started } = reserve;
   if (kvm instanceof MachineError) throw kvm;
   // Threads take longest to start, so they start while the devices are opened.
   const threads = new VcpuThreads(workerUrl, shared, started);
   threads.prepare(spec.cpus);
-  const { devices, network } = createDevices(spec, shares, accel, context.files, options.network);
-  return { machine: new KvmMachine(spec, devices, context, { kvm, threads, saved }), network };
+  const { devices, ...found } = createDevices(spec, shares, accel, context.files, options.network);
+  return { machine: new KvmMachine(spec, devices, context, { kvm, threads, saved }), ...found };
 }

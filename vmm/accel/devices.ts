@@ -2,7 +2,7 @@
 import { VirtioBalloon } from '../devices/balloon.js';
 import { VirtioBlk } from '../devices/blk/device.js';
 import { VirtioFs } from '../devices/fs/device.js';
-import type { OpenShare } from '../devices/fs/server.js';
+import type { FuseServer, OpenShare } from '../devices/fs/server.js';
 import type { VirtioNet } from '../devices/net/device.js';
 import { VirtioRng } from '../devices/rng.js';
 import { VirtioVsock } from '../devices/vsock/device.js';
@@ -16,6 +16,8 @@ export interface MachineDevices {
   devices: VirtioDevice[];
   /** One of `devices`; undefined if the guest has no network device. */
   network: VirtioNet | undefined;
+  /** Of one of `devices`; undefined if the guest has no shares. */
+  server: FuseServer | undefined;
 }
 
 /**
@@ -30,15 +32,17 @@ export function createDevices(
   files: HostFiles,
   context: NetworkContext,
 ): MachineDevices {
+  const { memory } = spec;
   const network = spec.network === undefined ? undefined : createNet(spec.network, context);
+  const shared = shares.length === 0 ? undefined : VirtioFs.open(shares, { memory, rates: spec.shareRates });
   const devices = [
     ...spec.disks.map((disk) => VirtioBlk.open(disk, files)),
     new VirtioVsock(spec.vsock, files),
     new VirtioRng(),
-    ...(shares.length > 0 ? [VirtioFs.open(shares, { memory: spec.memory, rates: spec.shareRates })] : []),
+    ...(shared === undefined ? [] : [shared]),
     ...(network === undefined ? [] : [network]),
     ...(spec.wires ?? []).map((wire, index) => createNet(wire, context, index + 1)),
     ...(accel !== 'tcg' ? [new VirtioBalloon()] : []),
   ];
-  return { devices, network };
+  return { devices, network, server: shared?.server };
 }

@@ -17,7 +17,7 @@ export function wireTap(index: number): string {
   return `tsvm${index}`;
 }
 
-export const NAMESPACE_TAKEN = 'another container of this network namespace has a machine: pods are not supported yet';
+export const NAMESPACE_TAKEN = 'another machine has the network of this namespace';
 
 const RTM_NEWLINK = 16;
 const RTM_GETLINK = 18;

@@ -9,6 +9,7 @@ import type { Saved } from '../accel/kvm/machine.js';
 import type { Machine, MachineContext } from '../accel/machine.js';
 import type { NetworkContext } from '../accel/network.js';
 import { compile, prepareFilters, processProfile, vcpuProfile } from '../accel/system-calls.js';
+import type { FuseServer } from '../devices/fs/server.js';
 import type { VirtioNet } from '../devices/net/device.js';
 import { CAP_SETUID, hasCapability } from '../host/capabilities.js';
 import { EventLoop } from '../host/event-loop.js';
@@ -27,6 +28,7 @@ import {
   CONTROL_FD,
   countName,
   KVM_FD,
+  type LaterShare,
   linkName,
   listenerName,
   MachineError,
@@ -66,6 +68,7 @@ class MachineServer {
   #log: Logger = createLogger('error');
   #machine: Machine | undefined;
   #network: VirtioNet | undefined;
+  #server: FuseServer | undefined;
   readonly #files = new GivenFiles((port, done) => this.#sockets.connectToPort(port, done));
   readonly #sockets = new AskedSockets(this.#loop, (asked) => this.#control.send(asked));
 
@@ -114,6 +117,12 @@ class MachineServer {
         break;
       case 'leave':
         this.#network?.leave(request.folder);
+        break;
+      case 'share':
+        this.#control.send({ type: 'shared', ...this.#share(request.shares) });
+        break;
+      case 'unshare':
+        this.#server?.closeShares(request.indexes);
         break;
       case 'save':
         this.#saveWhenSent(performance.now() + UNSENT_PATIENCE);
@@ -173,6 +182,7 @@ class MachineServer {
     if (shares.length > 0) keepNoMore(fixedArguments().neutral);
     limitFileSizes(spec);
     this.#network = created.network;
+    this.#server = created.server;
     created.machine.start();
     this.#files.closeRest();
   }
@@ -247,6 +257,17 @@ class MachineServer {
     try {
       this.#network.join(network);
       return {};
+    } catch (error) {
+      return { error: messageOf(error) };
+    }
+  }
+
+  /** Returns the index of the first, or the reason if they cannot be served. */
+  #share(shares: readonly LaterShare[]): { first?: number; error?: string } {
+    const opened = shares.map((share, index) => ({ ...share, fd: this.#files.take(shareName(index)) }));
+    try {
+      if (this.#server === undefined) throw new MachineError('unsupported', 'the machine has no device for shares');
+      return { first: this.#server.addShares(opened) };
     } catch (error) {
       return { error: messageOf(error) };
     }

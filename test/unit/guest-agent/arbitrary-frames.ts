@@ -1,6 +1,13 @@
 // Generates arbitrary requests, valid and damaged.
 import fc from 'fast-check';
-import { CAPABILITIES, DEVICE_ACCESS, encodeFrame, type HostFrame, RLIMITS } from '../../../sandbox/agent/protocol.js';
+import {
+  CAPABILITIES,
+  DEVICE_ACCESS,
+  encodeFrame,
+  type HostFrame,
+  NAMESPACES,
+  RLIMITS,
+} from '../../../sandbox/agent/protocol.js';
 
 const u32 = fc.integer({ min: 1, max: 0xffff_ffff });
 const u16 = fc.integer({ min: 0, max: 0xffff });
@@ -94,6 +101,7 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
       privileged: fc.constant(true),
       init: fc.constant(true),
       secrets: fc.array(fc.record({ name: text, contents: text }), { minLength: 1, maxLength: 3 }),
+      joined: fc.subarray([...NAMESPACES]),
       devices: fc.array(fc.record({ path, target: path, access: fc.subarray([...DEVICE_ACCESS]) }), {
         minLength: 1,
         maxLength: 3,

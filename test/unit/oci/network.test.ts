@@ -62,6 +62,6 @@ describe('the network of a namespace', () => {
   });
 
   test('is of one machine', () => {
-    expect(() => planNetwork(PATH, [made(), made({ name: 'tsvm0' })])).toThrow('another container');
+    expect(() => planNetwork(PATH, [made(), made({ name: 'tsvm0' })])).toThrow('another machine has the network');
   });
 });

@@ -76,6 +76,7 @@ function refusal(name: string, { path = '/bin', cwd = '/' } = {}): string | unde
     },
     process: { argv: [name], env: ['PATH=/wrong', 'A=b', ...(path === '' ? [] : [`PATH=${path}`])], cwd },
     network: undefined,
+    joined: {},
     seccomp: undefined,
   };
   const files = readdirSync('/proc/self/fd').length;

@@ -2,7 +2,7 @@
 // descriptor.
 import { constants } from 'node:os';
 import type { Host } from './host.js';
-import type { Inode } from './inode.js';
+import type { Inode, Share } from './inode.js';
 import type { Inodes } from './inodes.js';
 import type { SavedHandle } from './state.js';
 
@@ -73,6 +73,13 @@ export class Handles {
     this.#host.close(file.fd);
     this.#inodes.closed(file.inode, file.fd);
     return 0;
+  }
+
+  /** Closes what is open of a share. */
+  releaseShare(share: Share): void {
+    for (const file of this.#files) {
+      if (file?.inode.share === share) this.release(file.handle, file.isDirectory);
+    }
   }
 
   clear(): void {

@@ -77,6 +77,24 @@ export class Inodes {
     return root;
   }
 
+  /** A node for the root of a share that comes later. */
+  takeNode(): number {
+    return this.#nextNode++;
+  }
+
+  /** Forgets all files of a share, none of which is open, and closes its root. */
+  removeShare(share: Share): void {
+    for (const inode of this.#byNode.values()) {
+      if (inode.share !== share) continue;
+      this.#byNode.delete(inode.node);
+      this.#setOf(inode).delete(inode);
+      if (inode !== share.root) this.#close(inode);
+    }
+    if (share.root !== undefined) this.#host.close(share.root.fd);
+    share.root = undefined;
+    share.inodes.clear();
+  }
+
   #key(share: Share): number | string {
     const low = this.#host.stat(STATX_INO);
     const high = this.#host.stat(STATX_INO + 1);

@@ -3,7 +3,7 @@
 // does too (FUSE_SUBMOUNTS). A request is copied out of guest memory before it is examined; only
 // the data of reads and writes is transferred in place.
 import { constants } from 'node:os';
-import { MachineError, type ShareSpec } from '../../machine.js';
+import { type LaterShare, MachineError, type ShareSpec } from '../../machine.js';
 import type { Check } from '../../saved-state.js';
 import type { DescriptorChain } from '../../virtio/queue.js';
 import * as attributes from './attributes.js';
@@ -167,6 +167,9 @@ export class FuseServer implements Disposable {
   readonly #arguments: Uint8Array;
   readonly #writeArguments: Uint8Array;
   readonly #reply: Uint8Array;
+  readonly #owner: Owner | undefined;
+  readonly #shares: Share[] = [];
+  #hasMore = false;
   /** The protocol's minor version; 0 before FUSE_INIT. */
   #minor = 0;
 
@@ -184,28 +187,60 @@ export class FuseServer implements Disposable {
     const { inodes: inodeLimit, descriptors, handles: handleLimit } = limits ?? defaultLimits(host, memory);
     const inodes = new Inodes(host, { inodes: inodeLimit, descriptors }, firstNode(opened.length));
     const handles = new Handles(host, inodes, handleLimit);
-    const shares: Share[] = [];
-    this.#session = new Session(host, shares, inodes, handles);
-    const us = owner ?? (host.canSwitchUser ? undefined : { uid: process.geteuid!(), gid: process.getegid!() });
+    this.#session = new Session(host, this.#shares, inodes, handles);
+    this.#owner = owner ?? (host.canSwitchUser ? undefined : { uid: process.geteuid!(), gid: process.getegid!() });
     try {
-      for (const share of opened) this.#add(share, us, shares);
+      for (const share of opened) this.#add(share, fuse.FUSE_ROOT_ID + 1 + this.#shares.length);
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
     }
   }
 
-  #add(
-    { fd, countFd, path, readOnly, keepSetId = false, budget: limits = {} }: OpenShare,
-    owner: Owner | undefined,
-    shares: Share[],
-  ): void {
+  /**
+   * Serves more shares, which get the next indexes. Takes ownership of their descriptors.
+   * @returns the index of the first
+   * @throws MachineError `host` for one that is neither a folder nor a file: none is served then
+   */
+  addShares(opened: readonly (LaterShare & { fd: number })[]): number {
+    const first = this.#shares.length;
+    this.#hasMore = true;
+    let failure: unknown;
+    for (const share of opened) {
+      try {
+        if (failure === undefined) this.#add(share, this.#session.inodes.takeNode());
+        else this.#host.close(share.fd);
+      } catch (error) {
+        failure = error;
+      }
+    }
+    if (failure === undefined) return first;
+    this.closeShares(opened.map((_, index) => first + index));
+    throw failure;
+  }
+
+  /** Closes shares with all their files: the guest finds them gone. */
+  closeShares(indexes: readonly number[]): void {
+    for (const index of indexes) {
+      const share = this.#shares[index];
+      if (share?.root === undefined) continue;
+      this.#session.handles.releaseShare(share);
+      this.#session.inodes.removeShare(share);
+    }
+  }
+
+  #add({ fd, countFd, path, readOnly, keepSetId = false, budget: limits = {} }: OpenShare, node: number): void {
     const host = this.#host;
+    const owner = this.#owner;
+    const shares = this.#shares;
     const budget = countFd === undefined ? undefined : new Budget(host, fd, countFd, limits);
-    if (host.statx(fd) < 0) throw new MachineError('host', `cannot share ${path}: it has no attributes`);
+    if (host.statx(fd) < 0) {
+      host.close(fd);
+      throw new MachineError('host', `cannot share ${path}: it has no attributes`);
+    }
     const device = host.stat(STATX_DEV_MAJOR) * 2 ** 20 + host.stat(STATX_DEV_MINOR);
     const share: Share = { readOnly, keepSetId, owner, budget, device, inodes: new Map(), root: undefined };
-    share.root = this.#session.inodes.addRoot(share, fuse.FUSE_ROOT_ID + 1 + shares.length, fd);
+    share.root = this.#session.inodes.addRoot(share, node, fd);
     shares.push(share);
     if (share.root.type !== S_IFDIR && share.root.type !== S_IFREG) {
       throw new MachineError('host', `cannot share ${path}: it is neither a folder nor a file`);
@@ -346,8 +381,10 @@ export class FuseServer implements Disposable {
 
   /**
    * Returns the state. Files without a name are not part of it: they end with their descriptors.
+   * @throws MachineError `unsupported`
    */
   save(): FuseState {
+    if (this.#hasMore) throw new MachineError('unsupported', 'a machine that got shares later cannot be saved');
     const { inodes, handles } = this.#session;
     return { minor: this.#minor, nextNode: inodes.nextNode, inodes: inodes.save(), handles: handles.save() };
   }

@@ -31,6 +31,8 @@ const EVENTS: MachineEvent[] = [
   },
   { type: 'joined' },
   { type: 'joined', error: 'in use' },
+  { type: 'shared', first: 3 },
+  { type: 'shared', error: 'neither a folder nor a file' },
   { type: 'saved' },
   { type: 'saved', error: 'pwritev: EIO', isDiskFull: false },
   { type: 'saved', error: 'pwritev: ENOSPC', isDiskFull: true },

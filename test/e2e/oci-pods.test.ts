@@ -1,0 +1,187 @@
+// Proves that containers of one network namespace share a machine, and nothing that is not a pod's: each has its
+// own root, processes and end. By the command alone, and by podman's pods, in namespaces of the test.
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { EngineNamespaces } from './engine-namespaces.js';
+import { CLIENT, populateWithPerl, SERVER } from './network-image.js';
+
+const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
+const BOOT_ID = '/proc/sys/kernel/random/boot_id';
+/** Not the size of whole segments. */
+const SIZE = 76_543;
+
+let folder: string;
+let root: string;
+let count = 0;
+let engine: EngineNamespaces;
+
+beforeAll(() => {
+  folder = mkdtempSync('/var/tmp/tsvm-oci-pods-');
+  chmodSync(folder, 0o711);
+  root = join(folder, 'state');
+  populateWithPerl(join(folder, 'image'));
+  engine = new EngineNamespaces(['/run/netns', '/run/tsvm-oci'], 'sleep infinity');
+});
+afterAll(() => {
+  engine[Symbol.dispose]();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** What stays keeps its streams, so they are files. */
+function call(...args: string[]) {
+  const [out = '', err = ''] = [join(folder, `out-${count}`), join(folder, `err-${count++}`)];
+  const script = `exec "$@" </dev/null >${out} 2>${err}`;
+  const { status } = engine.run(['sh', '-c', script, 'sh', RUNTIME, '--root', root, ...args]);
+  return { status, stdout: readFileSync(out, 'utf8'), stderr: readFileSync(err, 'utf8') };
+}
+
+const DONE = { status: 0, stdout: '', stderr: '' };
+const state = (id: string) => JSON.parse(call('state', id).stdout);
+const execute = (id: string, ...args: string[]) => call('exec', id, ...args);
+/** The process that keeps a container. */
+const keeper = (id: string) => Number(readFileSync(join(root, id, 'keeper.pid'), 'utf8').split(' ')[0]);
+/** Keepers: one for each machine. */
+const keepers = () => engine.containers.filter((line) => line.includes('keeper.js'));
+
+interface Made {
+  /** Process id of the stub whose namespaces it joins. */
+  pod?: number;
+  /** Those that it joins beside the network. */
+  joins?: readonly string[];
+  hostname?: string;
+}
+
+/** Makes a container with a root of its own, which has its name in `/name`. */
+function make(id: string, args: string[], { pod, joins = [], hostname }: Made = {}) {
+  const bundle = join(folder, id);
+  cpSync(join(folder, 'image'), join(bundle, 'rootfs'), { recursive: true });
+  mkdirSync(join(bundle, 'volume'));
+  writeFileSync(join(bundle, 'rootfs/name'), id);
+  writeFileSync(join(bundle, 'volume/of'), id);
+  const shared: Record<string, string> = { network: 'net', ipc: 'ipc', uts: 'uts' };
+  const namespaces = ['pid', 'network', 'ipc', 'uts', 'mount'].map((type) => {
+    const isJoined = pod !== undefined && (type === 'network' || joins.includes(type));
+    return isJoined ? { type, path: `/proc/${pod}/ns/${shared[type]}` } : { type };
+  });
+  const config = {
+    ociVersion: '1.1.0',
+    annotations: { 'dev.tsvm.accel': 'uml' },
+    ...(hostname !== undefined && { hostname }),
+    root: { path: 'rootfs' },
+    mounts: [{ destination: '/volume', type: 'bind', source: 'volume', options: ['rbind', 'ro'] }],
+    process: { user: { uid: 0, gid: 0 }, args, env: ['PATH=/bin'], cwd: '/' },
+    linux: { namespaces },
+  };
+  writeFileSync(join(bundle, 'config.json'), JSON.stringify(config));
+  onTestFinished(() => {
+    call('delete', '--force', id);
+    rmSync(bundle, { recursive: true, force: true });
+  });
+  return call('create', '--bundle', bundle, id);
+}
+
+const WAIT = ['sh', '-c', 'trap "exit 5" TERM; while :; do sleep 0.1; done'];
+
+describe('containers of one network namespace', () => {
+  test('are in one machine, each with its root and processes, and share what they join', async () => {
+    const serve = ['perl', '-e', SERVER, '8080', String(SIZE)];
+    expect(make('first', serve, { hostname: 'pod' })).toEqual(DONE);
+    const { pid: pod } = state('first');
+    // The machine is there once the first one runs.
+    expect(make('early', WAIT, { pod }).stderr).toContain('the first container of the network namespace does not run');
+    expect(call('delete', '--force', 'early')).toEqual(DONE);
+    expect(call('start', 'first')).toEqual(DONE);
+    expect(make('second', WAIT, { pod, joins: ['ipc', 'uts'], hostname: 'ignored' })).toEqual(DONE);
+    expect(make('third', WAIT, { pod, hostname: 'own' })).toEqual(DONE);
+    for (const id of ['second', 'third']) expect(call('start', id)).toEqual(DONE);
+    expect(state('second')).toMatchObject({ status: 'running', id: 'second', bundle: join(folder, 'second') });
+    expect(new Set(['first', 'second', 'third'].map(keeper)).size).toBe(1);
+    expect(keepers()).toHaveLength(1);
+
+    const look = (id: string) =>
+      execute(id, 'sh', '-c', `cat ${BOOT_ID} /name /volume/of; hostname 2>/dev/null || uname -n`);
+    const [first, second, third] = ['first', 'second', 'third'].map((id) => look(id).stdout.split('\n'));
+    expect(first).toEqual([expect.stringMatching(/^[0-9a-f-]{36}$/), 'firstfirstpod', '']);
+    expect(second).toEqual([first?.[0], 'secondsecondpod', '']);
+    expect(third).toEqual([first?.[0], 'thirdthirdown', '']);
+    const namespaces = (id: string) =>
+      execute(id, 'sh', '-c', 'for each in ipc uts net pid mnt; do readlink /proc/self/ns/$each; done').stdout.split(
+        '\n',
+      );
+    const [a = [], b = [], c = []] = ['first', 'second', 'third'].map(namespaces);
+    expect(b.slice(0, 3)).toEqual(a.slice(0, 3));
+    expect(c[2]).toBe(a[2]);
+    for (const at of [3, 4]) expect(new Set([a[at], b[at], c[at]]).size).toBe(3);
+    for (const at of [0, 1]) expect(c[at]).not.toBe(a[at]);
+    const answer = execute('second', 'perl', '-e', CLIENT, '127.0.0.1:8080');
+    expect(answer).toMatchObject({ status: 0, stderr: '' });
+    expect(answer.stdout).toHaveLength(SIZE);
+    expect(execute('third', 'sh', '-c', 'touch /volume/x').stderr).toContain('Read-only file system');
+    expect(call('pause', 'second').stderr).toContain('pause: the machine has several containers');
+
+    // Each ends alone, and its files are the host's again.
+    expect(call('kill', 'second', 'TERM')).toEqual(DONE);
+    await expect.poll(() => state('second').status).toBe('stopped');
+    expect(call('delete', 'second')).toEqual(DONE);
+    expect(existsSync(join(root, 'second'))).toBe(false);
+    expect(look('third').stdout).toContain('thirdthirdown');
+    // Its successor is in the same machine.
+    rmSync(join(folder, 'second'), { recursive: true });
+    expect(make('second', ['sh', '-c', 'exit 3'], { pod })).toEqual(DONE);
+    expect(call('start', 'second')).toEqual(DONE);
+    await expect.poll(() => state('second').status).toBe('stopped');
+    expect(call('delete', 'second')).toEqual(DONE);
+    // The end of the first one is that of the machine.
+    expect(call('delete', '--force', 'first')).toEqual(DONE);
+    await expect.poll(() => state('third').status).toBe('stopped');
+    expect(execute('third', 'true').stderr).toContain('container not running');
+    expect(call('delete', 'third')).toEqual(DONE);
+    expect(readdirSync(root)).toEqual([]);
+    expect(engine.containers).toEqual([]);
+  });
+
+  test('a container that is refused, or whose program is missing, harms no other', () => {
+    expect(make('first', WAIT)).toEqual(DONE);
+    expect(call('start', 'first')).toEqual(DONE);
+    const { pid: pod } = state('first');
+    expect(make('absent', ['nosuch'], { pod }).stderr).toContain('exec: "nosuch": executable file not found in $PATH');
+    expect(make('other', WAIT, { pod: 1, joins: ['ipc'] }).status).toBe(1);
+    expect(make('second', WAIT, { pod })).toEqual(DONE);
+    expect(make('joins', WAIT, { pod: state('second').pid, joins: ['uts'] }).stderr).toContain(
+      "joining another container's uts namespace is not supported",
+    );
+    expect(readdirSync(root).sort()).toEqual(['first', 'second']);
+    expect(execute('first', 'cat', '/name').stdout).toBe('first');
+  });
+
+  test.each(['keeper', 'stub of the first', 'stub of the second'] as const)(
+    'the death of the %s is told',
+    async (killed) => {
+      expect(make('first', WAIT)).toEqual(DONE);
+      expect(call('start', 'first')).toEqual(DONE);
+      const { pid: pod } = state('first');
+      expect(make('second', WAIT, { pod })).toEqual(DONE);
+      expect(call('start', 'second')).toEqual(DONE);
+      const victim = { keeper: keeper('first'), 'stub of the first': pod, 'stub of the second': state('second').pid };
+      engine.run(['kill', '-9', String(victim[killed])]);
+      await expect.poll(() => state('second').status).toBe('stopped');
+      if (killed === 'stub of the second') expect(execute('first', 'cat', '/name').stdout).toBe('first');
+      else await expect.poll(() => state('first').status).toBe('stopped');
+      for (const id of ['second', 'first']) expect(call('delete', '--force', id)).toEqual(DONE);
+      expect(readdirSync(root)).toEqual([]);
+      expect(engine.containers).toEqual([]);
+    },
+  );
+});

@@ -1,0 +1,63 @@
+// Proves that a container finds the machine of its network namespace, and no other one's.
+import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { readCreate } from '../../../oci/config/create.js';
+import { announce, findPod } from '../../../oci/keeper/pod.js';
+
+let root: string;
+let server: Server;
+let socket: string;
+
+beforeEach(async () => {
+  root = mkdtempSync(join(tmpdir(), 'tsvm-pod-'));
+  socket = join(root, '.socket');
+  server = createServer();
+  await new Promise<void>((resolve) => server.listen(socket, resolve));
+  for (const id of ['pod', 'new', 'other']) mkdirSync(join(root, id));
+  symlinkSync(socket, join(root, 'pod/keeper'));
+  announce(join(root, 'pod'), process.pid);
+});
+afterEach(() => {
+  server.close();
+  rmSync(root, { recursive: true });
+});
+
+const find = (network: string | undefined) => findPod(join(root, 'new'), network);
+
+test('a container finds the keeper whose first container is in its network namespace', async () => {
+  expect(await find(`/proc/${process.pid}/ns/net`)).toBe(socket);
+  // By the namespace, and not by its path.
+  expect(await find('/proc/thread-self/ns/net')).toBe(socket);
+});
+
+test('a new namespace, another one and one that is missing have no machine', async () => {
+  expect(await find(undefined)).toBeUndefined();
+  expect(await find(`/proc/${process.pid}/ns/ipc`)).toBeUndefined();
+  expect(await find('/proc/0/ns/net')).toBeUndefined();
+});
+
+test('a keeper that is gone is passed over', async () => {
+  await new Promise((resolve) => server.close(resolve));
+  expect(await find('/proc/self/ns/net')).toBeUndefined();
+  // A socket that a killed one has left.
+  writeFileSync(socket, '');
+  expect(await find('/proc/self/ns/net')).toBeUndefined();
+  unlinkSync(socket);
+});
+
+test('a machine in another mount namespace is refused, for it cannot open what the container shares', async () => {
+  const { dev, ino } = statSync('/proc/self/ns/net', { bigint: true });
+  writeFileSync(join(root, 'pod/network'), `${dev}:${ino} mnt:[1]`);
+  await expect(find('/proc/self/ns/net')).rejects.toThrow('in another mount namespace');
+});
+
+test('the request to join has all that it needs', () => {
+  const request = { id: 'a', bundle: '/b', state: '/s', console: false };
+  expect(readCreate(JSON.stringify(request))).toEqual(request);
+  for (const more of [{ id: '' }, { bundle: 'b' }, { state: undefined }, { console: 'no' }]) {
+    expect(() => readCreate(JSON.stringify({ ...request, ...more }))).toThrow();
+  }
+});
