@@ -41,7 +41,7 @@ import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd, startHo
 import { cpusOf, HostCgroup, hostLimits } from './host-cgroup.js';
 import { readLines } from './lines.js';
 import { type ContainerNetwork, readNetwork } from './network.js';
-import { announce, closeServer, Pod } from './pod.js';
+import { announce, closeServer, joinedNamespaces, Pod } from './pod.js';
 import { checkProgram } from './program.js';
 import { type ContainerState, replaceFile } from './state-folder.js';
 import { parseStatistics } from './statistics.js';
@@ -111,6 +111,7 @@ export class Keeper {
     this.#translation = translate(this.#config, bundle);
     this.#limits = this.#translation.container.limits ?? {};
     this.#isFirst = pod === undefined;
+    this.#joined = joinedNamespaces(this.#translation.joined, pod?.stub);
     this.#asked = pod?.asked ?? readMachine(this.#config, this.#limits.memory ?? 0);
     // The processes of the machine are in it from their start.
     this.#cgroup = HostCgroup.make(this.#config.linux.cgroupsPath, hostLimits(this.#config, this.#asked), {
@@ -121,7 +122,6 @@ export class Keeper {
     this.#pod = pod ?? new Pod(this.#asked, container.hostname);
     this.#pod.size++;
     this.#machine = this.#pod.machine;
-    this.#joined = this.#pod.joined(this.#translation.joined);
     this.#id = this.#pod.nextContainer();
     this.#firstProcess = this.#pod.nextProcess();
     this.#machine.lost.catch(() => this.#first?.exit(LOST));

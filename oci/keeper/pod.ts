@@ -85,25 +85,29 @@ export class Pod {
     return kernel;
   }
 
-  /**
-   * The machine's namespaces that a container is in: those of the first one.
-   * @param paths of those that it is to join
-   * @throws OciError for another one
-   */
-  joined(paths: Partial<Record<MachineNamespace, string>>): MachineNamespace[] {
-    return NAMESPACES.filter((type) => {
-      const path = paths[type];
-      if (path === undefined) return this.stub === undefined;
-      if (this.stub !== undefined && fileOf(path) === fileOf(`/proc/${this.stub}/ns/${type}`)) return true;
-      throw new OciError(`joining another container's ${type} namespace is not supported`);
-    });
-  }
-
   /** Ends the machine. */
   [Symbol.dispose](): void {
     this.machine[Symbol.dispose]();
     this.#folder?.[Symbol.dispose]();
   }
+}
+
+/**
+ * The machine's namespaces that a container is in: those of the first one.
+ * @param paths of those that it is to join
+ * @param first process id of the first one's stub; undefined: it is the first one
+ * @throws OciError for another one; Error of a system call
+ */
+export function joinedNamespaces(
+  paths: Partial<Record<MachineNamespace, string>>,
+  first: number | undefined,
+): MachineNamespace[] {
+  return NAMESPACES.filter((type) => {
+    const path = paths[type];
+    if (path === undefined) return first === undefined;
+    if (first !== undefined && fileOf(path) === fileOf(`/proc/${first}/ns/${type}`)) return true;
+    throw new OciError(`joining another container's ${type} namespace is not supported`);
+  });
 }
 
 async function listen(server: Server, path: string): Promise<void> {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { readCreate } from '../../../oci/config/create.js';
-import { announce, findPod } from '../../../oci/keeper/pod.js';
+import { announce, findPod, joinedNamespaces } from '../../../oci/keeper/pod.js';
 
 let root: string;
 let server: Server;
@@ -52,6 +52,17 @@ test('a machine in another mount namespace is refused, for it cannot open what t
   const { dev, ino } = statSync('/proc/self/ns/net', { bigint: true });
   writeFileSync(join(root, 'pod/network'), `${dev}:${ino} mnt:[1]`);
   await expect(find('/proc/self/ns/net')).rejects.toThrow('in another mount namespace');
+});
+
+test("a container joins the first one's namespaces, and no other's", () => {
+  const { pid } = process;
+  expect(joinedNamespaces({}, undefined)).toEqual(['ipc', 'uts']);
+  expect(joinedNamespaces({}, pid)).toEqual([]);
+  expect(joinedNamespaces({ uts: `/proc/${pid}/ns/uts` }, pid)).toEqual(['uts']);
+  const message = "joining another container's ipc namespace is not supported";
+  for (const first of [undefined, pid]) {
+    expect(() => joinedNamespaces({ ipc: `/proc/${pid}/ns/uts` }, first)).toThrow(message);
+  }
 });
 
 test('the request to join has all that it needs', () => {
