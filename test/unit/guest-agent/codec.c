@@ -75,6 +75,7 @@ static const struct bit capabilities[] = {
 
 _Static_assert(BPF_DEVCG_ACC_MKNOD == 1 && BPF_DEVCG_ACC_READ == 2 && BPF_DEVCG_ACC_WRITE == 4, "bits 0 to 2");
 static const struct bit accesses[] = { { 0, "mknod" }, { 1, "read" }, { 2, "write" } };
+static const struct bit namespaces[] = { { 0, "ipc" }, { 1, "uts" } };
 
 static const char *const rlimits[] = {
 	[RLIMIT_CPU] = "cpu",           [RLIMIT_FSIZE] = "fsize",
@@ -134,6 +135,8 @@ static bool print_named(const char *name, uint64_t value)
 		print_bits(capabilities, sizeof capabilities / sizeof *capabilities, value);
 	} else if (strcmp(name, "access") == 0) {
 		print_bits(accesses, sizeof accesses / sizeof *accesses, value);
+	} else if (strcmp(name, "joined") == 0) {
+		print_bits(namespaces, sizeof namespaces / sizeof *namespaces, value);
 	} else if (strcmp(name, "name") == 0) {
 		printf("\"%s\"", rlimits[value]);
 	} else if (value == UNLIMITED) {

@@ -1,6 +1,12 @@
 // The meaning of a request by PROTOCOL.md: absent fields have their defaults. The tests compare
 // what the agent decodes with it.
-import { CAPABILITIES, type Capability, type HostFrame, type ProcessRequest } from '../../../sandbox/agent/protocol.js';
+import {
+  CAPABILITIES,
+  type Capability,
+  type HostFrame,
+  NAMESPACES,
+  type ProcessRequest,
+} from '../../../sandbox/agent/protocol.js';
 import type { Understood } from './codec-program.js';
 
 const DOCKER_CAPABILITIES: Capability[] = [
@@ -85,6 +91,7 @@ export function withDefaults(frame: HostFrame): Understood {
     tmpfs: (frame.tmpfs ?? []).map((mount) => ({ size: 0, mode: 0xffff, uid: 0, gid: 0, ...off, ...mount })),
     devices: frame.devices ?? [],
     secrets: frame.secrets ?? [],
+    joined: NAMESPACES.filter((name) => frame.joined?.includes(name)),
     shares: (frame.shares ?? []).map((mount) => ({ readonly: false, noexec: false, nosuid: false, ...mount })),
     limits: frame.limits && { memory: 0, pids: 0, cpuQuota: 0, cpuPeriod: 0, ...frame.limits },
   };
