@@ -17,7 +17,7 @@ let count = 0;
 
 beforeAll(() => {
   folder = mkdtempSync('/tmp/tsvm-pump-');
-  const sources = ['pump.c', 'keeper.c', 'state.c', 'report.c'].map((name) => join(command, name));
+  const sources = ['pump.c', 'keeper.c', 'state.c', 'report.c', 'request.c'].map((name) => join(command, name));
   execFileSync('cc', ['-D_GNU_SOURCE', '-I', command, '-o', join(folder, 'pump'), owner, ...sources]);
 });
 afterAll(() => rmSync(folder, { recursive: true }));
