@@ -322,12 +322,9 @@ export class Keeper {
   #serve(socket: Socket): void {
     let stubbed: StubbedProcess | undefined;
     let joining: Keeper | undefined;
-    const answer = (done: Promise<void>) => {
-      done.then(
-        () => socket.write('ok\n'),
-        (error) => socket.end(`error ${engineText(error)}\n`),
-      );
-    };
+    const ok = () => void socket.write('ok\n');
+    const refuse = (error: unknown) => void socket.end(`error ${engineText(error)}\n`);
+    const answer = (done: Promise<void>) => void done.then(ok, refuse);
     socket.on('error', () => {});
     readLines(socket, (line) => {
       const [word = '', ...words] = line.split(' ', 3);
@@ -342,10 +339,11 @@ export class Keeper {
         try {
           stubbed = this.#exec(socket, line.slice('exec '.length));
         } catch (error) {
-          socket.end(`error ${engineText(error)}\n`);
+          refuse(error);
         }
       } else if (word === 'starve' && stubbed !== undefined && stubbed === this.#first) answer(this.#starve());
-      else if (word === 'run' && stubbed !== undefined) answer(this.#run(stubbed));
+      // The stub reads the same socket after that: the exit of a short process comes second.
+      else if (word === 'run' && stubbed !== undefined) this.#run(stubbed, ok).catch(refuse);
       else if (word === 'delete') this.#delete(socket);
       else if (word === 'create' && this.#isFirst) joining = this.#join(socket, line.slice('create '.length));
       else stubbed?.hear(word, words.map(Number));
@@ -465,10 +463,10 @@ export class Keeper {
     return new StubbedProcess(socket, { ...translateProcess(process), id, port: STREAMS_PORT + id });
   }
 
-  async #run(stubbed: StubbedProcess): Promise<void> {
+  async #run(stubbed: StubbedProcess, onStarted: () => void): Promise<void> {
     if (this.#running === undefined) throw new OciError(NOT_RUNNING);
     const { container, seccomp } = this.#running;
-    await stubbed.start(container, seccomp);
+    await stubbed.start(container, seccomp, onStarted);
   }
 
   /** Stops the container's processes. @throws SandboxError, OciError */

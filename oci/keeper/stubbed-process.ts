@@ -52,12 +52,21 @@ export class StubbedProcess {
     this.#process?.resize(size);
   }
 
-  /** @param seccomp of the container's processes. @throws SandboxError */
-  async start(container: GuestContainer, seccomp: ProcessSpec['seccomp']): Promise<void> {
+  /**
+   * @param seccomp of the container's processes
+   * @param onStarted called before the stub may be told of the exit
+   * @throws SandboxError
+   */
+  async start(
+    container: GuestContainer,
+    seccomp: ProcessSpec['seccomp'],
+    onStarted: () => void = () => {},
+  ): Promise<void> {
     const terminal = this.spec.terminal && (this.#size ?? this.spec.terminal);
     const started = container.start({ ...this.spec, terminal, seccomp }, { timeout: START_TIMEOUT });
     await started.started();
     this.#process = started;
+    onStarted();
     if (this.#isAbandoned) started.signal(SIGKILL);
     started.exited().then(
       (ended) => {
