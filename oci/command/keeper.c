@@ -21,6 +21,9 @@ enum {
 	SOCKET = 3,
 	// Milliseconds: a machine that is killed gives its memory back first.
 	END_TIMEOUT = 10000,
+	// Milliseconds: the guest removes the container first. The others of the machine end with a keeper that is
+	// killed.
+	ANSWER_TIMEOUT = 30000,
 };
 
 // Engines may give no environment at all.
@@ -267,11 +270,12 @@ static void end_keeper(void)
 	int keeper = pidfd < 0 ? -1 : connect_to("keeper");
 	struct pollfd ends[] = { { .fd = pidfd, .events = POLLIN }, { .fd = keeper, .events = POLLIN } };
 	char line[MAX_LINE];
+	const bool own = access("pod", F_OK) != 0;
 	bool lives = false;
 
 	if (keeper >= 0) {
 		send_line(keeper, "delete\n");
-		poll(ends, 2, END_TIMEOUT);
+		poll(ends, 2, own ? END_TIMEOUT : ANSWER_TIMEOUT);
 		lives = ends[1].revents != 0 && read_line(keeper, line) && strcmp(line, "ok") == 0;
 		if (!lives)
 			poll(ends, 1, END_TIMEOUT);
@@ -279,8 +283,8 @@ static void end_keeper(void)
 	}
 	if (pidfd >= 0)
 		close(pidfd);
-	// It keeps others too, unless it is this container's own.
-	if (!lives && (keeper >= 0 || access("pod", F_OK) != 0))
+	// One that has not answered keeps nobody any more. One that was not asked may keep others.
+	if (!lives && (keeper >= 0 || own))
 		state_kill("keeper.pid");
 }
 

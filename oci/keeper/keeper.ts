@@ -7,7 +7,6 @@ import { O_PATH } from '../../libc/openat2.js';
 import type {
   ContainerSetup,
   ExitedFrame,
-  InterfaceSpec,
   Limits,
   MachineNamespace,
   ProcessSpec,
@@ -41,7 +40,7 @@ import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd, startHo
 import { cpusOf, HostCgroup, hostLimits } from './host-cgroup.js';
 import { readLines } from './lines.js';
 import { type ContainerNetwork, readNetwork } from './network.js';
-import { announce, closeServer, joinedNamespaces, Pod } from './pod.js';
+import { announce, closeServer, joinedNamespaces, Pod, withdraw } from './pod.js';
 import { checkProgram } from './program.js';
 import { type ContainerState, replaceFile } from './state-folder.js';
 import { parseStatistics } from './statistics.js';
@@ -54,7 +53,7 @@ const CPUS = 1;
 const NOT_RUNNING = 'container not running';
 /** Milliseconds for the last output to reach the stub. */
 const OUTPUT_TIMEOUT = 30_000;
-/** Milliseconds for the processes of a container to end that is deleted. */
+/** Milliseconds for the guest to end and remove a container that is deleted. */
 const END_TIMEOUT = 5000;
 
 export class Keeper {
@@ -78,8 +77,6 @@ export class Keeper {
   /** The agent was asked to make it. */
   #isMade = false;
   #over: Promise<void> | undefined;
-  /** Empty: the guest has the loopback interface alone. */
-  #networks: InterfaceSpec[] = [];
   /** Boots the machine, once its network is there. */
   #boot: ((network: ContainerNetwork | undefined) => void) | undefined;
   #first: StubbedProcess | undefined;
@@ -124,7 +121,10 @@ export class Keeper {
     this.#machine = this.#pod.machine;
     this.#id = this.#pod.nextContainer();
     this.#firstProcess = this.#pod.nextProcess();
-    this.#machine.lost.catch(() => this.#first?.exit(LOST));
+    this.#machine.lost.catch(() => {
+      if (this.#isFirst) withdraw(state);
+      this.#first?.exit(LOST);
+    });
   }
 
   /** Makes the container for a caller, which carries the plan out. One that dies before it exists leaves nothing. */
@@ -204,6 +204,8 @@ export class Keeper {
     const { shares } = this.#translation;
     const first = await this.#machine.share(shares.map(shareOf), opened);
     this.#shares = shares.map((_, index) => first + index);
+    // Its caller died meanwhile.
+    if (this.#ending.signal.aborted) this.#machine.unshare(this.#shares);
   }
 
   /** @throws OciError; Error of a system call */
@@ -245,7 +247,7 @@ export class Keeper {
     await this.#machine.listen(folder.agentSocket);
     const { shares } = this.#translation;
     this.#boot = (network) => {
-      this.#networks = network?.guest ?? [];
+      this.#pod.networks = network?.guest ?? [];
       const [first, ...wires] = network?.machine ?? [];
       const outside = new MachineOutside(
         {
@@ -312,7 +314,7 @@ export class Keeper {
       // Its number may be another process's later.
       this.#namespace = openSync(`/proc/${pid}/ns/net`, 'r');
       this.#pod.stub = pid;
-      announce(this.state, pid);
+      if (this.#machine.state.name !== 'stopped') announce(this.state, pid);
     }
     replaceFile(join(this.state, 'head.json'), JSON.stringify(head).slice(0, -1));
     this.#isCreated = true;
@@ -398,7 +400,8 @@ export class Keeper {
   async #startFirst(first: StubbedProcess): Promise<void> {
     try {
       if (this.#isFirst) this.#bootAtStart();
-      const kernel = await this.#pod.ready(this.#networks);
+      const kernel = await this.#pod.ready();
+      this.#ending.signal.throwIfAborted();
       const container = this.#machine.createContainer(this.#setup());
       this.#isMade = true;
       const seccomp = seccompFilter(defined({ seccomp: this.#translation.seccomp }), kernel);
@@ -541,16 +544,16 @@ export class Keeper {
   /** Takes the container out of the machine, and its files. */
   async #leave(): Promise<void> {
     closeServer(this.#server);
-    try {
-      if (this.#isMade) {
-        await Promise.race([this.#ended.promise, sleep(END_TIMEOUT)]);
-        await this.#machine.removeContainer(this.#id);
-      }
-    } catch {
-      // The machine is gone, or its guest keeps the container. It keeps no file of the host.
-    }
+    // The machine may be gone, or its guest keep the container. It keeps no file of the host.
+    if (this.#isMade) await Promise.race([this.#remove().catch(() => {}), sleep(END_TIMEOUT)]);
     this.#machine.unshare(this.#shares);
     this.#pod.size--;
+  }
+
+  /** @throws SandboxError */
+  async #remove(): Promise<void> {
+    await this.#ended.promise;
+    await this.#machine.removeContainer(this.#id);
   }
 }
 

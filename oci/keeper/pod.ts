@@ -25,6 +25,8 @@ export class Pod {
   stub: number | undefined;
   #folder: SocketFolder | undefined;
   #ready: Promise<string> | undefined;
+  /** Those of the first container. Empty: the guest has the loopback interface alone. */
+  networks: readonly InterfaceSpec[] = [];
   #sockets = 1;
   #containers = 0;
   #process = 0;
@@ -74,12 +76,13 @@ export class Pod {
   }
 
   /** Waits for the guest, and sets it up once. Resolves to its kernel's release. @throws SandboxError */
-  ready(networks: readonly InterfaceSpec[]): Promise<string> {
-    this.#ready ??= this.#setUp(networks);
+  ready(): Promise<string> {
+    this.#ready ??= this.#setUp();
     return this.#ready;
   }
 
-  async #setUp([network, ...moreNetworks]: readonly InterfaceSpec[]): Promise<string> {
+  async #setUp(): Promise<string> {
+    const [network, ...moreNetworks] = this.networks;
     const kernel = await this.machine.hello();
     this.machine.setUp({ shares: true, network, moreNetworks });
     return kernel;
@@ -133,6 +136,11 @@ function fileOf(path: string): string {
 export function announce(state: string, pid: number): void {
   const mounts = readlinkSync('/proc/self/ns/mnt');
   replaceFile(join(state, NETWORK), `${fileOf(`/proc/${pid}/ns/net`)} ${mounts}`);
+}
+
+/** The machine has ended: its namespace's number may be that of a new one. */
+export function withdraw(state: string): void {
+  rmSync(join(state, NETWORK), { force: true });
 }
 
 /**

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { readCreate } from '../../../oci/config/create.js';
-import { announce, findPod, joinedNamespaces } from '../../../oci/keeper/pod.js';
+import { announce, findPod, joinedNamespaces, withdraw } from '../../../oci/keeper/pod.js';
 
 let root: string;
 let server: Server;
@@ -46,6 +46,11 @@ test('a keeper that is gone is passed over', async () => {
   writeFileSync(socket, '');
   expect(await find('/proc/self/ns/net')).toBeUndefined();
   unlinkSync(socket);
+});
+
+test('a machine that has ended is passed over: its number may be that of a new namespace', async () => {
+  for (const _ of ['once', 'again']) withdraw(join(root, 'pod'));
+  expect(await find('/proc/self/ns/net')).toBeUndefined();
 });
 
 test('a machine in another mount namespace is refused, for it cannot open what the container shares', async () => {
