@@ -10,6 +10,7 @@ import { composedImage } from './composed.js';
 import { changeMembers } from './list-record.js';
 import { type ManifestDescriptor, plainManifest } from './plain-manifest.js';
 import { sha256 } from './record.js';
+import { untag } from './remove.js';
 import { listArchive } from './save.js';
 import { openWorkspace } from './workspace.js';
 
@@ -49,7 +50,8 @@ export function builtArchive(
 
 /**
  * Adds the images to the store, and a list of them by each name. The image for this machine has the
- * names too, so that it can be run by them; the others are kept by the digests of their manifests.
+ * names too, so that it can be run by them; the others are kept by the digests of their manifests. An
+ * earlier image of a name loses it.
  *
  * @throws ImageError
  */
@@ -71,7 +73,8 @@ export async function addBuilt(
     });
     for (const [index, { byDigest }] of members.entries()) await add(images[index]!, byDigest);
     const own = images.find(({ platform }) => isSameMachine(platform, MACHINE));
-    if (own !== undefined) await add(own, name);
+    if (own === undefined) await untag(home, name);
+    else await add(own, name);
     await changeMembers(home, name, () => members.map(({ byDigest: _, ...member }) => member));
   }
 }

@@ -11,7 +11,7 @@ import { list, object, parseJson, string } from '../source/json.js';
 import { indexOf, type ListedManifest, parseListed } from '../source/listed.js';
 import { LISTS, listPath, nameOf, namePath } from './layout.js';
 import { withStoreLock } from './lock.js';
-import { list as namesIn } from './names.js';
+import { list as namesIn, readName } from './names.js';
 import { readIfThere } from './record.js';
 import { moveTo, openWorkspace, syncDirectory, writeSynced } from './workspace.js';
 
@@ -66,6 +66,16 @@ export function findMembers(home: string, name: NameReference): ListMember[] {
   const members = readMembers(home, name);
   if (members === null) throw unknownList(name);
   return members;
+}
+
+/**
+ * The images of the list that a build of several platforms gave a name, which has had no other image
+ * since.
+ */
+export function builtMembers(home: string, name: NameReference): { manifest: ListedManifest; image: string }[] {
+  const built = (readMembers(home, name) ?? []).flatMap(({ manifest, image }) => (image ? [{ manifest, image }] : []));
+  const own = readName(home, name);
+  return own === null || built.some(({ image }) => image === own) ? built : [];
 }
 
 export function unknownList(name: NameReference): ImageError {

@@ -22,6 +22,7 @@ import { CONFIG_TYPES, INDEX_TYPES, MANIFEST_TYPES, parseDescriptor, parseManife
 import type { PushOptions } from '../types.js';
 import { STORE } from './layout.js';
 import {
+  builtMembers,
   changeMembers,
   findMembers,
   type ListMember,
@@ -31,7 +32,6 @@ import {
   unknownList,
   withMembers,
 } from './list-record.js';
-import { readName } from './names.js';
 import { plainManifest } from './plain-manifest.js';
 import { pushError } from './push-image.js';
 import { type PushedList, pushMembers } from './push-list.js';
@@ -192,12 +192,7 @@ export function manifestLists(place: string, registryOptions?: RegistryOptions):
         throw toImageError(error, `cannot remove ${text}`);
       }
     },
-    isBuilt(text) {
-      const name = parseName(text);
-      const images = (readMembers(home, name) ?? []).flatMap(({ image }) => image ?? []);
-      const own = readName(home, name);
-      return images.length > 0 && (own === null || images.includes(own));
-    },
+    isBuilt: (text) => builtMembers(home, parseName(text)).length > 0,
     names: () => listNames(home),
   };
 }

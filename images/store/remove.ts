@@ -117,6 +117,13 @@ function conflict(text: string, force: string, by: string): ImageError {
   return new ImageError('in-use', `conflict: unable to delete ${text} (${force}) - image is ${why}`);
 }
 
+/** Takes a name from the image that has it, if there is one. The image stays. */
+export async function untag(home: string, name: NameReference): Promise<void> {
+  await withStoreLock(home, async () => {
+    if (readName(home, name) !== null) await removeName(home, name);
+  });
+}
+
 async function removeName(home: string, name: NameReference): Promise<void> {
   const path = namePath(home, name);
   await unlink(path);

@@ -190,6 +190,38 @@ test('a base image is the one for the platform', async () => {
   });
 });
 
+/** No registry is there: what the store lacks cannot be had. */
+const BASE = 'localhost:1/base';
+
+test('a base image of the store is the one for the variant', () => {
+  const variants = 'FROM scratch\nARG TARGETVARIANT\nENV V=$TARGETVARIANT\nCOPY a /';
+  const from = (platform: string) =>
+    build(`FROM ${BASE}`, '--platform', platform, '-o', `type=oci,dest=${at('x.tar')}`);
+  const variant = () => execFileSync('tar', ['-xOf', at('x.tar')], { encoding: 'latin1' }).match(/"V=(\w*)"/)?.[1];
+  // None of them is for this machine, so an earlier image does not keep the name.
+  expect(build('FROM scratch\nENV V=amd64', '-t', BASE)).toMatchObject({ status: 0 });
+  expect(build(variants, '--platform', 'linux/arm/v5,linux/arm/v7,linux/arm/v6', '-t', BASE)).toMatchObject({
+    ...{ status: 0, stderr: '' },
+  });
+  expect(manifestLists(shop.home.path).isBuilt(BASE)).toBe(true);
+  for (const wanted of ['v6', 'v7', 'v5']) {
+    expect(from(`linux/arm/${wanted}`)).toMatchObject({ status: 0, stderr: '' });
+    expect(variant()).toBe(wanted);
+  }
+  // One that the machine cannot run is not taken for it, also by its name.
+  expect(build(variants, '--platform', 'linux/arm/v7', '-t', BASE)).toMatchObject({ status: 0 });
+  expect(from('linux/arm/v6').status).toBe(125);
+  expect(from('linux/arm/v7')).toMatchObject({ status: 0, stderr: '' });
+});
+
+test('a list that a later image has replaced gives no base image', () => {
+  const both = ['--platform', BOTH.join(','), '-t', BASE];
+  expect(build('FROM scratch\nCOPY a /', ...both)).toMatchObject({ status: 0 });
+  expect(build(`FROM ${BASE}`, '--platform', 'linux/arm64')).toMatchObject({ status: 0 });
+  expect(build('FROM scratch\nCOPY a /b', '-t', BASE)).toMatchObject({ status: 0 });
+  expect(build(`FROM ${BASE}`, '--platform', 'linux/arm64').status).toBe(125);
+});
+
 test.each([
   ['FROM scratch\nCOPY a /\nRUN ["/a"]', 'Dockerfile:3'],
   ['FROM --platform=$TARGETPLATFORM scratch AS b\nFROM b\nRUN a', 'Dockerfile:3'],
