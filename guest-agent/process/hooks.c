@@ -56,6 +56,8 @@ static int await(pid_t hook, unsigned seconds)
 	while (waitpid(hook, &status, 0) < 0 && errno == EINTR) {
 		late = true;
 		kill(-hook, SIGKILL);
+		// It may not lead its group yet.
+		kill(hook, SIGKILL);
 	}
 	alarm(0);
 	signal(SIGALRM, SIG_DFL);
