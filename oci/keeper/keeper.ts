@@ -547,6 +547,7 @@ export class Keeper {
     // The machine may be gone, or its guest keep the container. It keeps no file of the host.
     if (this.#isMade) await Promise.race([this.#remove().catch(() => {}), sleep(END_TIMEOUT)]);
     this.#machine.unshare(this.#shares);
+    rmSync(portSocket(this.#pod.folder.path, STREAMS_PORT + this.#firstProcess), { force: true });
     this.#pod.size--;
   }
 

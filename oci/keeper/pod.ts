@@ -30,7 +30,7 @@ export class Pod {
   #sockets = 1;
   #containers = 0;
   #process = 0;
-  /** Containers that are there. */
+  /** Containers that are there, with one that is being made. */
   size = 0;
 
   /**
@@ -52,7 +52,7 @@ export class Pod {
 
   /** Has the server of another container listen. Returns the path of its socket. @throws OciError */
   async join(server: Server): Promise<string> {
-    if (this.size >= MOST) throw new OciError(`a machine has at most ${MOST} containers`);
+    if (this.size > MOST) throw new OciError(`a machine has at most ${MOST} containers`);
     if (this.machine.state.name === 'frozen') throw new OciError('the machine of this network namespace is paused');
     const path = join(this.folder.path, `control-${this.#sockets++}`);
     await listen(server, path);
