@@ -1,7 +1,7 @@
 // Containers in the homes of tenants.
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hasCode, messageOf } from '../../errors/index.js';
+import { codeOf, hasCode, messageOf } from '../../errors/index.js';
 import { fullReference, parseName } from '../../images/reference.js';
 import {
   type Accelerator,
@@ -18,6 +18,13 @@ import type { Resources } from '../records.js';
 /** Milliseconds for a supervisor that is just starting the container, or ending it. */
 const REMOVAL_TIMEOUT = 60_000;
 const PAUSE = 100;
+/** Milliseconds for a supervisor that an earlier server has told to continue the container. */
+const RESUME_TIMEOUT = 60_000;
+/** Milliseconds for what keeps a container from being saved: processes that just start, and another copy of it. */
+const SUSPEND_TIMEOUTS = new Map([
+  ['agent', 10_000],
+  ['conflict', 600_000],
+]);
 
 /** Names of containers that are sandboxes, or runs of jobs. Others in a home are the administrator's own. */
 const OWN_NAME = /^(sb-[0-9a-f]{16}|job-[0-9a-f]{16}-\d+)$/;
@@ -82,6 +89,45 @@ export async function removeContainer(home: Home, id: string): Promise<void> {
     } catch (error) {
       if (hasCode(error, 'no-such-container')) return;
       if (hasCode(error, 'damaged')) return await home.removeDamaged(home.containers.findFolder(id));
+      if (!hasCode(error, 'running') || performance.now() > deadline) throw error;
+      await sleep(PAUSE);
+    }
+  }
+}
+
+/**
+ * Saves the container. Processes that are just being started have begun before. If an earlier server has
+ * told its supervisor to, that has done it.
+ * @throws SandboxError as `Container.suspend`
+ */
+export async function suspendContainer(container: Container): Promise<void> {
+  const began = performance.now();
+  for (;;) {
+    try {
+      return await container.suspend();
+    } catch (error) {
+      if (container.state.status === 'suspended') return;
+      const timeout = SUSPEND_TIMEOUTS.get(codeOf(error) ?? '') ?? 0;
+      if (performance.now() - began >= timeout) throw error;
+      await sleep(PAUSE);
+    }
+  }
+}
+
+/**
+ * Continues a suspended container, if that is not done already. If an earlier server has told a
+ * supervisor to, that does it.
+ * @throws SandboxError as `Container.resume`
+ */
+export async function resumeContainer(
+  container: Container,
+  options: Parameters<Container['resume']>[0],
+): Promise<void> {
+  const deadline = performance.now() + RESUME_TIMEOUT;
+  while (container.state.status !== 'running') {
+    try {
+      return await container.resume(options);
+    } catch (error) {
       if (!hasCode(error, 'running') || performance.now() > deadline) throw error;
       await sleep(PAUSE);
     }

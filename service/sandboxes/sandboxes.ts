@@ -4,14 +4,23 @@ import { randomBytes } from 'node:crypto';
 import { basename } from 'node:path';
 import { PassThrough, type Readable } from 'node:stream';
 import { hasCode, messageOf } from '../../errors/index.js';
-import { Container, type Home } from '../../sandbox/index.js';
+import { Container, type Home, type Secrets } from '../../sandbox/index.js';
 import { ServiceError } from '../errors.js';
 import type { End, SandboxRecord, SandboxSpec, Tenant } from '../records.js';
 import { checkPlaceholders } from '../secret.js';
 import type { Page, SandboxStore } from '../store/sandbox-store.js';
 import type { SecretStore } from '../store/secret-store.js';
 import { type CommandResult, type CommandSpec, runCommand } from './command.js';
-import { findContainer, homeOf, imageName, type MachineOptions, proxied, removeContainer } from './container.js';
+import {
+  findContainer,
+  homeOf,
+  imageName,
+  type MachineOptions,
+  proxied,
+  removeContainer,
+  resumeContainer,
+  suspendContainer,
+} from './container.js';
 import type { Places } from './places.js';
 import { tell } from './tell.js';
 import { Uses } from './uses.js';
@@ -37,12 +46,17 @@ function expiryAfter({ spec }: SandboxRecord, lifetime = spec.lifetime): string 
 }
 
 /** @throws ServiceError `bad-request` if its machine cannot be paused */
-function checkPause({ state }: Container): void {
-  if (state.accelerator !== 'uml') return;
-  throw new ServiceError(
-    'bad-request',
-    'a sandbox on User-Mode Linux cannot be paused: one on KVM or the emulator can',
-  );
+function checkPause({ state: { accelerator } }: Container, { secrets }: SandboxSpec): void {
+  if (accelerator === 'uml') {
+    throw new ServiceError(
+      'bad-request',
+      'a sandbox on User-Mode Linux cannot be paused: one on KVM or the emulator can',
+    );
+  }
+  // Its next proxy would have another CA, and know other tokens, than its memory.
+  if (accelerator === 'kvm' && secrets.some(({ placeholder }) => placeholder !== undefined)) {
+    throw new ServiceError('bad-request', 'a sandbox on KVM cannot be paused if it has placeholders of secrets');
+  }
 }
 
 export class Sandboxes {
@@ -82,7 +96,9 @@ export class Sandboxes {
     const container = record.status === 'starting' ? undefined : this.#findAlive(record);
     const { id, status } = record;
     if (container?.state.status === 'suspended') {
-      this.#store.pause(id, 'disk');
+      // A supervisor may be about to continue it. Nobody waits for that.
+      if (status === 'resuming') this.#resumeAgain(record, container);
+      else this.#store.pause(id, 'disk');
       return;
     }
     if (container?.state.status === 'paused' && status !== 'running') {
@@ -98,6 +114,14 @@ export class Sandboxes {
     }
     const error = record.status === 'starting' ? 'the server ended while it started' : 'it ended while no server ran';
     await this.#endOrTryAgain(record, { reason: 'failed', error });
+  }
+
+  /** Ends a resume that an earlier server has begun. If it fails, the sandbox is paused. */
+  #resumeAgain(record: SandboxRecord, container: Container): void {
+    const { tenant, id } = record;
+    this.#inTurn(id, () => this.#continue(record, container)).catch((error: unknown) =>
+      this.#options.onFault(`cannot resume ${id} of ${tenant}, as an earlier server began to: ${messageOf(error)}`),
+    );
   }
 
   /** The container, if it runs or is paused. One whose home cannot be read does not. */
@@ -124,10 +148,7 @@ export class Sandboxes {
     const { record, isNew } = this.#store.add(tenant, this.#options.host, { id, spec, key });
     if (!isNew) return record;
     try {
-      const secrets = {
-        ...this.#secrets.join(tenant.name, spec.secrets),
-        ...proxied(this.#options, { tenant: tenant.name, sandbox: id }),
-      };
+      const secrets = this.#secretsOf(record);
       const container = await Container.create(this.#home(tenant.name), {
         ...{ image, name: id, command: [], noCommand: true, pull: 'never' },
         ...{ cpus: spec.cpus, memory: spec.memory, disk: spec.disk, env: spec.env },
@@ -135,7 +156,7 @@ export class Sandboxes {
         ...{ accel: this.#options.accel, jail: this.#options.jail },
       });
       await container.start({ onFallback: this.#options.onFallback, secrets });
-      if (spec.atExpiry === 'pause' || spec.idle !== undefined) checkPause(container);
+      if (spec.atExpiry === 'pause' || spec.idle !== undefined) checkPause(container, spec);
       this.#store.run(id);
       const running = this.#store.find(tenant.name, id);
       this.#watch(running, container);
@@ -249,13 +270,13 @@ export class Sandboxes {
     const record = this.#store.find(tenant, id);
     if (record.status === 'paused') throw new ServiceError('conflict', 'the sandbox is paused');
     const container = this.#containerOf(record);
-    checkPause(container);
+    checkPause(container, record.spec);
     const keptIn = container.state.accelerator === 'kvm' ? 'disk' : 'memory';
     this.#store.pausing(record, this.#options.host, keptIn === 'disk');
     clearTimeout(this.#expiries.get(id));
     this.#uses.forget(id);
     try {
-      await (keptIn === 'disk' ? container.suspend() : container.pause());
+      await (keptIn === 'disk' ? suspendContainer(container) : container.pause());
     } catch (error) {
       // If it has ended, who waits for that ends it.
       this.#store.resume(id);
@@ -290,16 +311,21 @@ export class Sandboxes {
     const record = this.#store.find(tenant, id);
     if (record.status === 'ended') throw new ServiceError('not-running', 'the sandbox is not running');
     const container = this.#containerOf(record, 'paused');
-    const secrets = this.#secrets.join(tenant, record.spec.secrets);
     this.#store.resuming(record, this.#options.host);
+    return await this.#continue(record, container, lifetime);
+  }
+
+  /** Continues the container of a sandbox that is being resumed. If that fails, it is paused. */
+  async #continue(record: SandboxRecord, container: Container, lifetime?: number): Promise<SandboxRecord> {
+    const { tenant, id } = record;
     try {
-      // That it runs already is the work of an earlier server.
+      const secrets = this.#secretsOf(record);
       if (container.state.status === 'paused') await container.unpause();
-      else if (container.state.status !== 'running')
-        await container.resume({ secrets, onFallback: this.#options.onFallback });
+      else await resumeContainer(container, { secrets, onFallback: this.#options.onFallback });
     } catch (error) {
       const { status } = container.state;
-      if (status === 'suspended' || status === 'paused') this.#store.pause(id, record.keptIn);
+      if (status === 'suspended') this.#store.pause(id, 'disk');
+      else if (status === 'paused') this.#store.pause(id, 'memory');
       else this.#endAfter(this.#due, 0, record, { reason: 'failed', error: 'it did not resume' });
       if (hasCode(error, 'snapshot')) {
         this.#options.onFault(`${id} of ${tenant} was not resumed: ${messageOf(error)}`);
@@ -394,6 +420,11 @@ export class Sandboxes {
     return this.#store.authenticatePorts(id, token);
   }
 
+  /** What it gets at each start. @throws ServiceError `no-secret` */
+  #secretsOf({ tenant, id, spec }: SandboxRecord): Secrets {
+    return { ...this.#secrets.join(tenant, spec.secrets), ...proxied(this.#options, { tenant, sandbox: id }) };
+  }
+
   /** Stops watching. The sandboxes run on. */
   close(): void {
     this.#isClosed = true;
@@ -429,10 +460,23 @@ export class Sandboxes {
     const ended = async () => {
       // Of one that is just being saved, the machine ends too.
       await this.#turns.get(id);
-      if (this.#watches.get(id) !== watch) return;
+      if (this.#watches.get(id) !== watch || this.#isClosed) return;
+      // An earlier server, which was killed meanwhile, or the administrator has had it saved.
+      if (this.#findAlive(record)?.state.status === 'suspended') {
+        this.#rest(id);
+        this.#store.pause(id, 'disk');
+        return;
+      }
       this.#endAfter(this.#due, 0, record, { reason: 'failed', error: 'its machine ended' });
     };
     container.wait().then(ended, ended);
+  }
+
+  /** Nothing of it is waited for while its machine is on the disk. */
+  #rest(id: string): void {
+    this.#watches.delete(id);
+    this.#uses.forget(id);
+    clearTimeout(this.#expiries.get(id));
   }
 
   /** Ends or pauses the sandbox with its lifetime, and pauses it once it is idle. */
@@ -447,6 +491,7 @@ export class Sandboxes {
   /** One that cannot be paused ends: nobody asks for it any more. */
   async #pauseAtExpiry({ tenant, id }: SandboxRecord): Promise<void> {
     const error = await this.#inTurn(id, async () => {
+      if (this.#isClosed) return undefined;
       const record = this.#store.find(tenant, id);
       if (record.status !== 'running' || expiry(record) > Date.now()) return undefined;
       return await this.#pause(tenant, id).then(
@@ -454,7 +499,8 @@ export class Sandboxes {
         (failure: unknown) => messageOf(failure),
       );
     });
-    if (error === undefined) return;
+    // After its end, the next server tries.
+    if (error === undefined || this.#isClosed) return;
     const record = this.#store.find(tenant, id);
     await this.#endOrTryAgain(record, { reason: 'expired', error: `it could not be paused: ${error}` });
   }
