@@ -1,5 +1,6 @@
 // What a `using` declaration holds is let go of when its block ends. A promise that such a block
 // returns without `await` goes on without it.
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type Expression, type Node, NodeFlags, type SourceFile } from 'typescript/unstable/ast';
 import {
@@ -37,7 +38,9 @@ test('no block returns a promise while it holds something', () => {
     const names = program.getSourceFileNames().filter((name) => !name.includes('/node_modules/'));
     expect(names).toContain(fileURLToPath(import.meta.url));
     let looked = 0;
-    const promises = names.flatMap((name) => {
+    // Each question is an answer of another process, for which a busy host takes long.
+    const holders = names.filter((name) => /\busing\s/.test(readFileSync(name, 'utf8')));
+    const promises = holders.flatMap((name) => {
       const file = program.getSourceFile(name)!;
       return returnedByHolders(file).flatMap((node) => {
         looked++;

@@ -234,11 +234,24 @@ describe('the deadline of its boot', () => {
 
 test('a shutdown asks the agent, and waits for the end of the machine', async () => {
   machine[Symbol.dispose]();
-  machine = guestMachine("setTimeout(() => { say({ type: 'stopped', reason: 'shutdown' }); control.end(); }, 300);");
+  const down = join(folder, 'down');
+  machine = guestMachine(`
+    import { existsSync } from 'node:fs';
+    const look = setInterval(() => {
+      if (!existsSync('${down}')) return;
+      clearInterval(look);
+      say({ type: 'stopped', reason: 'shutdown' });
+      control.end();
+    }, 10);`);
   const requests = await ready();
-  const [down, frames] = await Promise.all([machine.shutdown(), requests()]);
-  expect(down).toBeUndefined();
-  expect(frames).toMatchObject([{ type: 'shutdown' }]);
+  let isDown = false;
+  const shutdown = machine.shutdown().then(() => {
+    isDown = true;
+  });
+  expect(await requests()).toMatchObject([{ type: 'shutdown' }]);
+  expect(isDown).toBe(false);
+  writeFileSync(down, '');
+  await shutdown;
   expect(machine.state.name).toBe('stopped');
 });
 
