@@ -275,8 +275,7 @@ export class Container {
 
   /**
    * Connects to a TCP port of its own loopback addresses, which needs neither a network nor a published
-   * port. The stream breaks off with a SandboxError `tool` if nothing listens there. Destroy it to leave:
-   * while it is open, no snapshot is taken.
+   * port. The stream breaks off with a SandboxError `tool` if nothing listens there. Destroy it to leave.
    * @throws SandboxError `bad-spec`, `not-running`, `unresponsive`, `agent`; `timeout`, or the reason of
    *   `options.signal`
    */

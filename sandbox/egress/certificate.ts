@@ -40,8 +40,10 @@ const AFTER = 10 * 365 * DAY;
 function der(tag: number, ...parts: readonly Uint8Array[]): Buffer {
   const content = Buffer.concat(parts);
   const { length } = content;
-  const long = length < 0x100 ? [0x81, length] : [0x82, length >>> 8, length & 0xff];
-  return Buffer.concat([Buffer.from([tag, ...(length < 0x80 ? [length] : long)]), content]);
+  const bytes: number[] = [];
+  for (let rest = length; rest > 0; rest = Math.floor(rest / 0x100)) bytes.unshift(rest % 0x100);
+  const size = length < 0x80 ? [length] : [0x80 | bytes.length, ...bytes];
+  return Buffer.concat([Buffer.from([tag, ...size]), content]);
 }
 
 const oid = (hex: string): Buffer => der(OID, Buffer.from(hex, 'hex'));

@@ -20,6 +20,8 @@ export interface PortTimes {
   /** Milliseconds in which nothing moves until a connection ends. */
   idle: number;
 }
+const OK = 200;
+const OTHER_PROTOCOL = 'the port changes to another protocol than was asked for';
 export const PORT_TIMES: PortTimes = { head: 120_000, idle: 300_000 };
 
 export interface PortParts {
@@ -111,13 +113,15 @@ function ask(context: Context<Shared>, { connection, headers, upgrades, head }: 
     });
     asked.once('response', (message: IncomingMessage) => {
       stopWaiting();
-      resolve({ message });
+      // Some take 101 without a word of the protocol for an answer that is followed by another one.
+      if ((message.statusCode ?? 0) >= OK) resolve({ message });
+      else reject(new ServiceError('no-port', OTHER_PROTOCOL));
     });
     asked.once('upgrade', (message: IncomingMessage, _socket: Duplex, rest: Buffer) => {
       stopWaiting();
       if (upgrades.isAsked(context) && message.headers.upgrade?.toLowerCase() === 'websocket')
         resolve({ message, rest });
-      else reject(new ServiceError('no-port', 'the port changes to another protocol than was asked for'));
+      else reject(new ServiceError('no-port', OTHER_PROTOCOL));
     });
     if (hasBody(incoming)) {
       incoming.once('end', wait);

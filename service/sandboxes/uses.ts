@@ -31,10 +31,11 @@ export class Uses {
       this.#counts.delete(id);
       if (idle === undefined || this.#isClosed) return;
       clearTimeout(this.#timers.get(id));
-      this.#timers.set(
-        id,
-        setTimeout(() => this.#onIdle(id), idle),
-      );
+      const end = () => {
+        this.#timers.delete(id);
+        this.#onIdle(id);
+      };
+      this.#timers.set(id, setTimeout(end, idle));
     };
   }
 

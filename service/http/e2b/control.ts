@@ -151,7 +151,8 @@ export function controlApi({
     const { timeout } = parse(connectSchema, await readJson(context), 'body');
     const lifetime = timeout && timeout * SECOND;
     if (record.status !== 'running') await sandboxes.wake(tenant, record.id, lifetime);
-    else if (lifetime !== undefined) sandboxes.setLifetime(tenant, record.id, lifetime, { atLeast: true });
+    // Another may have resumed it.
+    if (lifetime !== undefined) sandboxes.setLifetime(tenant, record.id, lifetime, { atLeast: true });
     return context.json(opened(tenant, record));
   });
   api.post('/sandboxes/:id/pause', async (context) => {

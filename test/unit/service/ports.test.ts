@@ -449,6 +449,7 @@ describe('an answer', () => {
       'a protocol that was not asked for',
       'HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
     ],
+    ['a change of no protocol', 'HTTP/1.1 101 Switching\r\n\r\n'],
     ['an endless head', `HTTP/1.1 200 OK\r\nX: ${'x'.repeat(100_000)}\r\n\r\n`],
     ['a character that is none of a header', 'HTTP/1.1 200 OK\r\nX: \u0001\r\n\r\n'],
   ])('that is %s is a problem', async (_, bytes) => {

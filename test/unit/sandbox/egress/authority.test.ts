@@ -31,6 +31,16 @@ test.each(['api.example.com', LONG])('a client that trusts the CA takes its word
   expect([subjectaltname, subject.CN]).toEqual([`DNS:${host}`, 'tsvm: proxy of secrets']);
 });
 
+test('the CA names as many hosts as one run may have, whatever their length', async () => {
+  const rest = `${'d'.repeat(49)}.${LONG}`;
+  const hosts = Array.from({ length: 256 }, (_, n) => `${String(n).padStart(3, '0')}.${rest}`);
+  expect(rest).toHaveLength(249);
+  const authority = new Authority(hosts);
+  expect(await verify(authority, authority.certificate, hosts[255]!)).toMatchObject({
+    subjectaltname: `DNS:${hosts[255]}`,
+  });
+});
+
 test('the CA is one of its own run, for its hosts alone, and has no key', () => {
   const [one, other] = [new Authority(['a.example']), new Authority(['a.example'])];
   const certificate = new X509Certificate(one.certificate);
