@@ -93,8 +93,11 @@ export class Sandboxes {
   }
 
   async #recover(record: SandboxRecord): Promise<void> {
-    const container = record.status === 'starting' ? undefined : this.#findAlive(record);
     const { id, status } = record;
+    const found = status === 'starting' ? undefined : this.#findAlive(record);
+    // What is saved may be there when its home can be read again. Nothing of it is waited for.
+    if (found === 'unknown' && status === 'paused') return;
+    const container = found === 'unknown' ? undefined : found;
     if (container?.state.status === 'suspended') {
       // A supervisor may be about to continue it. Nobody waits for that.
       if (status === 'resuming') this.#resumeAgain(record, container);
@@ -124,15 +127,15 @@ export class Sandboxes {
     );
   }
 
-  /** The container, if it runs or is paused. One whose home cannot be read does not. */
-  #findAlive({ tenant, id }: SandboxRecord): Container | undefined {
+  /** The container, if it runs or is paused. `unknown`: its home cannot be read. */
+  #findAlive({ tenant, id }: SandboxRecord): Container | 'unknown' | undefined {
     try {
       const container = findContainer(this.#home(tenant), id);
       const isAlive = ['running', 'paused', 'suspended'].includes(container?.state.status ?? '');
       return isAlive ? container : undefined;
     } catch (error) {
       this.#options.onFault(`cannot find ${id} of ${tenant}: ${messageOf(error)}`);
-      return undefined;
+      return 'unknown';
     }
   }
 
@@ -462,7 +465,8 @@ export class Sandboxes {
       await this.#turns.get(id);
       if (this.#watches.get(id) !== watch || this.#isClosed) return;
       // An earlier server, which was killed meanwhile, or the administrator has had it saved.
-      if (this.#findAlive(record)?.state.status === 'suspended') {
+      const found = this.#findAlive(record);
+      if (found !== 'unknown' && found?.state.status === 'suspended') {
         this.#rest(id);
         this.#store.pause(id, 'disk');
         return;

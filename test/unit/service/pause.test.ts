@@ -1,6 +1,6 @@
 // Pauses and resumes of sandboxes whose supervisors a test plays: what servers that were killed have
 // ordered comes after them, and what stands in the way of a pause goes by.
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -27,6 +27,8 @@ class Left implements AsyncDisposable {
   readonly #sockets = mkdtempSync('/tmp/tsvm-test-');
   /** What the supervisor does with an order to save the machine. */
   suspend = async () => this.save();
+  /** Path of the container's folder. */
+  path = '';
   #url = '';
   #end: (() => void) | undefined;
   #supervisor: ControlServer | undefined;
@@ -41,14 +43,13 @@ class Left implements AsyncDisposable {
     const { record } = store.add(tenant!, HOST, { id: ID, spec: specSchema.parse({ image: 'debian:12', ...spec }) });
     store.run(ID);
     if (status !== 'running') store.pausing(record, HOST, true);
-    if (status === 'resuming') {
-      store.pause(ID, 'disk');
-      store.resuming(record, HOST);
-    }
+    if (status === 'paused' || status === 'resuming') store.pause(ID, 'disk');
+    if (status === 'resuming') store.resuming(record, HOST);
     database.close();
     const folder = await makeContainer(new Home(join(this.service.folder, 'tenants/acme')), ID);
     const lock = folder.lock();
     this.#saved = folder.suspended;
+    this.path = folder.path;
     this.#write = (now) => {
       if (now === 'suspended') mkdirSync(folder.suspended, { recursive: true });
       else rmSync(folder.suspended, { recursive: true, force: true });
@@ -142,6 +143,25 @@ test('a machine that goes on after the death of the server that wanted it is tol
   // It is watched.
   left.save();
   await left.until('paused');
+});
+
+test('one that is paused stays so while its home cannot be read', async () => {
+  await using left = new Left();
+  await left.make('paused', 'suspended');
+  left.leave(SUSPENDED);
+  const config = `${left.path}/config.json`;
+  renameSync(config, `${config}.aside`);
+  mkdirSync(config);
+  await left.start();
+  expect(await left.status()).toBe('paused');
+  expect(left.service.faults.join()).toContain(`cannot find ${ID} of acme`);
+  // Else it would be tried again, until it succeeds.
+  expect(left.service.faults.join()).not.toContain('cannot end');
+  rmSync(config, { recursive: true });
+  renameSync(`${config}.aside`, config);
+  await left.service.stop();
+  await left.start();
+  expect((await left.ask()).body).toMatchObject({ status: 'paused', keptIn: 'disk' });
 });
 
 test('a process that is just being started delays a pause', async () => {
