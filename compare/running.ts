@@ -1,6 +1,7 @@
 // Programs of the host that a level starts: a sandbox that stays, and commands that end. Each is in a
 // session of its own, so that a signal of the terminal does not reach it, and ends with the caller.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { within } from '../deadline/index.js';
 import { CompareError } from './errors.js';
 import type { CommandLine, PreparedLevel } from './level.js';
 import { descendantsOf } from './memory.js';
@@ -147,8 +148,12 @@ export interface Idling extends AsyncDisposable {
   time: number;
   /** The program that was started. */
   pid: number;
-  /** Returns its output when that has a text. @throws CompareError if it ends before; the reason of `signal` */
-  says(words: string, signal: AbortSignal): Promise<string>;
+  /**
+   * Returns its output when that has a text.
+   * @param patience milliseconds
+   * @throws CompareError if it ends before, or takes longer; the reason of `signal`
+   */
+  says(words: string, patience: number, signal: AbortSignal): Promise<string>;
   /** See `Guard`. */
   watch(pid: number): Disposable;
 }
@@ -185,12 +190,15 @@ export async function startIdling(command: CommandLine, signal: AbortSignal, rem
     await closed;
     clearTimeout(timer);
   };
-  const says = async (words: string, until: AbortSignal) => {
+  const says = async (words: string, { what, patience }: { what: string; patience: number }, until: AbortSignal) => {
+    const end = within(patience, until);
     let abort = () => {};
     try {
       await new Promise<void>((resolve, reject) => {
-        abort = () => reject(until.reason);
-        until.addEventListener('abort', abort, { once: true });
+        const late = new CompareError('level', `it has not ${what} within ${patience / 1000} s`);
+        abort = () => reject(until.aborted ? until.reason : late);
+        end.addEventListener('abort', abort, { once: true });
+        if (end.aborted) abort();
         child.once('error', (cause) => reject(new CompareError('level', cause.message, { cause })));
         const look = () => {
           if (text.stdout.includes(words)) resolve();
@@ -204,29 +212,21 @@ export async function startIdling(command: CommandLine, signal: AbortSignal, rem
       });
       return text.stdout;
     } finally {
-      until.removeEventListener('abort', abort);
+      end.removeEventListener('abort', abort);
     }
   };
-  const { patience = PATIENCE } = command;
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    const error = new CompareError('level', `it has not started within ${patience / 1000} s`);
-    timer = setTimeout(() => reject(error), patience);
-  });
   try {
-    await Promise.race([says('ready', signal), late]);
+    await says('ready', { what: 'started', patience: command.patience ?? PATIENCE }, signal);
     return {
       time: performance.now() - began,
       pid: child.pid ?? 0,
-      says,
+      says: (words, patience, until) => says(words, { what: 'done its work', patience }, until),
       watch: (pid) => guarded?.watch(pid) ?? { [Symbol.dispose]() {} },
       [Symbol.asyncDispose]: end,
     };
   } catch (error) {
     await end();
     throw error;
-  } finally {
-    clearTimeout(timer);
   }
 }
 

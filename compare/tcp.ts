@@ -1,5 +1,4 @@
 // TCP between a sandbox and the host: a sandbox of its own, because all others have no network.
-import { within } from '../deadline/index.js';
 import { messageOf } from '../errors/index.js';
 import { CompareError } from './errors.js';
 import { GAUGE, type PreparedLevel } from './level.js';
@@ -34,7 +33,7 @@ export async function measureTcp(level: PreparedLevel, options: TcpOptions): Pro
     const names = TCP_OPERATIONS.map(({ name }) => name);
     const words = [GAUGE, 'tcp', String(time), network.address, String(network.port), ...names];
     await using idling = await startIdling(level.connect(id, words, network), signal, level.remove?.(id));
-    const said = await idling.says('done\n', within(PATIENCE, signal));
+    const said = await idling.says('done\n', PATIENCE, signal);
     for (const operation of TCP_OPERATIONS) {
       try {
         onSample(operation, readTurn(said, operation) * operation.scale);
@@ -44,7 +43,7 @@ export async function measureTcp(level: PreparedLevel, options: TcpOptions): Pro
     }
   } catch (error) {
     signal.throwIfAborted();
-    if (!(error instanceof CompareError || (error instanceof Error && error.name === 'TimeoutError'))) throw error;
+    if (!(error instanceof CompareError)) throw error;
     for (const measure of TCP_OPERATIONS) onNone(measure, messageOf(error));
   } finally {
     await end(level, id);

@@ -20,16 +20,46 @@
 
 enum { LONGEST = 4096, SYSCALLS = 512 };
 
-/** Stops a thread and waits for the stop. */
+/** True if a thread has ended, and nobody has asked how. */
+static bool is_zombie(pid_t pid)
+{
+	char path[64];
+	char line[256];
+	char state = 0;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	FILE *file = fopen(path, "re");
+	if (file == NULL)
+		return false;
+	while (state == 0 && fgets(line, sizeof(line), file) != NULL) {
+		if (sscanf(line, "State: %c", &state) != 1)
+			state = 0;
+	}
+	fclose(file);
+	return state == 'Z' || state == 'X';
+}
+
+/** Fails, but for a thread that has ended. */
+static _Noreturn void fail_unless_gone(pid_t pid, const char *what)
+{
+	int error = errno;
+	if (error == ESRCH || is_zombie(pid))
+		exit(GAUGE_GONE);
+	errno = error;
+	gauge_fail(what);
+}
+
+/** Stops a thread and waits for the stop. One that ends meanwhile stops too. */
 static void seize(pid_t pid)
 {
 	int status;
-	if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) != 0)
-		gauge_fail("ptrace");
+	if (ptrace(PTRACE_SEIZE, pid, NULL, (void *)PTRACE_O_TRACEEXIT) != 0)
+		fail_unless_gone(pid, "ptrace");
 	if (ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) != 0)
-		gauge_fail("ptrace");
+		fail_unless_gone(pid, "ptrace");
 	if (waitpid(pid, &status, __WALL) != pid)
 		gauge_fail("waitpid");
+	if (!WIFSTOPPED(status))
+		exit(GAUGE_GONE);
 }
 
 /** True if a thread has a filter, or a mode that lets few calls through; also if it does not say. */
@@ -73,7 +103,7 @@ int gauge_filters(pid_t pid)
 			// A kernel without CHECKPOINT_RESTORE says of each thread that it has none.
 			if (errno == EINVAL)
 				errno = ENOSYS;
-			gauge_fail("PTRACE_SECCOMP_GET_FILTER");
+			fail_unless_gone(pid, "PTRACE_SECCOMP_GET_FILTER");
 		}
 		for (long at = 0; at < length; at++)
 			printf("%04x%02x%02x%08x", code[at].code, code[at].jt, code[at].jf, code[at].k);

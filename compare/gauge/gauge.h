@@ -90,6 +90,9 @@ int gauge_ask(const char *path, const char *port, char **command);
  */
 int gauge_probe(char **words);
 
+/** The exit code of gauge_filters() for a thread that has ended. */
+enum { GAUGE_GONE = 124 };
+
 /** Prints the filters of a thread of the host. Returns the exit code. */
 int gauge_filters(pid_t pid);
 

@@ -3,7 +3,6 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { within } from '../../deadline/index.js';
 import { messageOf } from '../../errors/index.js';
 import { builtFile } from '../../installation/index.js';
 import type { BpfInstruction } from '../../seccomp/bpf.js';
@@ -13,7 +12,7 @@ import { FOLDER, GAUGE, type PreparedLevel } from '../level.js';
 import { OPERATIONS, usesFolder } from '../measures.js';
 import { descendantsOf } from '../memory.js';
 import type { SurfaceReport } from '../report.js';
-import { end, run, SETTLE, startIdling, succeeded } from '../running.js';
+import { type Ended, end, run, SETTLE, startIdling, succeeded } from '../running.js';
 import { allowedBy, parseFilter } from './filter.js';
 import { addCounts, type Counting, countCalls } from './made.js';
 import { describeProcess, type HostProcess, threadsOf } from './processes.js';
@@ -23,6 +22,8 @@ import { traceFunctions } from './reached.js';
 const PATIENCE = 240_000;
 /** The file that the gauge waits for. */
 const GO = 'go';
+/** The gauge's exit code for a thread that has ended. */
+const GONE = 124;
 
 export interface SurfaceOptions {
   id: string;
@@ -72,7 +73,7 @@ export async function measureSurface(level: PreparedLevel, options: SurfaceOptio
       times++;
       if (hasFolder) writeFileSync(join(shared, GO), '');
       else succeeded(await run(level.exec(id, pids.at(-1) ?? idling.pid, [GAUGE, 'go', place]), signal, idling));
-      await idling.says(`done ${times}`, within(PATIENCE, signal));
+      await idling.says(`done ${times}`, PATIENCE, signal);
     };
     // Before strace, whose work would be among the functions.
     await part('reached', async () => {
@@ -154,16 +155,11 @@ async function findAllowed(
   signal: AbortSignal,
 ): Promise<Pick<SurfaceReport, 'allowed' | 'tried'>> {
   if (faces.length === 0) throw new CompareError('level', 'none of its processes is the one that the level names');
-  const gauge = async (...words: readonly string[]) => {
-    const ended = await run({ words: [builtFile('tsvm-gauge'), ...words], env: {} }, signal);
-    succeeded(ended);
-    return ended.stdout.split('\n').filter((line) => line !== '');
-  };
   const stacks = new Map<string, string[]>();
   for (const { pid } of faces) {
     for (const thread of threadsOf(pid)) {
-      const filters = await gauge('filters', String(thread));
-      stacks.set(filters.join(), filters);
+      const filters = await filtersOf(thread, signal);
+      if (filters !== undefined) stacks.set(filters.join(), filters);
     }
   }
   if (stacks.size === 0) throw new CompareError('level', 'the processes that the level names have ended');
@@ -174,8 +170,23 @@ async function findAllowed(
     for (const name of allowedBy(code)) allowed.add(name);
     // A filter is tried alone: a filter below it might refuse to install it.
     const found = [];
-    for (const filter of filters) found.push(new Set((await gauge('try', filter)).map(Number)));
+    for (const filter of filters) found.push(new Set(linesOf(await gauge(signal, 'try', filter)).map(Number)));
     for (const [name, call] of SYSCALLS) if (found.every((calls) => calls.has(call))) tried.add(name);
   }
   return { allowed: [...allowed].sort(), tried: tried.size };
+}
+
+/** The filters of a thread, as the gauge prints them. Undefined: the thread has ended. @throws CompareError `level` */
+export async function filtersOf(thread: number, signal: AbortSignal): Promise<string[] | undefined> {
+  const ended = await gauge(signal, 'filters', String(thread));
+  return ended.code === GONE ? undefined : linesOf(ended);
+}
+
+async function gauge(signal: AbortSignal, ...words: readonly string[]): Promise<Ended> {
+  return await run({ words: [builtFile('tsvm-gauge'), ...words], env: {} }, signal);
+}
+
+function linesOf(ended: Ended): string[] {
+  succeeded(ended);
+  return ended.stdout.split('\n').filter((line) => line !== '');
 }

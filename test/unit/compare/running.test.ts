@@ -53,5 +53,14 @@ test('a search of filters that is killed at any time leaves no process', async (
 test('a sandbox that ends without a word of its own is told with its exit code', async () => {
   const { signal } = new AbortController();
   await using idling = await startIdling({ words: ['sh', '-c', 'echo ready; exec sleep 0.2'], env }, signal);
-  await expect(idling.says('done 1', signal)).rejects.toThrow('it ended with code 0');
+  await expect(idling.says('done 1', 60_000, signal)).rejects.toThrow('it ended with code 0');
+});
+
+test('a sandbox whose work takes too long is told with its time, and one that is ended with the reason', async () => {
+  const ending = new AbortController();
+  const { signal } = ending;
+  await using idling = await startIdling({ words: ['sh', '-c', 'echo ready; exec sleep 1000'], env }, signal);
+  await expect(idling.says('done 1', 100, signal)).rejects.toThrow('it has not done its work within 0.1 s');
+  ending.abort(new Error('enough'));
+  await expect(idling.says('done 1', 60_000, signal)).rejects.toThrow('enough');
 });

@@ -4,11 +4,12 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { compare, levelsOf, ReportSchema } from '../../../compare/index.js';
 import type { CommandLine, Level } from '../../../compare/level.js';
 import { countCalls } from '../../../compare/surface/made.js';
 import { describeProcess, threadsOf } from '../../../compare/surface/processes.js';
+import { filtersOf } from '../../../compare/surface/surface.js';
 import { builtFile } from '../../../installation/index.js';
 import { compileProfile } from '../../../seccomp/compile.js';
 import { SYSCALLS } from '../../../seccomp/syscalls.js';
@@ -155,6 +156,18 @@ test('a process that ends before its calls are counted makes none, and the other
   const found = await counting.end();
   child.stdin.end();
   expect(found.find(({ name }) => name === 'getppid')).toEqual({ name: 'getppid', calls: 10 });
+});
+
+test('a thread that ends before its filters are looked at has none to tell, and is no failure', async () => {
+  const { signal } = new AbortController();
+  const { pid: gone = 0 } = spawnSync('true');
+  const parent = spawn('perl', ['-e', '$| = 1; my $pid = fork or exit; print "$pid\n"; <STDIN>']);
+  onTestFinished(() => void parent.kill('SIGKILL'));
+  const zombie = Number(await new Promise((resolve) => parent.stdout.once('data', resolve)));
+  await expect.poll(() => readFileSync(`/proc/${zombie}/stat`, 'latin1')).toMatch(/\) Z /);
+  expect(await filtersOf(gone, signal)).toBeUndefined();
+  expect(await filtersOf(zombie, signal)).toBeUndefined();
+  expect(await filtersOf(parent.pid ?? 0, signal)).toEqual([]);
 });
 
 test('a look waits for the end of a process that prepares later starts, and leaves it out', async () => {
