@@ -96,15 +96,16 @@ export function copyOut(files: ContainerFiles, from: string, to: string, options
 
 /**
  * Extracts a tar archive of a guest on the host, as if `from` were copied. Its root has the last name
- * of `from`.
+ * of `from`, but for a `.` that asks for the contents alone.
  * @throws SandboxError `no-such-file`, `tool`; ImageError if the archive is damaged or not complete
  */
 export async function copyArchive(archive: Readable, from: string, to: string): Promise<void> {
   const isFolder = to.endsWith('/');
-  const root = basename(from);
+  const isContents = from.endsWith('/.');
+  const root = basename(isContents ? from.slice(0, -1) : from);
   // A server has told it: nothing but what the archive has made is moved.
   if (['', '.', '..'].includes(root)) throw new SandboxError('tool', `an archive has no root called '${root}'`);
-  const place = await placeFor(from, false, resolve(to) + (isFolder ? '/' : ''), { basename, dirname }, hostPlace);
+  const place = await placeFor(from, isContents, resolve(to) + (isFolder ? '/' : ''), { basename, dirname }, hostPlace);
   try {
     const directory = openSync(place.directory, O_PATH | constants.O_DIRECTORY);
     try {

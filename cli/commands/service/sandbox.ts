@@ -190,7 +190,7 @@ async function toHost(client: ServiceClient, id: string, from: string, to: strin
   const path = posix.resolve('/', from);
   const archive = await client.open(filesPath(id, path));
   if (to === '-') await pipeline(archive, process.stdout, { end: false });
-  else await copyArchive(archive, path, to);
+  else await copyArchive(archive, isContents(from) ? `${path}/.` : path, to);
 }
 
 async function toSandbox(client: ServiceClient, from: string, id: string, to: string): Promise<void> {
@@ -198,11 +198,13 @@ async function toSandbox(client: ServiceClient, from: string, id: string, to: st
   if (from === '-') return extract(client, id, path, process.stdin);
   const isFolder = await isDirectory(client, id, path);
   if (!isFolder && to.endsWith('/')) throw new ClientError(`no such directory: ${path}`);
-  // As in Docker, `SOURCE/.` is what is in it.
-  const own = /(^|\/)\.$/.test(from) ? '.' : posix.basename(resolve(from));
+  const own = isContents(from) ? '.' : posix.basename(resolve(from));
   const [folder, name] = isFolder ? [path, own] : [posix.dirname(path), posix.basename(path)];
   await extract(client, id, folder, archiveFiles([{ path: from, name }]));
 }
+
+/** As in Docker, `SOURCE/.` is what is in it. */
+const isContents = (path: string): boolean => /(^|\/)\.$/.test(path);
 
 async function isDirectory(client: ServiceClient, id: string, path: string): Promise<boolean> {
   try {

@@ -37,13 +37,35 @@ beforeEach(() => {
 
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-test.each(['..', '/a/..', '.', '/', ''])('a server that tells of an archive called %j moves nothing', async (from) => {
-  const to = join(folder, 'to');
-  mkdirSync(join(to, 'own'), { recursive: true });
-  writeFileSync(join(to, 'own/file'), '');
-  const copied = copyArchive(Readable.from([tar([{ path: 'a', data: 'x' }])]), from, to);
-  await expect(copied).rejects.toMatchObject({ code: 'tool' });
-  expect([readdirSync(to), readdirSync(join(to, 'own'))]).toEqual([['own'], ['file']]);
+test.each(['..', '/a/..', '.', '/', '', '/.', '//.', '../.'])(
+  'a server that tells of an archive called %j moves nothing',
+  async (from) => {
+    const to = join(folder, 'to');
+    mkdirSync(join(to, 'own'), { recursive: true });
+    writeFileSync(join(to, 'own/file'), '');
+    const copied = copyArchive(Readable.from([tar([{ path: 'a', data: 'x' }])]), from, to);
+    await expect(copied).rejects.toMatchObject({ code: 'tool' });
+    expect([readdirSync(to), readdirSync(join(to, 'own'))]).toEqual([['own'], ['file']]);
+  },
+);
+
+test('of a source that ends in a dot the contents alone are copied, as Docker does', async () => {
+  const copied = async (from: string, to: string) => {
+    const content = [
+      tar([
+        { path: 'srv/', type: '5' },
+        { path: 'srv/a', data: 'x' },
+      ]),
+    ];
+    await copyArchive(Readable.from(content), from, join(folder, to));
+  };
+  mkdirSync(join(folder, 'there'));
+  writeFileSync(join(folder, 'there/own'), '');
+  await copied('/srv', 'there');
+  await copied('/srv/.', 'there');
+  await copied('/srv/.', 'new');
+  expect(readdirSync(join(folder, 'there')).sort()).toEqual(['a', 'own', 'srv']);
+  expect(readdirSync(join(folder, 'new'))).toEqual(['a']);
 });
 
 async function archive(path: string, name: string): Promise<Buffer> {
