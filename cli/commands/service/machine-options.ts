@@ -24,7 +24,7 @@ export function addMachineOptions(command: Command): Command {
     .option(
       '--secret <NAME>',
       'a secret of the tenant, at /run/secrets/NAME; source=NAME,target=FILE or source=NAME,env=VARIABLE;' +
-        ' with ,host=HOST a token, for whose value requests to HOST are',
+        ' with ,host=HOST a token, which becomes the value in requests to HOST',
       collect,
     )
     .option('--metadata <NAME=VALUE>', 'words of your own, which are listed with it', collect)
