@@ -1,5 +1,5 @@
 // The levels of this project: a virtual machine for each container, with the jail of its machine
-// process and without.
+// process and without, and on KVM also without a template that it starts from.
 import { sourceFile } from '../../installation/index.js';
 import { findProgram } from '../../programs/index.js';
 import { Home } from '../../sandbox/index.js';
@@ -30,10 +30,21 @@ async function missing(machine: Machine): Promise<Missing | undefined> {
   return usable ? undefined : { reason, advice: 'tsvm doctor' };
 }
 
-function machineLevel(machine: Machine, jail: boolean): Level {
+/** How the machines of a level differ from those of `tsvm run`: by a word of its name. */
+type Variant = 'nojail' | 'cold';
+
+const VARIANTS: Record<Machine, readonly (Variant | undefined)[]> = {
+  tcg: [undefined, 'nojail'],
+  uml: [undefined, 'nojail'],
+  // The others always start cold.
+  kvm: [undefined, 'nojail', 'cold'],
+};
+
+function machineLevel(machine: Machine, variant: Variant | undefined): Level {
+  const [jail, cold] = [variant !== 'nojail', variant === 'cold'];
   return {
-    name: jail ? machine : `${machine}-nojail`,
-    summary: `${SUMMARIES[machine]}${jail ? ', in a jail' : ', without a jail'}`,
+    name: variant === undefined ? machine : `${machine}-${variant}`,
+    summary: `${SUMMARIES[machine]}${jail ? ', in a jail' : ', without a jail'}${cold ? ', without a template' : ''}`,
     missing: () => missing(machine),
     async prepare({ image, memory, shared }) {
       const env = { ...process.env, TSVM_ACCEL: '', TSVM_JAIL: '', TSVM_ISOLATION: '' };
@@ -45,6 +56,7 @@ function machineLevel(machine: Machine, jail: boolean): Level {
         '--pull=never',
         `--accel=${machine}`,
         `--jail=${jail ? 'auto' : 'off'}`,
+        ...(cold ? ['--cold'] : []),
         `--memory=${memory}`,
         '--read-only',
         '--tmpfs=/tmp:exec,mode=1777',
@@ -75,5 +87,5 @@ function machineLevel(machine: Machine, jail: boolean): Level {
 }
 
 export const tsvmLevels: readonly Level[] = (['tcg', 'uml', 'kvm'] as const).flatMap((machine) =>
-  [true, false].map((jail) => machineLevel(machine, jail)),
+  VARIANTS[machine].map((variant) => machineLevel(machine, variant)),
 );
