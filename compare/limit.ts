@@ -41,9 +41,9 @@ export class Limit implements Disposable {
     return this.now() - this.#began + more > this.milliseconds * share;
   }
 
-  /** Milliseconds that a sandbox has to start. */
+  /** Milliseconds, a whole number, that a sandbox has to start. */
   get patience(): number {
-    return Math.min(PATIENCE.most, Math.max(PATIENCE.least, this.milliseconds * START));
+    return Math.min(PATIENCE.most, Math.max(PATIENCE.least, Math.round(this.milliseconds * START)));
   }
 
   /** For a reader: `120 s`. */

@@ -5,11 +5,11 @@ import { Limit } from '../../../compare/limit.js';
 const never = new AbortController().signal;
 
 test('a sandbox has a seventh of the limit to start, at least 30 s and at most five minutes', () => {
-  const patience = [0, 60, 14 * 60, 7200, Infinity].map((seconds) => {
+  const patience = [0, 60, 390, 14 * 60, 7200, Infinity].map((seconds) => {
     using limit = new Limit(seconds * 1000, never, () => 0);
     return limit.patience / 1000;
   });
-  expect(patience).toEqual([30, 30, 120, 300, 300]);
+  expect(patience).toEqual([30, 30, 55.714, 120, 300, 300]);
 });
 
 test('the signal of a limit is aborted at its end, or by the caller, and a limit without end sets no timer', () => {
