@@ -33,6 +33,10 @@ test('a time ends, though memory is collected meanwhile', async () => {
   expect(await ended).toBe('TimeoutError');
 });
 
+test('a part of a millisecond is no error', async () => {
+  expect(await reasonOf(() => within(100 / 7))).toBe('TimeoutError');
+});
+
 test('it ends as its signals do, one that is aborted already too', async () => {
   const controller = new AbortController();
   const ended = reasonOf(() => within(60_000, controller.signal));
