@@ -10,11 +10,12 @@ import { archiveFiles, copyArchive } from '../../../sandbox/internal.js';
 import { parseDuration } from '../../options/duration.js';
 import { parseCount, parseInteger } from '../../options/number.js';
 import { FAILED, UsageError } from '../../output/errors.js';
-import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
+import type { Columns } from '../../output/listing.js';
 import { endWithReader } from '../../output/reader.js';
 import { type Context, collect, createCommand, defined } from '../command.js';
 import { ADDRESS, ClientError, idPath, SERVER, ServiceClient } from './client.js';
 import { followOutput, type Line } from './follow.js';
+import { listCommand } from './list-command.js';
 import { addMachineOptions, given, type MachineOptions, machineOf } from './machine-options.js';
 
 /** Milliseconds between looks at a job. */
@@ -149,28 +150,8 @@ const COLUMNS: Columns<Row> = [
 /** Characters of a command in the table. */
 const MAX_COMMAND = 30;
 
-interface LsOptions {
-  server: string;
-  status?: string;
-  last: string;
-  format?: string;
-}
-
 export function ls(context: Context): Command {
-  return createCommand('tsvm job ls', context)
-    .description('Lists jobs, newest first. --quiet prints IDs alone.')
-    .usage('[options]')
-    .addOption(SERVER())
-    .option('--status <STATUS>', `those that are ${STATUSES.join(', ')} alone`)
-    .option('-n, --last <N>', 'how many', '50')
-    .option('--format <FORMAT>', FORMAT_HELP)
-    .addHelpText('after', ADDRESS)
-    .action(async ({ status, last, format, ...options }: LsOptions) => {
-      const client = new ServiceClient(options);
-      const jobs = await client.list<Job>('jobs', parseCount(last, '--last'), status);
-      if (context.options.quiet) process.stdout.write(jobs.map(({ id }) => `${id}\n`).join(''));
-      else process.stdout.write(formatList(jobs.map(rowOf), COLUMNS, format));
-    });
+  return listCommand(context, { group: 'job', kind: 'jobs', statuses: STATUSES, columns: COLUMNS, rowOf });
 }
 
 function rowOf({ id, image, command, status, reason, attempts, created }: Job): Row {

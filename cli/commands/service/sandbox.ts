@@ -7,13 +7,13 @@ import { archiveFiles, copyArchive } from '../../../sandbox/internal.js';
 import { inForeground } from '../../foreground/foreground.js';
 import { terminalSize } from '../../foreground/terminal.js';
 import { parseDuration } from '../../options/duration.js';
-import { parseCount } from '../../options/number.js';
 import { parsePlace } from '../../options/place.js';
 import { UsageError } from '../../output/errors.js';
-import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
+import type { Columns } from '../../output/listing.js';
 import { type Context, collect, createCommand, defined } from '../command.js';
 import { ADDRESS, ClientError, idPath, RefusedError, SERVER, ServiceClient } from './client.js';
 import { RemoteExec } from './exec-stream.js';
+import { listCommand } from './list-command.js';
 import { addMachineOptions, given, type MachineOptions, machineOf, variablesOf } from './machine-options.js';
 
 const STATUSES = ['starting', 'running', 'pausing', 'paused', 'resuming', 'ended'];
@@ -74,28 +74,8 @@ const COLUMNS: Columns<Row> = [
   ['EXPIRES', 'Expires'],
 ];
 
-interface LsOptions {
-  server: string;
-  status?: string;
-  last: string;
-  format?: string;
-}
-
 export function ls(context: Context): Command {
-  return createCommand('tsvm sandbox ls', context)
-    .description('Lists sandboxes, newest first. --quiet prints IDs alone.')
-    .usage('[options]')
-    .addOption(SERVER())
-    .option('--status <STATUS>', `those that are ${STATUSES.join(', ')} alone`)
-    .option('-n, --last <N>', 'how many', '50')
-    .option('--format <FORMAT>', FORMAT_HELP)
-    .addHelpText('after', ADDRESS)
-    .action(async ({ status, last, format, ...options }: LsOptions) => {
-      const client = new ServiceClient(options);
-      const found = await client.list<Sandbox>('sandboxes', parseCount(last, '--last'), status);
-      if (context.options.quiet) process.stdout.write(found.map(({ id }) => `${id}\n`).join(''));
-      else process.stdout.write(formatList(found.map(rowOf), COLUMNS, format));
-    });
+  return listCommand(context, { group: 'sandbox', kind: 'sandboxes', statuses: STATUSES, columns: COLUMNS, rowOf });
 }
 
 function rowOf({ id, image, status, reason, created, expires = '' }: Sandbox): Row {
