@@ -68,7 +68,7 @@ class MachineClient {
 
   async event(): Promise<MachineEvent> {
     const { value, done } = await this.#events.next();
-    if (done) throw new Error('the machine process closed its control socket');
+    if (done) throw new Error(`the machine process closed its control socket: ${await this.exited}`);
     return JSON.parse(value);
   }
 }
