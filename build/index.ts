@@ -93,7 +93,9 @@ const IMAGE: Output = { type: 'image' };
 export interface Built {
   /** The image's ID, `sha256:<hex>`. Of several platforms: the digest of their index. */
   id: string;
-  /** Of the manifest or index, as archives have it: with uncompressed layers. A push has its own. */
+  /**
+   * Of the manifest or index, as archives have it: with uncompressed layers. A push has its own.
+   */
   descriptor: ManifestDescriptor;
 }
 

@@ -6,7 +6,9 @@ export const SHARES = { probes: 0.2, surface: 0.3, warmUp: 0.5, crowd: 0.65 };
 
 /** Milliseconds that a sandbox has to start, at least and at most. */
 const PATIENCE = { least: 30_000, most: 300_000 };
-/** The share of the time that a sandbox has to start. A level whose sandbox does not is left out. */
+/**
+ * The share of the time that a sandbox has to start. A level whose sandbox does not is left out.
+ */
 const START = 1 / 7;
 
 /** The longest time of a timer of Node.js. */

@@ -11,7 +11,9 @@ import { startPinned } from './pinning.js';
 export const SETTLE = 300;
 /** Characters of each stream that are kept. */
 const KEPT = 2 ** 16;
-/** Milliseconds that a sandbox has to start, and any command has to end, unless it says otherwise. */
+/**
+ * Milliseconds that a sandbox has to start, and any command has to end, unless it says otherwise.
+ */
 const PATIENCE = 300_000;
 /** Milliseconds that a sandbox has to end after SIGTERM. */
 const GRACE = 10_000;

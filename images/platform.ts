@@ -47,7 +47,9 @@ export function normalize({ os, architecture, variant }: Platform): Platform {
   return { os, architecture: name, variant: variant === USUAL_VARIANT.get(name) ? '' : variant };
 }
 
-/** As Docker writes a platform into images: with the usual variant of 32-bit ARM, and of no other. */
+/**
+ * As Docker writes a platform into images: with the usual variant of 32-bit ARM, and of no other.
+ */
 export function writtenPlatform(platform: Platform): Platform {
   const isUsualArm = platform.architecture === 'arm' && platform.variant === '';
   return isUsualArm ? { ...platform, variant: 'v7' } : platform;

@@ -46,7 +46,9 @@ export interface ServiceOptions extends Omit<MachineOptions, 'onFallback'> {
   metrics?: Address | undefined;
   /** Images by the names of E2B's templates. */
   templates?: ReadonlyMap<string, string>;
-  /** What the hosts of ports of sandboxes end with: `localhost:7070`. Default: no ports are served */
+  /**
+   * What the hosts of ports of sandboxes end with: `localhost:7070`. Default: no ports are served
+   */
   domain?: string | undefined;
 }
 

@@ -35,7 +35,10 @@ export const COMPANION_CONSOLE = 'console of the companion';
 /** A pipe with the companion's log. */
 export const COMPANION_LOG = 'log of the companion';
 
-/** The socket at which QEMU finds the network device of this index, beside the vsock device's socket at `path`. */
+/**
+ * The socket at which QEMU finds the network device of this index, beside the vsock device's socket
+ * at `path`.
+ */
 export function qemuNetSocket(path: string, index: number): string {
   return `${path}.net${index}`;
 }
@@ -182,7 +185,9 @@ export interface RelaySpec {
   dns?: { address: string; resolver: string };
   /** If true, a connection to the gateway reaches the host's loopback interface. */
   reachHost: boolean;
-  /** TCP to these ports of `address` goes to a proxy that the owner knows, whatever the rules say. */
+  /**
+   * TCP to these ports of `address` goes to a proxy that the owner knows, whatever the rules say.
+   */
   egress?: EgressSpec;
 }
 
@@ -193,11 +198,16 @@ export interface EgressSpec {
   names: string[];
 }
 
-/** The proxy behind {@link EgressSpec}, for the machine's owner: a port of the loopback interface. */
+/**
+ * The proxy behind {@link EgressSpec}, for the machine's owner: a port of the loopback interface.
+ */
 export interface EgressPort {
   /** Undefined: the proxy has ended. */
   readonly port: number | undefined;
-  /** @param from the port of a socket that connects. @param to the port that the guest connects to */
+  /**
+   * @param from the port of a socket that connects.
+   * @param to the port that the guest connects to
+   */
   announce(connection: { from: number; to: number }): void;
 }
 

@@ -69,7 +69,9 @@ export interface BuildWork {
   showsPlatform: boolean;
   /** The ID of an image, which is pulled if it has to be. */
   image(reference: string, platform: Platform): Promise<string>;
-  /** The steps that this build makes now, by their keys: those of other platforms may be the same. */
+  /**
+   * The steps that this build makes now, by their keys: those of other platforms may be the same.
+   */
   making: Map<string, Promise<StepResult>>;
   /** The result of another stage. */
   stage(index: number): Promise<StageState>;

@@ -70,7 +70,9 @@ export function createCommand(name: string, context: Context): CliCommand {
   return command;
 }
 
-/** An option that may be repeated has no value unless it is given, which is no default worth a word. */
+/**
+ * An option that may be repeated has no value unless it is given, which is no default worth a word.
+ */
 function optionDescription(this: Help, option: Option): string {
   const { defaultValue } = option;
   if (!Array.isArray(defaultValue) || defaultValue.length > 0)

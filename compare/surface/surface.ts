@@ -176,7 +176,10 @@ async function findAllowed(
   return { allowed: [...allowed].sort(), tried: tried.size };
 }
 
-/** The filters of a thread, as the gauge prints them. Undefined: the thread has ended. @throws CompareError `level` */
+/**
+ * The filters of a thread, as the gauge prints them. Undefined: the thread has ended.
+ * @throws CompareError `level`
+ */
 export async function filtersOf(thread: number, signal: AbortSignal): Promise<string[] | undefined> {
   const ended = await gauge(signal, 'filters', String(thread));
   return ended.code === GONE ? undefined : linesOf(ended);

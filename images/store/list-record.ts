@@ -107,7 +107,9 @@ export async function changeMembers(
   });
 }
 
-/** Takes the names by digest from images of a list that no longer has them. They keep other names. */
+/**
+ * Takes the names by digest from images of a list that no longer has them. They keep other names.
+ */
 async function dropNames(home: string, before: readonly ListMember[] | null, after: readonly ListMember[]) {
   const kept = new Set(after.map(({ name }) => name));
   for (const { name, image } of before ?? []) {

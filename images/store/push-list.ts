@@ -1,7 +1,7 @@
 // Pushes a list of manifests: to the repository of its name go the manifests of its members that
 // are not there, each after its blobs, and the list last. Images of the store are pushed as `push`
-// does, and the list that goes there has the manifests that this gives them. So a push that ends early leaves the tag
-// as it was.
+// does, and the list that goes there has the manifests that this gives them. So a push that ends
+// early leaves the tag as it was.
 
 import type { PushCompression } from '../compress.js';
 import { ImageError } from '../errors.js';
@@ -37,7 +37,9 @@ export interface PushedList {
   digest: string;
   /** Bytes of the list. */
   size: number;
-  /** Digests of the members' manifests that the repository did not have, and of the store's images. */
+  /**
+   * Digests of the members' manifests that the repository did not have, and of the store's images.
+   */
   copied: string[];
   /** As `Pushed.recompressed`, of the store's images. */
   recompressed: string[];

@@ -127,7 +127,10 @@ export class Keeper {
     });
   }
 
-  /** Makes the container for a caller, which carries the plan out. One that dies before it exists leaves nothing. */
+  /**
+   * Makes the container for a caller, which carries the plan out. One that dies before it exists
+   * leaves nothing.
+   */
   async create(caller: Socket, hasConsole: boolean): Promise<void> {
     caller.on('close', () => {
       if (!this.#isCreated) void this.end();

@@ -1,5 +1,5 @@
-// The machine of the containers that are in one network namespace, as those of a pod are. The first container
-// brings the machine, and its end is that of the machine; the others join it.
+// The machine of the containers that are in one network namespace, as those of a pod are. The first
+// container brings the machine, and its end is that of the machine; the others join it.
 import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -50,7 +50,10 @@ export class Pod {
     return folder.control;
   }
 
-  /** Has the server of another container listen. Returns the path of its socket. @throws OciError */
+  /**
+   * Has the server of another container listen. Returns the path of its socket.
+   * @throws OciError
+   */
   async join(server: Server): Promise<string> {
     if (this.size > MOST) throw new OciError(`a machine has at most ${MOST} containers`);
     if (this.machine.state.name === 'frozen') throw new OciError('the machine of this network namespace is paused');
@@ -75,7 +78,10 @@ export class Pod {
     return ++this.#process;
   }
 
-  /** Waits for the guest, and sets it up once. Resolves to its kernel's release. @throws SandboxError */
+  /**
+   * Waits for the guest, and sets it up once. Resolves to its kernel's release.
+   * @throws SandboxError
+   */
   ready(): Promise<string> {
     this.#ready ??= this.#setUp();
     return this.#ready;

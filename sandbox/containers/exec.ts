@@ -124,7 +124,8 @@ export async function execProcess(
     const started = unlessAborted(expectStarted(control), signal);
     const source = async (name: 'stdin' | 'stdout' | 'stderr' | 'terminal') => {
       const stream = await listener.stream(process.id, name);
-      // The caller's terminal is in raw mode before the first output, which has its carriage returns.
+      // The caller's terminal is in raw mode before the first output, which has its carriage
+      // returns.
       if (name === 'terminal') await Promise.allSettled([started]);
       return stream;
     };

@@ -1,5 +1,5 @@
-// Connects to a TCP port of a container, by a tool of the agent: it needs no network of the machine,
-// and no port of the host.
+// Connects to a TCP port of a container, by a tool of the agent: it needs no network of the
+// machine, and no port of the host.
 import { randomInt } from 'node:crypto';
 import { Duplex, PassThrough, Writable } from 'node:stream';
 import { SandboxError } from '../errors.js';

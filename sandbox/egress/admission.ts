@@ -1,6 +1,6 @@
-// Which connections with the proxy's port of the loopback interface are a machine's. Other users of the
-// host reach the port too. The machine's owner tells which port each of its sockets has: while that
-// socket is open, no other connection has the same two ports.
+// Which connections with the proxy's port of the loopback interface are a machine's. Other users of
+// the host reach the port too. The machine's owner tells which port each of its sockets has: while
+// that socket is open, no other connection has the same two ports.
 import type { Socket } from 'node:net';
 
 /** A connection that a machine has. */
@@ -11,9 +11,13 @@ export interface Announced {
   to: number;
 }
 
-/** Milliseconds until a connection that was not announced is closed, and an announcement is void. */
+/**
+ * Milliseconds until a connection that was not announced is closed, and an announcement is void.
+ */
 const PATIENCE = 5000;
-/** Connections that wait to be announced. One more closes the oldest: others of the host make many. */
+/**
+ * Connections that wait to be announced. One more closes the oldest: others of the host make many.
+ */
 const MAX_ARRIVED = 64;
 /** The address of the owner's sockets. The same port of another one is another program's. */
 const OWNER = '127.0.0.1';

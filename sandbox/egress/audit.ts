@@ -1,5 +1,5 @@
-// What a proxy of placeholders tells of the requests that it took: one line of JSON each, without path,
-// headers and body.
+// What a proxy of placeholders tells of the requests that it took: one line of JSON each, without
+// path, headers and body.
 import { appendFileSync } from 'node:fs';
 import type { Audit } from '../spec/secrets.js';
 

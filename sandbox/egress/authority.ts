@@ -1,4 +1,5 @@
-// The CA of one proxy. Its key is in the memory of this process alone, and signs for the named hosts.
+// The CA of one proxy. Its key is in the memory of this process alone, and signs for the named
+// hosts.
 import { generateKeyPairSync } from 'node:crypto';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { makeCertificate } from './certificate.js';

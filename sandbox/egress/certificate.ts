@@ -1,5 +1,5 @@
-// Certificates (X.509, RFC 5280) in DER: a CA, and what it signs for names of hosts. All keys are of
-// P-256, all signatures ECDSA with SHA-256, which Node.js makes.
+// Certificates (X.509, RFC 5280) in DER: a CA, and what it signs for names of hosts. All keys are
+// of P-256, all signatures ECDSA with SHA-256, which Node.js makes.
 import { createHash, type KeyObject, randomBytes, sign } from 'node:crypto';
 
 const BOOLEAN = 0x01;

@@ -1,5 +1,5 @@
-// Starts the process that is the proxy of placeholders of one container (main.ts), for the supervisor,
-// which loads no library of TLS.
+// Starts the process that is the proxy of placeholders of one container (main.ts), for the
+// supervisor, which loads no library of TLS.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { Socket } from 'node:net';
 import { messageOf } from '../../errors/index.js';
@@ -94,7 +94,10 @@ export class EgressProcess implements EgressPort, Disposable {
     return this.#child.pid;
   }
 
-  /** Its port of the loopback interface. Undefined: it has ended, and another program may have the port. */
+  /**
+   * Its port of the loopback interface. Undefined: it has ended, and another program may have the
+   * port.
+   */
   get port(): number | undefined {
     return this.#isOver ? undefined : this.#listening?.port;
   }

@@ -1,5 +1,5 @@
-// The headers of a request, on their way through the proxy: what stays on one connection is dropped,
-// and tokens become values.
+// The headers of a request, on their way through the proxy: what stays on one connection is
+// dropped, and tokens become values.
 import { DEFAULT_HEADERS, type Placeholder } from '../spec/secrets.js';
 
 /** As in `rawHeaders` of Node.js: names and values by turns. */
@@ -30,7 +30,10 @@ export function passing(raw: RawHeaders): [name: string, value: string][] {
   return [...pairsOf(raw)].filter(([name]) => !dropped.has(name.toLowerCase()));
 }
 
-/** Characters of a value from which answers are searched for it: a shorter one is anywhere by chance. */
+/**
+ * Characters of a value from which answers are searched for it: a shorter one is anywhere by
+ * chance.
+ */
 const SEARCHED = 8;
 
 /** The values for the tokens of requests to one host. */

@@ -1,6 +1,6 @@
-// The program that is the proxy of placeholders of one container (egress-process.ts). It ends with its
-// owner. What a guest makes it take is bounded by its owner's cgroup. Where there is none, the kernel ends
-// it first.
+// The program that is the proxy of placeholders of one container (egress-process.ts). It ends with
+// its owner. What a guest makes it take is bounded by its owner's cgroup. Where there is none, the
+// kernel ends it first.
 import '../../libc/no-debugger.js';
 
 import { writeFileSync } from 'node:fs';

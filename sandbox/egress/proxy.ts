@@ -1,6 +1,6 @@
-// The proxy of placeholders: for the guest it is each named host, and for the host it is a client whose
-// headers have the values of secrets. It takes nothing on trust from the guest: one request is parsed,
-// its framing made anew, and sent alone on a connection of its own.
+// The proxy of placeholders: for the guest it is each named host, and for the host it is a client
+// whose headers have the values of secrets. It takes nothing on trust from the guest: one request
+// is parsed, its framing made anew, and sent alone on a connection of its own.
 import { once } from 'node:events';
 import * as http from 'node:http';
 import * as https from 'node:https';

@@ -34,7 +34,9 @@ interface Limit {
 }
 const ONCE: Limit = { most: 1, every: Number.POSITIVE_INFINITY };
 const ALWAYS: Limit = { most: Number.POSITIVE_INFINITY, every: 1 };
-/** `joined`, `shared`, `saved` and `statistics` are answers: the client knows what it has asked for. */
+/**
+ * `joined`, `shared`, `saved` and `statistics` are answers: the client knows what it has asked for.
+ */
 const LIMITS: Record<MachineEvent['type'], Limit> = {
   ...{ kvm: ONCE, booted: ONCE, network: ONCE, probed: ONCE, stopped: ONCE, failed: ONCE },
   refused: { most: MAX_REFUSALS, every: Number.POSITIVE_INFINITY },

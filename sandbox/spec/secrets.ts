@@ -28,7 +28,9 @@ export interface Audit {
   about: Readonly<Record<string, string>>;
 }
 
-/** What stands for a value in the container, which gets it as a variable, or a file, or otherwise. */
+/**
+ * What stands for a value in the container, which gets it as a variable, or a file, or otherwise.
+ */
 export interface Placeholder {
   /** 16 to 256 letters, digits, `_` and `-`, which nothing guesses. */
   token: string;
@@ -42,7 +44,10 @@ export interface Placeholder {
   http?: boolean | undefined;
 }
 
-/** How the proxy of placeholders reaches the hosts: on the public Internet, with the roots of Node.js. */
+/**
+ * How the proxy of placeholders reaches the hosts: on the public Internet, with the roots of
+ * Node.js.
+ */
 export interface Upstream extends GuardOptions {
   /** Certificates of further CAs, in PEM. */
   ca?: string | undefined;

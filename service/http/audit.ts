@@ -16,7 +16,9 @@ export interface Shared {
     opened?: { tenant: Tenant; id: string };
     /** The port of a sandbox that the request is for. */
     port?: NamedPort;
-    /** The status of an answer that is sent already. 101: the connection speaks another protocol. */
+    /**
+     * The status of an answer that is sent already. 101: the connection speaks another protocol.
+     */
     sent?: number;
   };
 }

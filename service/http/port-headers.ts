@@ -1,5 +1,5 @@
-// The headers that a request to a port of a sandbox and its answer keep. What is about a connection is
-// not theirs, and bodies are framed anew: so both sides mean the same bytes.
+// The headers that a request to a port of a sandbox and its answer keep. What is about a connection
+// is not theirs, and bodies are framed anew: so both sides mean the same bytes.
 import type { IncomingMessage } from 'node:http';
 import { ServiceError } from '../errors.js';
 

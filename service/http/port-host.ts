@@ -1,5 +1,5 @@
-// The names of hosts that ports of sandboxes have: `8080-sb-0123456789abcdef.DOMAIN`, as E2B's have. So
-// each port has an origin of its own in browsers, apart from the API's and the page's.
+// The names of hosts that ports of sandboxes have: `8080-sb-0123456789abcdef.DOMAIN`, as E2B's
+// have. So each port has an origin of its own in browsers, apart from the API's and the page's.
 
 /** The port of E2B's daemon, which the server plays. */
 const DAEMON = 49_983;

@@ -1,5 +1,5 @@
-// Ports of sandboxes: a request whose host names one goes there, with all its paths, and a WebSocket
-// too. The token of the sandbox's ports opens them, and does not reach them.
+// Ports of sandboxes: a request whose host names one goes there, with all its paths, and a
+// WebSocket too. The token of the sandbox's ports opens them, and does not reach them.
 import { type IncomingMessage, request } from 'node:http';
 import { type Duplex, pipeline } from 'node:stream';
 import type { Context, MiddlewareHandler } from 'hono';

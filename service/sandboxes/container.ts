@@ -20,7 +20,10 @@ const REMOVAL_TIMEOUT = 60_000;
 const PAUSE = 100;
 /** Milliseconds for a supervisor that an earlier server has told to continue the container. */
 const RESUME_TIMEOUT = 60_000;
-/** Milliseconds for what keeps a container from being saved: processes that just start, and another copy of it. */
+/**
+ * Milliseconds for what keeps a container from being saved: processes that just start, and another
+ * copy of it.
+ */
 const SUSPEND_TIMEOUTS = new Map([
   ['agent', 10_000],
   ['conflict', 600_000],

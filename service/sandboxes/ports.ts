@@ -1,5 +1,5 @@
-// Connections to TCP ports of sandboxes. Each is one of its tenant's places, and a sandbox has few: who
-// has the token of its ports alone cannot take the places of its tenant's commands.
+// Connections to TCP ports of sandboxes. Each is one of its tenant's places, and a sandbox has few:
+// who has the token of its ports alone cannot take the places of its tenant's commands.
 import type { Duplex } from 'node:stream';
 import { ServiceError } from '../errors.js';
 import type { Tenant } from '../records.js';

@@ -303,7 +303,10 @@ export class Sandboxes {
     return this.#inTurn(id, () => this.#resume(name, id, lifetime));
   }
 
-  /** Lets a paused sandbox go on, and waits for one that is just paused or resumed. @throws ServiceError as `resume` */
+  /**
+   * Lets a paused sandbox go on, and waits for one that is just paused or resumed.
+   * @throws ServiceError as `resume`
+   */
   async wake(tenant: Tenant, id: string, lifetime?: number): Promise<void> {
     await this.#inTurn(id, async () => {
       if (this.#store.find(tenant.name, id).status === 'paused') await this.#resume(tenant.name, id, lifetime);
@@ -397,7 +400,10 @@ export class Sandboxes {
     return record;
   }
 
-  /** The token of a sandbox that runs: it opens that one alone, also once it is paused. @throws ServiceError `not-found`, `not-running` */
+  /**
+   * The token of a sandbox that runs: it opens that one alone, also once it is paused.
+   * @throws ServiceError `not-found`, `not-running`
+   */
   token(tenant: Tenant, id: string): string {
     this.#store.find(tenant.name, id);
     const token = this.#store.token(id);
@@ -410,7 +416,10 @@ export class Sandboxes {
     return this.#store.authenticate(id, token);
   }
 
-  /** The token of the ports of a sandbox that runs. @throws ServiceError `not-found`, `not-running` */
+  /**
+   * The token of the ports of a sandbox that runs.
+   * @throws ServiceError `not-found`, `not-running`
+   */
   portsToken(tenant: Tenant, id: string): string {
     this.#store.find(tenant.name, id);
     const token = this.#store.portsToken(id);

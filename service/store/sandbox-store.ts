@@ -45,7 +45,9 @@ const COUNT = z.object({ count: z.number() });
 const PAUSED_FOR = z.object({ pausedFor: z.number() });
 
 const MAX_ENDED = 1000;
-/** In the column `saved`: its memory is written to the disk for the first time. Afterwards it is 1. */
+/**
+ * In the column `saved`: its memory is written to the disk for the first time. Afterwards it is 1.
+ */
 const BEING_SAVED = 2;
 
 /** What selects rows of a list. */

@@ -1,6 +1,6 @@
 // Builds with RUN machines whose processes are killed at random: the callers, machines, and what
-// these have started. The store and the cache stay whole, the next build makes the same image, and no
-// process, folder or mount is left.
+// these have started. The store and the cache stay whole, the next build makes the same image, and
+// no process, folder or mount is left.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

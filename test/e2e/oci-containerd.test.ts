@@ -1,5 +1,6 @@
 // Proves that containerd runs containers in machines by the OCI runtime `tsvm-oci`, as its client `ctr` asks for
-// them: streams, exit codes, terminals, limits, networks of CNI, pauses, deaths, and nothing left behind.
+// them: streams, exit codes, terminals, limits, networks of CNI, pauses, deaths, and nothing left
+// behind.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

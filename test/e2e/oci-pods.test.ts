@@ -1,5 +1,5 @@
-// Proves that containers of one network namespace share a machine, and nothing that is not a pod's: each has its
-// own root, processes and end. By the command alone, in namespaces of the test.
+// Proves that containers of one network namespace share a machine, and nothing that is not a pod's:
+// each has its own root, processes and end. By the command alone, in namespaces of the test.
 import {
   chmodSync,
   cpSync,

@@ -1,5 +1,5 @@
-// Placeholders of secrets with the programs that people use: curl, git, Node.js and pip in a sandbox and in
-// jobs, and what is left when the proxy or its supervisor is killed.
+// Placeholders of secrets with the programs that people use: curl, git, Node.js and pip in a
+// sandbox and in jobs, and what is left when the proxy or its supervisor is killed.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// Placeholders of secrets with a real machine: real clients in a job send a token over TLS, a host outside
-// gets the value, and nothing in the machine has it.
+// Placeholders of secrets with a real machine: real clients in a job send a token over TLS, a host
+// outside gets the value, and nothing in the machine has it.
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import * as https from 'node:https';

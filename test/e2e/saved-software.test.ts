@@ -13,7 +13,10 @@ import { script } from './script.js';
 const PROGRAMS = fileURLToPath(new URL('../fixtures/guest-programs', import.meta.url));
 /** How often the container is suspended. */
 const CYCLES = Number(process.env.TSVM_CYCLES ?? 1);
-/** The maximum time for one of them, in milliseconds, above that of the rest. The lab hashes memory slowly. */
+/**
+ * The maximum time for one of them, in milliseconds, above that of the rest. The lab hashes memory
+ * slowly.
+ */
 const TIMEOUT = 600_000;
 
 /** Answers each line with itself. Says which connection has sent it. */

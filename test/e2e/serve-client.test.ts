@@ -1,5 +1,5 @@
-// Clients of tsvm serve with real machines: tsvm sandbox, at a terminal too, and the one in Python that
-// docs/serve.md has.
+// Clients of tsvm serve with real machines: tsvm sandbox, at a terminal too, and the one in Python
+// that docs/serve.md has.
 import { createHash, randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
-// Sandboxes of tsvm serve that are paused and go on, by the unmodified client of E2B and by /v1. On a host
-// without KVM they are on the emulator, where their processors stand still.
+// Sandboxes of tsvm serve that are paused and go on, by the unmodified client of E2B and by /v1. On
+// a host without KVM they are on the emulator, where their processors stand still.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Sandbox, SandboxNotFoundError, type SandboxOpts } from 'e2b';
@@ -108,7 +108,9 @@ test('one that is idle is paused, and one that is used is not', async () => {
   expect((await served.call(key, 'DELETE', `/${id}`)).status).toBe(204);
 });
 
-/** Asks the server at the first argument with the key that is the second, and prints what it says. */
+/**
+ * Asks the server at the first argument with the key that is the second, and prints what it says.
+ */
 const ASKING = `
 const [url, key] = process.argv.slice(1);
 const headers = { Authorization: 'Bearer ' + key, 'Content-Type': 'application/json' };

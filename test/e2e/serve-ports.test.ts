@@ -15,7 +15,10 @@ import { Served } from './served.js';
 const DOMAIN = 'box.localhost:7070';
 const MEMORY = 256 * 2 ** 20;
 
-/** A server that says what it is asked, gives a body back, counts for ever, and echoes messages of a WebSocket. */
+/**
+ * A server that says what it is asked, gives a body back, counts for ever, and echoes messages of a
+ * WebSocket.
+ */
 const SERVER = `
 import base64, hashlib, http.server, json, socket, struct, sys, time
 

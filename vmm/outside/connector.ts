@@ -49,7 +49,10 @@ export type Answer =
 export interface OutsideNetwork {
   spec: Pick<NetworkSpec, 'gateways' | 'resolvers' | 'rules' | 'maxConnections'>;
   backEnd: Pick<RelaySpec, 'reachHost' | 'dns' | 'egress'>;
-  /** The proxy of `backEnd.egress`. Undefined: there is none, and the guest's connections are refused. */
+  /**
+   * The proxy of `backEnd.egress`. Undefined: there is none, and the guest's connections are
+   * refused.
+   */
   egress?: EgressPort | undefined;
 }
 

@@ -1,5 +1,5 @@
-// The way from a guest to its proxy: a port of the loopback interface, which is told of each connection
-// and takes no others.
+// The way from a guest to its proxy: a port of the loopback interface, which is told of each
+// connection and takes no others.
 import { parseAddress } from '../../addresses/ip.js';
 import * as libc from '../host/libc.js';
 import type { EgressPort, EgressSpec } from '../machine.js';

@@ -23,7 +23,10 @@ export interface Interface {
 export interface Route {
   /** `10.0.0.0/8 via 10.88.0.1` */
   text: string;
-  /** A message for another kernel (rtnetlink(7)), with a place for the interface. Undefined: over several. */
+  /**
+   * A message for another kernel (rtnetlink(7)), with a place for the interface. Undefined: over
+   * several.
+   */
   message: Buffer | undefined;
 }
 

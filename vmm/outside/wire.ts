@@ -12,7 +12,10 @@ import { inNetworkNamespace } from './network-namespace.js';
 import { openRouteSocket } from './route-socket.js';
 import { makeTap } from './tap-interface.js';
 
-/** The tap interface of the network device of this index. One machine has the namespace: all use these names. */
+/**
+ * The tap interface of the network device of this index. One machine has the namespace: all use
+ * these names.
+ */
 export function wireTap(index: number): string {
   return `tsvm${index}`;
 }

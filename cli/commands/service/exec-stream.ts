@@ -1,5 +1,5 @@
-// A command in a sandbox of a service, whose streams are the messages of a WebSocket (docs/serve.md,
-// "A command with streams").
+// A command in a sandbox of a service, whose streams are the messages of a WebSocket
+// (docs/serve.md, "A command with streams").
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { Readable, Writable } from 'node:stream';

@@ -393,7 +393,10 @@ interface Listed {
 }
 
 describe('several platforms', () => {
-  /** Platforms, configs and files of an OCI archive. The images are for other machines: no store reads them. */
+  /**
+   * Platforms, configs and files of an OCI archive. The images are for other machines: no store
+   * reads them.
+   */
   async function listed(archive: string): Promise<Listed[]> {
     const folder = mkdtempSync(join(storage, 'listed-'));
     execFileSync('tar', ['-xf', archive, '-C', folder]);

@@ -115,7 +115,8 @@ test('what a build of several platforms made is pushed as a list, and is a base 
   // skopeo reads all of it: each manifest, each config and each layer.
   const copy = join(folder, 'copy');
   await skopeo(`docker://${name}`, `oci:${copy}`, '--src-tls-verify=false', '--all');
-  // Another home pulls the image for this machine, and builds on the other one, whose tag it leaves alone.
+  // Another home pulls the image for this machine, and builds on the other one, whose tag it leaves
+  // alone.
   const elsewhere = join(folder, 'elsewhere');
   writeFileSync(join(context, 'Dockerfile'), `FROM ${name} AS base\nFROM scratch\nCOPY --from=base /arch /copied\n`);
   const kept = environment;

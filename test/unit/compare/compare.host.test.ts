@@ -190,7 +190,8 @@ function leftOut({ levels }: Report, limit: string): Record<string, string[]> {
 }
 
 test('no round starts that would end after the limit, and the report says how many were done', async () => {
-  // The copy of the files, the preparation, the warm-up, and rounds of a minute: the fourth would end after seven.
+  // The copy of the files, the preparation, the warm-up, and rounds of a minute: the fourth would
+  // end after seven.
   const report = await measure(['process'], { operations: [], rounds: 1000, limit: 6.5 * 60_000, ...clock() });
   expect(report).toMatchObject({ rounds: 3, complete: true });
   expect(report.warnings[0]).toBe('3 of 1000 rounds were done within 390 s');

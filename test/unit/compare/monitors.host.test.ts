@@ -1,5 +1,5 @@
-// Monitors that Debian has no package of, with programs in their place that fail or hang: the level says
-// why in one line, and the others go on.
+// Monitors that Debian has no package of, with programs in their place that fail or hang: the level
+// says why in one line, and the others go on.
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -47,7 +47,10 @@ export class AgentUnderTest {
     return execFileSync(file, argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
   }
 
-  /** Starts a program of this machine in the agent's network namespace alone. It ends with the agent. */
+  /**
+   * Starts a program of this machine in the agent's network namespace alone. It ends with the
+   * agent.
+   */
   spawnInside(program: string, ...args: string[]): ChildProcess {
     const children = readFileSync(`/proc/${this.#child?.pid}/task/${this.#child?.pid}/children`, 'utf8').trim();
     const [file, argv] = asRoot('nsenter', '--target', children, '--net', program, ...args);

@@ -314,7 +314,10 @@ test('what commands left behind is killed, and is gone then', async () => {
   expect(await guest.shell('echo on')).toBe('on\n');
 });
 
-/** Servers that echo, at both loopback addresses, that end first, and that read no more than they want. */
+/**
+ * Servers that echo, at both loopback addresses, that end first, and that read no more than they
+ * want.
+ */
 const SERVERS = `
 const { createServer } = require('node:net');
 const serve = (port, host, act) => new Promise((done) => createServer({ allowHalfOpen: true }, (socket) => {

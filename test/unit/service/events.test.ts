@@ -43,7 +43,9 @@ import { HOST, send } from '../../fixtures/service.js';
 const ACME: Tenant = { name: 'acme', sandboxes: 1, jobs: 10, files: 2 ** 20, rate: 'none', ...HOST };
 /** Bytes of a log's file. */
 const LOG = { maxSize: 20_000, maxFiles: 3 };
-/** A busy host keeps this process, which has both sides, from what it does for a part of a second. */
+/**
+ * A busy host keeps this process, which has both sides, from what it does for a part of a second.
+ */
 const READERS = { beat: 50, stall: 2000 };
 
 /** A program is a log that a test writes, until the test ends it. */

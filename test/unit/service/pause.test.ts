@@ -1,5 +1,5 @@
-// Pauses and resumes of sandboxes whose supervisors a test plays: what servers that were killed have
-// ordered comes after them, and what stands in the way of a pause goes by.
+// Pauses and resumes of sandboxes whose supervisors a test plays: what servers that were killed
+// have ordered comes after them, and what stands in the way of a pause goes by.
 import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

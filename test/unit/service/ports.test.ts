@@ -1,6 +1,6 @@
 // Ports of sandboxes over HTTP: who gets in, what passes through and what does not, and what ends a
-// connection. The sandbox's side is a real server, which a connection of TCP reaches in the place of the
-// agent's tool.
+// connection. The sandbox's side is a real server, which a connection of TCP reaches in the place
+// of the agent's tool.
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -48,7 +48,10 @@ const OTHER: Tenant = { ...ACME, name: 'other' };
 const ID = 'sb-00000000000000aa';
 const OTHER_ID = 'sb-00000000000000bb';
 const TIMES = { head: 60_000, idle: 60_000 };
-/** Of tests that wait for the one or the other. A busy host keeps this process, which has both sides, waiting. */
+/**
+ * Of tests that wait for the one or the other. A busy host keeps this process, which has both
+ * sides, waiting.
+ */
 const SHORT_HEAD = { head: 200 };
 const SHORT_IDLE = { idle: 2000 };
 
@@ -115,7 +118,10 @@ afterEach(async () => {
   while (open.size > 0) await sleep(5);
 });
 
-/** As the agent's tool connects: a stream of its own, with the error that a port without a server has. */
+/**
+ * As the agent's tool connects: a stream of its own, with the error that a port without a server
+ * has.
+ */
 function connectLocally(port: number): Duplex {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
   const connection = Duplex.from({ writable: socket, readable: socket });

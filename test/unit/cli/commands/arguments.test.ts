@@ -1,5 +1,5 @@
-// What Docker's parser takes and commander does not: short options with their value after `=`, flags
-// with true or false, and words that are left alone.
+// What Docker's parser takes and commander does not: short options with their value after `=`,
+// flags with true or false, and words that are left alone.
 import { describe, expect, test } from 'vitest';
 import { CliCommand, optionIn, wordsForCommander } from '../../../../cli/commands/arguments.js';
 

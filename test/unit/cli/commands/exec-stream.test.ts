@@ -1,5 +1,5 @@
-// The client's side of a command's WebSocket, against a server that reads and writes messages as the
-// service does.
+// The client's side of a command's WebSocket, against a server that reads and writes messages as
+// the service does.
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';

@@ -1,4 +1,5 @@
-// The process that is the proxy of placeholders: what its owner learns of it, and that it ends with it.
+// The process that is the proxy of placeholders: what its owner learns of it, and that it ends with
+// it.
 import { once } from 'node:events';
 import * as http from 'node:http';
 import { connect } from 'node:net';

@@ -1,5 +1,5 @@
-// The proxy of placeholders between real clients and a real host with TLS on loopback: which requests get
-// a value, and that nothing else does.
+// The proxy of placeholders between real clients and a real host with TLS on loopback: which
+// requests get a value, and that nothing else does.
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import * as http from 'node:http';

@@ -1,5 +1,5 @@
-// Proves that a machine gets shares while it runs, and that one that is closed keeps nothing open and harms no
-// other.
+// Proves that a machine gets shares while it runs, and that one that is closed keeps nothing open
+// and harms no other.
 import {
   constants as fs,
   mkdirSync,
