@@ -533,9 +533,9 @@ export class Container {
   async remove({ force = false, volumes = false } = {}): Promise<void> {
     const { containers, volumes: allVolumes, events, images } = this.home;
     if (force) await killContainer(this.#folder);
-    // A container with `--rm` has removed itself.
+    using lock = this.#stored.lock ?? (await this.#folder.waitToHold());
+    // One with `--rm` has removed itself; another process may have removed it in the meantime.
     if (this.#folder.config() === undefined) return;
-    using lock = this.#stored.lock ?? this.#folder.lock();
     if (lock === undefined) {
       throw new SandboxError('running', `container ${this.#folder.shortId} is running: stop it first, or use --force`);
     }

@@ -3,6 +3,7 @@
 // ever needed.
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { isCgroupOf, removeCgroup } from '../cgroup/machine-cgroup.js';
 import { SandboxError } from '../errors.js';
@@ -14,6 +15,10 @@ import { removeSocketFolder } from './socket-folder.js';
 const CONFIG = 'config.json';
 const STATE = 'state.json';
 const LOCK = 'lock';
+/** A supervisor locks byte 0 too. Who tidies up or removes the container locks what comes after it. */
+const AFTER_SUPERVISOR = 1;
+/** Milliseconds that another process may take to tidy up. */
+const PATIENCE = 30_000;
 const LOG = 'log.json';
 const LAYER = 'layer.ext4';
 const SUSPENDED = 'suspended';
@@ -121,8 +126,9 @@ export class ContainerFolder {
    * @throws SandboxError `state`
    */
   state(): ContainerState {
+    // Whoever supervises it has settled the record before.
+    if (this.isSupervised()) return this.#written();
     const state = this.#written();
-    if (isLocked(join(this.path, LOCK))) return state;
     if (this.isSuspended()) return suspended(orphaned(state));
     if (state.supervisorPid === undefined) return state;
     // The container may have ended in between, and recorded how.
@@ -139,7 +145,7 @@ export class ContainerFolder {
     return readIfThere<ContainerState>(join(this.path, STATE)) ?? CREATED;
   }
 
-  /** Only the supervisor, which holds the lock, may call this. @throws SandboxError `state` */
+  /** Only who holds the lock may call this. @throws SandboxError `state` */
   writeState(state: ContainerState): void {
     const path = join(this.path, STATE);
     try {
@@ -151,11 +157,62 @@ export class ContainerFolder {
   }
 
   /**
-   * Takes the lock of a supervisor; undefined if another process holds it.
+   * Keeps supervisors and all others who change the container away, and leaves it unsupervised in the
+   * eyes of those who read its state. Undefined if another process keeps it.
    * @throws SandboxError `state`
    */
-  lock(): FileLock | undefined {
-    return FileLock.take(join(this.path, LOCK));
+  hold(): FileLock | undefined {
+    return FileLock.take(join(this.path, LOCK), { from: AFTER_SUPERVISOR });
+  }
+
+  /**
+   * As {@link hold}, and waits for one who holds it. Undefined if it is supervised or does not exist.
+   * @throws SandboxError `state`, also if it is held for too long
+   */
+  async waitToHold(): Promise<FileLock | undefined> {
+    const deadline = performance.now() + PATIENCE;
+    while (existsSync(this.path)) {
+      const lock = this.#holdIfThere();
+      if (lock !== undefined || this.isSupervised()) return lock;
+      if (performance.now() > deadline) {
+        throw new SandboxError('state', `another process has kept ${this.path} for ${PATIENCE / 1000} s`);
+      }
+      await sleep(5);
+    }
+    return undefined;
+  }
+
+  /**
+   * Takes the lock of a supervisor, as {@link waitToHold} does.
+   * @throws SandboxError `state`
+   */
+  async lock(): Promise<FileLock | undefined> {
+    const lock = await this.waitToHold();
+    if (lock === undefined) return undefined;
+    this.#settle();
+    if (lock.widen()) return lock;
+    lock[Symbol.dispose]();
+    return undefined;
+  }
+
+  #holdIfThere(): FileLock | undefined {
+    try {
+      return this.hold();
+    } catch (error) {
+      if (!existsSync(this.path)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Records the end of a container whose supervisor was killed, before the next one is seen. */
+  #settle(): void {
+    const state = this.#written();
+    if (state.supervisorPid === undefined) return;
+    try {
+      this.writeState(orphaned(state));
+    } catch {
+      // The disk is full: it looks as it did, until the supervisor can write.
+    }
   }
 
   isSupervised(): boolean {
@@ -163,8 +220,8 @@ export class ContainerFolder {
   }
 
   /**
-   * Ends what a supervisor that was killed left of the machine, with the cgroups. Only the
-   * supervisor, which holds the lock, may call this.
+   * Ends what a supervisor that was killed left of the machine, with the cgroups. Only who holds
+   * the lock may call this.
    * @throws SandboxError `cgroup`
    */
   async removeCgroups(): Promise<void> {
@@ -175,8 +232,8 @@ export class ContainerFolder {
   }
 
   /**
-   * Removes the folder, and the sockets of a supervisor that was killed. Only the supervisor, which
-   * holds the lock, may call this.
+   * Removes the folder, and the sockets of a supervisor that was killed. Only who holds the lock may
+   * call this.
    * @param runtime path of the runtime folder
    * @throws SandboxError `state`
    */

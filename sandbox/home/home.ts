@@ -125,7 +125,7 @@ export class Home {
       const state = folder.state();
       if (config !== undefined && isStale(config, state)) await this.#removeStale({ folder, config });
       else if (state.isOrphaned && (state.cgroup ?? state.supervisorCgroup) !== undefined) {
-        using lock = folder.lock();
+        using lock = folder.hold();
         if (lock !== undefined) await folder.removeCgroups();
       }
     }
@@ -156,7 +156,7 @@ export class Home {
    * @internal
    */
   async removeDamaged(folder: ContainerFolder): Promise<void> {
-    using lock = folder.lock();
+    using lock = await folder.waitToHold();
     if (lock === undefined) throw new SandboxError('running', `container ${folder.shortId} is running`);
     await folder.removeCgroups();
     await this.containers.withLock(() => this.containers.names.release(folder.id));
@@ -167,7 +167,7 @@ export class Home {
 
   /** Removes a stale container, unless a supervisor has just started it. */
   async #removeStale({ folder, config }: StoredContainer): Promise<void> {
-    using lock = folder.lock();
+    using lock = folder.hold();
     if (lock === undefined) return;
     await folder.removeCgroups();
     await this.containers.withLock(() => this.containers.names.release(folder.id));

@@ -13,17 +13,17 @@ const F_WRLCK = 1;
 const F_UNLCK = 2;
 const EAGAIN = 11;
 const EACCES = 13;
-/**
- * Bytes of `struct flock` on x86-64: `i16` type, `i16` whence, `i64` start, `i64` length, `i32`
- * pid. All zero but the type means the whole file.
- */
+/** Bytes of `struct flock` on x86-64: `i16` type, `i16` whence, `i64` start, `i64` length, `i32` pid. */
 const FLOCK_LENGTH = 32;
 
 const fcntl = libcFunction<[fd: number, command: number, argument: Buffer]>('int fcntl(int, int, void *)');
 
-function wholeFile(type: number): Buffer {
+/** @param length bytes; 0 means to the end of the file, however long it is or becomes */
+function range(type: number, { from = 0, length = 0 } = {}): Buffer {
   const flock = Buffer.alloc(FLOCK_LENGTH);
   flock.writeInt16LE(type, 0);
+  flock.writeBigInt64LE(BigInt(from), 8);
+  flock.writeBigInt64LE(BigInt(length), 16);
   return flock;
 }
 
@@ -38,15 +38,24 @@ export class FileLock implements Disposable {
   /**
    * Takes the lock of the file at `path`, which is made if it is missing. Undefined if another
    * process holds it.
+   * @param from the first byte that is locked. {@link isLocked} asks for byte 0.
    * @throws SandboxError `state`
    */
-  static take(path: string): FileLock | undefined {
+  static take(path: string, { from = 0 } = {}): FileLock | undefined {
     const fd = openLock(path, 'a');
-    if (fcntl(fd, F_OFD_SETLK, wholeFile(F_WRLCK)) === 0) return new FileLock(fd);
-    const code = errno();
-    closeSync(fd);
-    if (code === EAGAIN || code === EACCES) return undefined;
-    throw new SandboxError('state', `cannot lock ${path}: errno ${code}`);
+    try {
+      if (setLock(fd, range(F_WRLCK, { from }))) return new FileLock(fd);
+      closeSync(fd);
+      return undefined;
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+
+  /** Locks the whole file. Returns false if another process holds a part of it. @throws SandboxError `state` */
+  widen(): boolean {
+    return setLock(this.#fd, range(F_WRLCK));
   }
 
   /**
@@ -78,26 +87,20 @@ export class FileLock implements Disposable {
  * @throws SandboxError `state`
  */
 export function tryLockByte(fd: number, type: 'read' | 'write', at: number): boolean {
-  const flock = wholeFile(type === 'read' ? F_RDLCK : F_WRLCK);
-  flock.writeBigInt64LE(BigInt(at), 8);
-  flock.writeBigInt64LE(1n, 16);
-  if (fcntl(fd, F_OFD_SETLK, flock) === 0) return true;
-  const code = errno();
-  if (code === EAGAIN || code === EACCES) return false;
-  throw new SandboxError('state', `cannot lock a file of the home: errno ${code}`);
+  return setLock(fd, range(type === 'read' ? F_RDLCK : F_WRLCK, { from: at, length: 1 }));
 }
 
 /** Gives up what {@link tryLockByte} has locked by the same description. */
 export function unlockByte(fd: number, at: number): void {
-  const flock = wholeFile(F_UNLCK);
-  flock.writeBigInt64LE(BigInt(at), 8);
-  flock.writeBigInt64LE(1n, 16);
-  if (fcntl(fd, F_OFD_SETLK, flock) !== 0) {
-    throw new SandboxError('state', `cannot unlock a file of the home: errno ${errno()}`);
+  if (!setLock(fd, range(F_UNLCK, { from: at, length: 1 }))) {
+    throw new SandboxError('state', 'cannot unlock a file of the home');
   }
 }
 
-/** Returns true if a process holds the lock of the file at `path`. @throws SandboxError `state` */
+/**
+ * Returns true if a process holds the lock of the file at `path`, its first byte included.
+ * @throws SandboxError `state`
+ */
 export function isLocked(path: string): boolean {
   let fd: number;
   try {
@@ -107,7 +110,7 @@ export function isLocked(path: string): boolean {
     throw new SandboxError('state', `cannot open ${path}: ${messageOf(error)}`, { cause: error });
   }
   try {
-    const flock = wholeFile(F_WRLCK);
+    const flock = range(F_WRLCK, { length: 1 });
     if (fcntl(fd, F_OFD_GETLK, flock) !== 0) {
       throw new SandboxError('state', `cannot ask for the lock of ${path}: errno ${errno()}`);
     }
@@ -115,6 +118,14 @@ export function isLocked(path: string): boolean {
   } finally {
     closeSync(fd);
   }
+}
+
+/** Returns false if another description has a lock in the way. */
+function setLock(fd: number, flock: Buffer): boolean {
+  if (fcntl(fd, F_OFD_SETLK, flock) === 0) return true;
+  const code = errno();
+  if (code === EAGAIN || code === EACCES) return false;
+  throw new SandboxError('state', `cannot lock a file of the home: errno ${code}`);
 }
 
 function openLock(path: string, flags: string): number {

@@ -360,7 +360,7 @@ export class Supervision {
 
   async #supervise(held: FileLock | undefined): Promise<ExitStatus> {
     const { machine } = this.#options;
-    const lock = held ?? this.#folder.lock();
+    const lock = held ?? (await this.#folder.lock());
     if (lock === undefined) {
       machine?.[Symbol.dispose]();
       throw new SandboxError('running', `container ${this.#folder.shortId} is running already`);

@@ -47,7 +47,7 @@ class Left implements AsyncDisposable {
     if (status === 'resuming') store.resuming(record, HOST);
     database.close();
     const folder = await makeContainer(new Home(join(this.service.folder, 'tenants/acme')), ID);
-    const lock = folder.lock();
+    const lock = await folder.lock();
     this.#saved = folder.suspended;
     this.path = folder.path;
     this.#write = (now) => {

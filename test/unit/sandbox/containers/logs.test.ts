@@ -13,7 +13,7 @@ test('a reader that is slow when its supervisor fails reads on', async () => {
   const home = new Home(mkdtempSync('/tmp/tsvm-test-'));
   onTestFinished(() => rmSync(home.path, { recursive: true }));
   const folder = await makeContainer(home, 'box');
-  using lock = folder.lock();
+  using lock = await folder.lock();
   expect(lock).toBeDefined();
   folder.writeState({ ...CREATED, status: 'running', sockets: home.path });
   const failed = `${JSON.stringify({ type: 'failed', code: 'state', message: 'of no use' })}\n`;

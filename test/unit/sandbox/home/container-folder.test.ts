@@ -23,9 +23,11 @@ beforeAll(() => {
     `import { Home } from './sandbox/home/home.ts';
       const [home, id, state] = process.argv.slice(2);
       const folder = new Home(home).containers.folder(id);
-      globalThis.lock = folder.lock();
-      folder.writeState({ ...JSON.parse(state), supervisorPid: process.pid });
-      console.log('up');
+      folder.lock().then((lock) => {
+        globalThis.lock = lock;
+        folder.writeState({ ...JSON.parse(state), supervisorPid: process.pid });
+        console.log('up');
+      });
       setInterval(() => {}, 1000);`,
     join(programs, 'supervisor.cjs'),
   );
@@ -64,14 +66,30 @@ describe('the state', () => {
       const folder = await makeContainer(home, 'box');
       const kill = await supervise(folder, status);
       expect(folder.state().status).toBe(status);
-      expect(folder.lock()).toBeUndefined();
+      expect(await folder.lock()).toBeUndefined();
       await kill();
       expect(folder.state()).toMatchObject({ status: 'exited', exitCode: 255 });
       expect(folder.state().supervisorPid).toBeUndefined();
-      using lock = folder.lock();
+      using lock = await folder.lock();
       expect(lock).toBeDefined();
     },
   );
+
+  test('is that of a killed supervisor while another process tidies up, and when the next one begins', async () => {
+    const folder = await makeContainer(home, 'box');
+    await (await supervise(folder, 'running'))();
+    const held = folder.hold();
+    expect(folder.isSupervised()).toBe(false);
+    expect(folder.state()).toMatchObject({ status: 'exited', exitCode: 255 });
+    expect(folder.hold()).toBeUndefined();
+    const next = folder.lock();
+    held![Symbol.dispose]();
+    using lock = await next;
+    expect(lock).toBeDefined();
+    expect(folder.isSupervised()).toBe(true);
+    expect(folder.state()).toMatchObject({ status: 'exited', exitCode: 255, isOrphaned: true });
+    expect(folder.hold()).toBeUndefined();
+  });
 
   test('is always read complete while it is being rewritten', async () => {
     const folder = await makeContainer(home, 'box');
@@ -92,7 +110,7 @@ describe('the state', () => {
 test('any number of readers query the lock without taking it', async () => {
   const folder = await makeContainer(home, 'box');
   expect(folder.isSupervised()).toBe(false);
-  using lock = folder.lock();
+  using lock = await folder.lock();
   expect(lock).toBeDefined();
   for (let count = 0; count < 10; count++) expect(folder.isSupervised()).toBe(true);
   lock![Symbol.dispose]();

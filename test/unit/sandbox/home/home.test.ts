@@ -133,7 +133,7 @@ describe('a private network', () => {
   test('is removed unless a container runs in it', async () => {
     home.networks.create('lan');
     const web = await makeContainer(home, 'web', { network: { mode: 'lan' } });
-    const lock = web.lock();
+    const lock = await web.lock();
     await expect(home.networks.remove('lan')).rejects.toThrow(/active endpoints: web/);
     lock?.[Symbol.dispose]();
     await home.networks.remove('lan');
