@@ -183,6 +183,18 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'copy files between a sandbox and the host',
     load: async () => ({ command: (await import('./commands/service/sandbox.js')).cp }),
   },
+  'sandbox show': {
+    summary: 'show all of a sandbox',
+    load: async () => ({ command: (await import('./commands/service/sandbox.js')).show }),
+  },
+  'sandbox pause': {
+    summary: 'pause sandboxes',
+    load: async () => ({ command: (await import('./commands/service/sandbox.js')).pause }),
+  },
+  'sandbox resume': {
+    summary: 'let paused sandboxes go on',
+    load: async () => ({ command: (await import('./commands/service/sandbox.js')).resume }),
+  },
   'sandbox rm': {
     summary: 'end sandboxes',
     load: async () => ({ command: (await import('./commands/service/sandbox.js')).rm }),
@@ -326,7 +338,7 @@ const GROUPS: Record<string, CommandGroup> = {
   },
   sandbox: {
     summary: 'use sandboxes at a service',
-    commands: inGroup('sandbox', 'create', 'ls', 'exec', 'cp', 'rm'),
+    commands: inGroup('sandbox', 'create', 'ls', 'show', 'exec', 'cp', 'pause', 'resume', 'rm'),
   },
   tenant: {
     summary: 'manage the tenants of a service',

@@ -48,6 +48,18 @@ test('it is made as it was asked for, and listed', async () => {
   expect((await sandbox(['ls', '-q'], undefined, otherKey)).stdout).toBe('');
 });
 
+test('all of it is shown, and what its machine cannot do is refused', async () => {
+  const { code, stdout, stderr } = await sandbox(['show', id]);
+  expect({ code, stderr, shown: JSON.parse(stdout) }).toMatchObject({
+    ...{ code: 0, stderr: '', shown: { id, status: 'running', metadata: { of: 'me' } } },
+  });
+  expect(await sandbox(['pause', id])).toEqual({
+    ...{ code: 125, stdout: '' },
+    stderr: 'tsvm: a sandbox on User-Mode Linux cannot be paused: one on KVM or the emulator can\n',
+  });
+  expect(await sandbox(['resume', id])).toEqual({ code: 125, stdout: '', stderr: 'tsvm: the sandbox is not paused\n' });
+});
+
 test('a command has its words, streams and exit code', async () => {
   const script = 'echo "$GIVEN $MORE $PWD $(id -u)"; echo err >&2; exit 7';
   const more = ['-e', 'MORE=c', '-w', '/tmp', '-u', '65534'];
@@ -124,6 +136,13 @@ test('files and folders are copied in and out, to the places that Docker would g
   expect(await sandbox(['cp', `${id}:/srv/other`, back])).toEqual(done);
   expect(readFileSync(join(back, 'below', 'a b'), 'utf8')).toBe('content\n');
   expect(statSync(join(back, 'below', 'a b')).mode & 0o777).toBe(0o750);
+  // Over a connection that breaks off.
+  for (const to of [join(folder, 'part'), '-']) {
+    using way = await served.brokenWay(2000);
+    expect(await sandbox(['cp', '--server', way.url, `${id}:/usr/bin`, to])).toMatchObject({
+      ...{ code: 125, stderr: `tsvm: the answer of ${way.url} broke off\n` },
+    });
+  }
   // As a tar from stdin, and to stdout.
   const piped = `'${TSVM}' sandbox cp ${id}:/srv/tree - | '${TSVM}' sandbox cp - ${id}:/tmp`;
   expect(await run(uml, ['bash', '-o', 'pipefail', '-c', piped], { env: env() })).toEqual(done);

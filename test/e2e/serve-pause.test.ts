@@ -6,7 +6,7 @@ import { Sandbox, SandboxNotFoundError, type SandboxOpts } from 'e2b';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Container } from '../../sandbox/containers/container.js';
 import { send } from '../fixtures/service.js';
-import { accelerator, DEBIAN, fastestProcessor, isLab, machines } from './machine.js';
+import { accelerator, DEBIAN, fastestProcessor, isLab, machines, run, TSVM } from './machine.js';
 import { script } from './script.js';
 import { Served } from './served.js';
 
@@ -101,6 +101,13 @@ test('one that is idle is paused, and one that is used is not', async () => {
   const long = await served.exec(key, id, ['sleep', '5'], { timeout: 600_000 });
   expect(long.body).toMatchObject({ exitCode: 0 });
   while ((await status()) !== 'paused') await sleep(100);
+  const words = (...own: string[]) =>
+    run(machine!, [TSVM, 'sandbox', ...own, id], { env: { TSVM_KEY: key, TSVM_SERVER: served.url } });
+  const done = { code: 0, stdout: `${id}\n`, stderr: '' };
+  expect(await words('resume', '--lifetime', '30m')).toEqual(done);
+  expect(await status()).toBe('running');
+  expect(await words('pause')).toEqual(done);
+  expect(await status()).toBe('paused');
   const resume = (body: object) => served.call(key, 'POST', `/${id}/resume`, body);
   expect((await resume({ lifetime: 1 })).status).toBe(400);
   expect(await resume({ lifetime: 3_600_000 })).toMatchObject({ status: 200, body: { status: 'running' } });

@@ -77,12 +77,32 @@ export class ServiceClient {
 
   /** The JSON of an answer. @throws ClientError */
   async call(path: string, request: Request = {}): Promise<unknown> {
+    return await this.read(path, request, async (answer) => {
+      try {
+        return await json(answer);
+      } catch (error) {
+        throw new ClientError(`cannot read the answer of ${this.#server}: ${messageOf(error)}`);
+      }
+    });
+  }
+
+  /**
+   * Calls `use` with an answer.
+   * @throws ClientError, also if the answer breaks off; the error of `use`
+   */
+  async read<T>(path: string, request: Request, use: (answer: IncomingMessage) => Promise<T>): Promise<T> {
     const answer = await this.open(path, request);
-    try {
-      return await json(answer);
-    } catch (error) {
-      throw new ClientError(`cannot read the answer of ${this.#server}: ${messageOf(error)}`);
-    }
+    let isBroken = false;
+    // What reads it may take an answer that breaks off for one that ends, or tell of it in its own words.
+    answer.on('error', (error) => {
+      isBroken ||= hasCode(error, 'ECONNRESET');
+    });
+    const brokeOff = () => new ClientError(`the answer of ${this.#server} broke off`);
+    const result = await use(answer).catch((error: unknown) => {
+      throw isBroken ? brokeOff() : error;
+    });
+    if (isBroken) throw brokeOff();
+    return result;
   }
 
   /** An answer, whose body is to be read. @throws ClientError; the error of `content` */

@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { printableJson, printableLine } from '../../../printable/index.js';
+import { printableLine } from '../../../printable/index.js';
 import { archiveFiles, copyArchive } from '../../../sandbox/internal.js';
 import { parseDuration } from '../../options/duration.js';
 import { parseCount, parseInteger } from '../../options/number.js';
@@ -17,6 +17,7 @@ import { ADDRESS, ClientError, idPath, SERVER, ServiceClient } from './client.js
 import { followOutput, type Line } from './follow.js';
 import { listCommand } from './list-command.js';
 import { addMachineOptions, given, type MachineOptions, machineOf } from './machine-options.js';
+import { showCommand } from './show-command.js';
 
 /** Milliseconds between looks at a job. */
 const PAUSE = 500;
@@ -163,15 +164,7 @@ function rowOf({ id, image, command, status, reason, attempts, created }: Job): 
 }
 
 export function show(context: Context): Command {
-  return createCommand('tsvm job show', context)
-    .description('Shows all of a job, as JSON.')
-    .usage('[options] JOB')
-    .argument('<JOB>', 'its ID')
-    .addOption(SERVER())
-    .addHelpText('after', ADDRESS)
-    .action(async (id: string, options: { server: string }) => {
-      process.stdout.write(`${printableJson(await call(new ServiceClient(options), idPath(id)), 4)}\n`);
-    });
+  return showCommand(context, { group: 'job', kind: 'jobs', argument: '<JOB>' });
 }
 
 export function logs(context: Context): Command {
@@ -204,9 +197,10 @@ export function cp(context: Context): Command {
     .action(async (id: string, destination: string, options: { server: string }) => {
       const client = new ServiceClient(options);
       const { outputs = '' } = await call(client, idPath(id));
-      const archive = await client.open(`/v1/jobs${idPath(id)}/files`);
-      if (destination === '-') await pipeline(archive, process.stdout, { end: false });
-      else await copyArchive(archive, outputs, destination);
+      await client.read(`/v1/jobs${idPath(id)}/files`, {}, async (archive) => {
+        if (destination === '-') await pipeline(archive, process.stdout, { end: false });
+        else await copyArchive(archive, outputs, destination);
+      });
     });
 }
 
@@ -285,13 +279,9 @@ async function print({ stream, log }: Line): Promise<void> {
 }
 
 async function printOutput(client: ServiceClient, id: string): Promise<void> {
-  const input = await client.open(`/v1/jobs${idPath(id)}/output`);
-  let failure: Error | undefined;
-  input.on('error', (error) => {
-    failure = error;
+  await client.read(`/v1/jobs${idPath(id)}/output`, {}, async (input) => {
+    for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+      await print(JSON.parse(line) as Line);
+    }
   });
-  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
-    await print(JSON.parse(line) as Line);
-  }
-  if (failure !== undefined) throw new ClientError(`the output of ${id} broke off: tsvm job logs has it`);
 }

@@ -15,6 +15,7 @@ import { ADDRESS, ClientError, idPath, RefusedError, SERVER, ServiceClient } fro
 import { RemoteExec } from './exec-stream.js';
 import { listCommand } from './list-command.js';
 import { addMachineOptions, given, type MachineOptions, machineOf, variablesOf } from './machine-options.js';
+import { showCommand } from './show-command.js';
 
 const STATUSES = ['starting', 'running', 'pausing', 'paused', 'resuming', 'ended'];
 /** The size of a terminal that nobody sees. */
@@ -168,9 +169,10 @@ export function cp(context: Context): Command {
 
 async function toHost(client: ServiceClient, id: string, from: string, to: string): Promise<void> {
   const path = posix.resolve('/', from);
-  const archive = await client.open(filesPath(id, path));
-  if (to === '-') await pipeline(archive, process.stdout, { end: false });
-  else await copyArchive(archive, isContents(from) ? `${path}/.` : path, to);
+  await client.read(filesPath(id, path), {}, async (archive) => {
+    if (to === '-') await pipeline(archive, process.stdout, { end: false });
+    else await copyArchive(archive, isContents(from) ? `${path}/.` : path, to);
+  });
 }
 
 async function toSandbox(client: ServiceClient, from: string, id: string, to: string): Promise<void> {
@@ -214,18 +216,55 @@ function filesPath(id: string, path: string): string {
   return `/v1/sandboxes${idPath(id)}/files?${new URLSearchParams({ path })}`;
 }
 
+export function show(context: Context): Command {
+  return showCommand(context, { group: 'sandbox', kind: 'sandboxes', argument: '<SANDBOX>' });
+}
+
+export function pause(context: Context): Command {
+  return eachCommand(
+    context,
+    'pause',
+    'Pauses sandboxes: nothing in them runs, and their lifetimes do not pass.',
+  ).action((ids: string[], options: { server: string }) =>
+    each(ids, options, (client, path) => client.call(`${path}/pause`, { method: 'POST' })),
+  );
+}
+
+export function resume(context: Context): Command {
+  return eachCommand(context, 'resume', 'Lets paused sandboxes go on. Their lifetimes begin anew.')
+    .option('--lifetime <DURATION>', 'after which they end (default: as they were created)')
+    .action((ids: string[], options: { server: string; lifetime?: string }) => {
+      const body = defined({ lifetime: given(options.lifetime, parseDuration, '--lifetime') });
+      return each(ids, options, (client, path) => client.call(`${path}/resume`, { method: 'POST', body }));
+    });
+}
+
 export function rm(context: Context): Command {
-  return createCommand('tsvm sandbox rm', context)
-    .description('Ends sandboxes with everything in them.')
+  return eachCommand(context, 'rm', 'Ends sandboxes with everything in them.').action(
+    (ids: string[], options: { server: string }) =>
+      each(ids, options, async (client, path) => (await client.open(path, { method: 'DELETE' })).resume()),
+  );
+}
+
+/** A command for any number of sandboxes. */
+function eachCommand(context: Context, name: string, description: string): Command {
+  return createCommand(`tsvm sandbox ${name}`, context)
+    .description(description)
     .usage('[options] SANDBOX...')
     .argument('<SANDBOX...>', 'their IDs')
     .addOption(SERVER())
-    .addHelpText('after', ADDRESS)
-    .action(async (ids: string[], options: { server: string }) => {
-      const client = new ServiceClient(options);
-      for (const id of ids) {
-        (await client.open(`/v1/sandboxes${idPath(id)}`, { method: 'DELETE' })).resume();
-        process.stdout.write(`${id}\n`);
-      }
-    });
+    .addHelpText('after', ADDRESS);
+}
+
+/** Acts on one after the other, and prints the IDs of those of which that is done. */
+async function each(
+  ids: string[],
+  options: { server: string },
+  act: (client: ServiceClient, path: string) => Promise<unknown>,
+): Promise<void> {
+  const client = new ServiceClient(options);
+  for (const id of ids) {
+    await act(client, `/v1/sandboxes${idPath(id)}`);
+    process.stdout.write(`${id}\n`);
+  }
 }
