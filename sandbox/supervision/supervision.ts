@@ -217,6 +217,13 @@ export class Supervision {
       const why = 'runs in the foreground: only one with -d is suspended';
       throw new SandboxError('conflict', `container ${this.#folder.shortId} ${why}`);
     }
+    // Its next proxy would have another CA than the one that its memory trusts.
+    if (this.#hasPlaceholders) {
+      throw new SandboxError(
+        'conflict',
+        `container ${this.#folder.shortId} has placeholders of secrets: it is not suspended`,
+      );
+    }
     await this.#save('suspended', async (run) => {
       if (this.#config.spec.autoRemove) await this.#holdImage();
       using unfinished = new UnfinishedMachine(this.#folder.suspended);
@@ -420,10 +427,14 @@ export class Supervision {
     }
   }
 
+  get #hasPlaceholders(): boolean {
+    return (this.#options.secrets?.placeholders ?? []).length > 0;
+  }
+
   /** Starts the proxy of placeholders, if there are any. @throws SandboxError `state` */
   async #startEgress(): Promise<EgressProcess | undefined> {
     const { secrets, filesOnly } = this.#options;
-    if (secrets?.placeholders === undefined || secrets.placeholders.length === 0 || filesOnly) return undefined;
+    if (secrets?.placeholders === undefined || !this.#hasPlaceholders || filesOnly) return undefined;
     const { EgressProcess } = await import('../egress/egress-process.js');
     this.#egress = await EgressProcess.start(secrets);
     return this.#egress;

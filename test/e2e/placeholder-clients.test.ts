@@ -152,6 +152,7 @@ test('uml: curl, git, Node.js and pip use a host, and a proxy that is killed end
   const said = await sh(CLIENTS);
   expect(said).toMatchObject({ exitCode: 0, stdout: 'by curl\nby node\nby git\nby pip\n' });
   expect(JSON.stringify(said)).not.toContain(VALUE);
+  await expect(Container.find(new Home(home), id).suspend()).rejects.toThrow(/has placeholders of secrets/);
   // git and pip ask without a password first.
   expect(host.refused()).toBeGreaterThan(0);
 
