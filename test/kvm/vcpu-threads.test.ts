@@ -1,9 +1,12 @@
 // vCPU threads and the device thread: which exits each answers, and how threads start, pause, stop
 // and fail.
-import { rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { readdirSync, rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { describeEnd } from '../../vmm/accel/kvm/vcpu-end.js';
-import { MMIO_BASE, MMIO_WINDOW } from '../../vmm/accel/kvm/vcpu-shared.js';
+import { MachineShared, MMIO_BASE, MMIO_WINDOW, Word } from '../../vmm/accel/kvm/vcpu-shared.js';
+import { startVcpuThread } from '../../vmm/accel/kvm/vcpu-start.js';
 import { type Bus, type VcpuEnd, VcpuThreads } from '../../vmm/accel/kvm/vcpu-threads.js';
 import { EventLoop } from '../../vmm/host/event-loop.js';
 import { exitName, KVM_EXIT_HLT } from '../../vmm/kvm/exits.js';
@@ -40,7 +43,9 @@ class RecordingBus implements Bus {
 class Machine implements Disposable {
   readonly loop = new EventLoop();
   readonly bus = new RecordingBus();
-  readonly threads = new VcpuThreads(workerUrl);
+  readonly #shared = new MachineShared();
+  readonly started = startVcpuThread(this.#shared, workerUrl);
+  readonly threads = new VcpuThreads(workerUrl, this.#shared, [this.started]);
   readonly guest: Guest;
   startTime: number | undefined;
   end: VcpuEnd | undefined;
@@ -210,6 +215,18 @@ test('an ioctl of a vCPU that fails in its thread is reported', () => {
   Object.defineProperty(machine.guest.vcpu, 'fd', { value: machine.guest.kvm.fd });
   expect(machine.runToEnd()).toMatch(/error KVM_SET_SIGNAL_MASK: E/);
   Object.defineProperty(machine.guest.vcpu, 'fd', { value: fd });
+});
+
+// A thread that is gone cannot be kicked, and one that leaves after the process took its filter ends it.
+test('the thread of a vCPU that ended stays until it is stopped', async () => {
+  using machine = new Machine('hlt');
+  const { shared, worker } = machine.started;
+  expect(machine.runToEnd()).toBe(HLT);
+  await sleep(300);
+  expect(readdirSync('/proc/self/task')).toContain(`${shared.load(Word.TID)}`);
+  const gone = once(worker, 'exit');
+  expect(machine.threads.stop()).toBe(true);
+  await gone;
 });
 
 test('the error of a triple fault names it', () => {

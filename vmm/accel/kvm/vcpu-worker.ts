@@ -149,5 +149,13 @@ function main(): number {
 shared.words[Word.END] = main();
 shared.store(Word.STATE, ThreadState.ended);
 libc.signalEventFd(machine.wakeFd);
-// Node.js ends a thread by system calls that the filter forbids. The process ends with the machine.
-while (hasFilter) Atomics.wait(shared.words, Word.STATE, ThreadState.ended);
+// The thread stays until it is told to stop: until then, it may be kicked and the process may be
+// filtered. Node.js ends a thread by system calls that the filter forbids, and the process ends with
+// the machine.
+for (
+  let command = shared.load(Word.COMMAND);
+  command !== ThreadCommand.stop || shared.filter !== 0;
+  command = shared.load(Word.COMMAND)
+) {
+  Atomics.wait(shared.words, Word.COMMAND, command);
+}
