@@ -11,11 +11,11 @@ import {
 import { passOutputThrough } from '../output/reader.js';
 import { type DetachKeys, watchForKeys } from './detach-keys.js';
 import { forwardSignals } from './signals.js';
-import { attachTerminal, type Foreground, terminalSize } from './terminal.js';
+import { attachTerminal, type Foreground, holdOutput, terminalSize } from './terminal.js';
 
 /** Milliseconds that a program has to redraw its screen, and between two checks. */
 const REDRAW = 1000;
-const REDRAW_LOOK = 50;
+const REDRAW_LOOK = 5;
 
 export interface ForegroundOptions {
   /** The process has a terminal. */
@@ -26,11 +26,21 @@ export interface ForegroundOptions {
   signals?: boolean | undefined;
 }
 
-/** The caller's streams, which are the container's from now on. */
-export function callerIo(stdin: boolean): ContainerIo {
+/** The caller's streams. */
+export interface CallerIo extends ContainerIo {
+  /** Keeps the output back until `inForeground` has made the caller's terminal ready for it. */
+  held: Disposable;
+}
+
+/**
+ * The caller's streams, which are the container's from now on.
+ * @param terminal the process has a terminal
+ */
+export function callerIo(stdin: boolean, terminal: boolean): CallerIo {
   passOutputThrough();
   const size = terminalSize(process.stdout);
   return {
+    held: holdOutput({ terminal, stdin }),
     ...(stdin && { stdin: process.stdin }),
     stdout: process.stdout,
     stderr: process.stderr,
@@ -42,11 +52,12 @@ export function callerIo(stdin: boolean): ContainerIo {
 export async function inForeground(
   process: Foreground,
   exit: Promise<number>,
+  { held }: Pick<CallerIo, 'held'>,
   { terminal, stdin, signals = true }: ForegroundOptions,
 ): Promise<number> {
   using _signals = signals ? forwardSignals(process) : undefined;
   using _terminal = terminal
-    ? attachTerminal(process, stdin ? globalThis.process.stdin : undefined, globalThis.process.stdout)
+    ? attachTerminal(process, stdin ? globalThis.process.stdin : undefined, globalThis.process.stdout, held)
     : undefined;
   return await exit;
 }
@@ -68,8 +79,9 @@ export interface AttachOptions {
  * Attaches the caller to a container. Resolves to its exit code, or to 0 if the caller detached.
  */
 export async function attachCaller(container: Container, { stdin, signals, keys }: AttachOptions): Promise<number> {
-  const attachment = await openAttachment(container, callerIo(stdin), keys);
-  const exit = follow(attachment, { stdin, signals });
+  const io = callerIo(stdin, container.config.spec.terminal === true);
+  const attachment = await openAttachment(container, io, keys);
+  const exit = follow(attachment, io, { stdin, signals });
   if (attachment.terminal && process.stdout.isTTY) redraw(attachment);
   return exit;
 }
@@ -106,8 +118,9 @@ export async function startAttached(
     ...options,
     supervisor,
     onListening: async () => {
-      attachment = await openAttachment(container, callerIo(stdin), keys);
-      followed = follow(attachment, { stdin, signals: false, started });
+      const io = callerIo(stdin, container.config.spec.terminal === true);
+      attachment = await openAttachment(container, io, keys);
+      followed = follow(attachment, io, { stdin, signals: false, started });
       followed.catch(() => {});
     },
   });
@@ -152,6 +165,7 @@ interface FollowOptions {
 
 async function follow(
   attachment: Attachment,
+  io: CallerIo,
   { stdin, signals, started = Promise.resolve() }: FollowOptions,
 ): Promise<number> {
   const foreground: Foreground = {
@@ -169,7 +183,7 @@ async function follow(
     signals,
   };
   try {
-    return await inForeground(foreground, attachment.exit, options);
+    return await inForeground(foreground, attachment.exit, io, options);
   } catch (error) {
     if (!(error instanceof Detached)) throw error;
     process.stderr.write('\r\n');

@@ -27,15 +27,34 @@ export function terminalSize(output: NodeJS.WriteStream): TerminalSize | undefin
 }
 
 /**
+ * Holds back what is written to the caller's terminal until it is in raw mode, if it is to be: the
+ * output of a process with a terminal has carriage returns of its own.
+ * @param how whether the process has a terminal, and reads the caller's
+ */
+export function holdOutput({ terminal, stdin }: { terminal: boolean; stdin: boolean }): Disposable {
+  const output = process.stdout;
+  let isHeld = terminal && stdin && process.stdin.isTTY && output.isTTY;
+  if (isHeld) output.cork();
+  return {
+    [Symbol.dispose]: () => {
+      if (isHeld) output.uncork();
+      isHeld = false;
+    },
+  };
+}
+
+/**
  * Connects the caller's terminal from the start of the process until disposed. Raw mode waits for
  * the start, so that Ctrl-C still ends a run whose process has not started.
  *
  * @param input is set to raw mode; absent if the process does not read it
+ * @param held is disposed of once the terminal is as the output needs it
  */
 export function attachTerminal(
   run: Foreground,
   input: (ReadStream & { fd: number }) | undefined,
   output: NodeJS.WriteStream,
+  held: Disposable,
 ): Disposable {
   let disposed = false;
   const end = (name: NodeJS.Signals) => {
@@ -54,15 +73,17 @@ export function attachTerminal(
       // adds the carriage returns. The end of raw mode restores all settings.
       passOutput(input.fd);
     }
+    held[Symbol.dispose]();
     if (!output.isTTY) return;
     output.on('resize', resize);
     // The size may have changed while the guest booted.
     resize();
   };
-  run.started.then(start, () => {});
+  run.started.then(start, () => held[Symbol.dispose]());
   return {
     [Symbol.dispose]: () => {
       disposed = true;
+      held[Symbol.dispose]();
       output.off('resize', resize);
       input?.setRawMode(false);
       for (const name of ENDING) process.off(name, end);

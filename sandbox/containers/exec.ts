@@ -121,19 +121,12 @@ export async function execProcess(
       onBrokenPipe: () => setTimeout(() => unread.resolve(128 + SIGPIPE), PIPE_GRACE).unref(),
       onWriteError: () => control[Symbol.dispose](),
     });
-    const started = unlessAborted(expectStarted(control), signal);
-    const source = async (name: 'stdin' | 'stdout' | 'stderr' | 'terminal') => {
-      const stream = await listener.stream(process.id, name);
-      // The caller's terminal is in raw mode before the first output, which has its carriage
-      // returns.
-      if (name === 'terminal') await Promise.allSettled([started]);
-      return stream;
-    };
+    const source = (name: 'stdin' | 'stdout' | 'stderr' | 'terminal') => listener.stream(process.id, name);
     const output = streams.connect(source, {
       terminal: process.terminal !== undefined,
       stdin: process.stdin === true,
     });
-    const pid = await started;
+    const pid = await unlessAborted(expectStarted(control), signal);
     return {
       pid,
       exit: Promise.race([finish(control, streams, output, options), unread.promise]).finally(() => {

@@ -49,7 +49,8 @@ async function run(reference: string, spec: ExecSpec, detach: boolean): Promise<
     await container.execDetached({ ...spec, stdin: false });
     return 0;
   }
-  const exec = await container.exec(spec, callerIo(stdin));
+  const io = callerIo(stdin, terminal);
+  const exec = await container.exec(spec, io);
   const foreground = {
     started: Promise.resolve(),
     get outputChunks() {
@@ -59,5 +60,5 @@ async function run(reference: string, spec: ExecSpec, detach: boolean): Promise<
     resize: exec.resize,
     abort: () => process.exit(125),
   };
-  return inForeground(foreground, exec.exit, { terminal, stdin });
+  return inForeground(foreground, exec.exit, io, { terminal, stdin });
 }

@@ -83,15 +83,17 @@ async function run(
     if (!isSupervised) {
       return await startAttached(container, { stdin: spec.stdin === true, keys, ...started, ...warnings });
     }
+    const [stdin, terminal] = [spec.stdin === true, spec.terminal === true];
+    const io = callerIo(stdin, terminal);
     const supervision = container.supervise({
-      io: callerIo(spec.stdin === true),
+      io,
       ...(machine && { machine }),
       log,
       ...warnings,
       machineLog: machineLevel(log.level),
     });
     const exit = supervision.exit.then(({ code }) => code);
-    return await inForeground(supervision, exit, { terminal: spec.terminal === true, stdin: spec.stdin === true });
+    return await inForeground(supervision, exit, io, { terminal, stdin });
   };
   return await makeAndTake(() => newContainer(spec, context, { cidfile, isSupervised }), take);
 }

@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
 import { archiveFiles, copyArchive } from '../../../sandbox/internal.js';
 import { inForeground } from '../../foreground/foreground.js';
-import { terminalSize } from '../../foreground/terminal.js';
+import { holdOutput, terminalSize } from '../../foreground/terminal.js';
 import { parseDuration } from '../../options/duration.js';
 import { parsePlace } from '../../options/place.js';
 import { UsageError } from '../../output/errors.js';
@@ -128,12 +128,13 @@ export function exec(context: Context): Command {
       };
       const { stdout, stderr } = process;
       const streams = { stdin: stdin ? process.stdin : undefined, stdout, stderr };
+      const held = holdOutput({ terminal, stdin });
       const running = await RemoteExec.start(new ServiceClient(options), `/v1/sandboxes${idPath(id)}`, spec, streams);
       const exit = running.exit.then(({ exitCode, timedOut }) => {
         if (timedOut) stderr.write('tsvm: the command has timed out\n');
         return exitCode;
       });
-      context.exitCode = await inForeground(running, exit, { terminal, stdin });
+      context.exitCode = await inForeground(running, exit, { held }, { terminal, stdin });
     });
 }
 

@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -18,6 +19,7 @@ beforeAll(async () => {
   await build({
     stdin: {
       contents: `export { inForeground } from './cli/foreground/foreground.ts';
+        export { holdOutput } from './cli/foreground/terminal.ts';
         export { watchForKeys } from './cli/foreground/detach-keys.ts';`,
       resolveDir: root,
     },
@@ -36,7 +38,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
  */
 const PROGRAM = `
   import { execFileSync } from 'node:child_process';
-  import { inForeground, watchForKeys } from './foreground.mjs';
+  import { holdOutput, inForeground, watchForKeys } from './foreground.mjs';
   const [, , how, signals] = process.argv;
   let end, fail;
   const exit = new Promise((resolve, reject) => { end = resolve; fail = reject; });
@@ -65,7 +67,9 @@ const PROGRAM = `
     process.stdout.write('raw ' + process.pid + ' ' + flags + ' .\\n', act[how]);
   });
   try {
-    process.exitCode = await inForeground(foreground, exit, { terminal: true, stdin: true, signals: signals === 'on' });
+    const how = { terminal: true, stdin: true };
+    const held = holdOutput(how);
+    process.exitCode = await inForeground(foreground, exit, { held }, { ...how, signals: signals === 'on' });
   } catch (error) {
     process.exitCode = error.message === 'internal' ? 1 : 3;
   }
@@ -144,4 +148,28 @@ describe('the terminal is as it was', () => {
   ] as const)('if %s ends tsvm, which does not forward it', async (signal, code) => {
     expect(await inTerminal('signal', (pid) => process.kill(pid, signal), 'off')).toBe(`as before ${code}`);
   });
+});
+
+/** Has output long before the answer that its process has started, or that it has not. */
+const EARLY = `
+  import { holdOutput, inForeground } from './foreground.mjs';
+  const [, , starts] = process.argv;
+  const how = { terminal: true, stdin: true };
+  const held = holdOutput(how);
+  process.stdout.write('early\\n');
+  const started = new Promise((resolve, reject) => setTimeout(starts === 'yes' ? resolve : reject, 300));
+  const foreground = { started, outputChunks: 0, signal() {}, resize() {}, abort() {} };
+  const exit = new Promise((resolve) => setTimeout(resolve, 600, 0));
+  process.exitCode = await inForeground(foreground, exit, { held }, how);
+  process.stdin.destroy();`;
+
+test.each([
+  ['is shown as it is, once the terminal is raw', 'yes', 'early\n'],
+  ['is shown if the process does not start', 'no', 'early\r\n'],
+])('output that comes before the start is told %s', async (_, starts, shown) => {
+  writeFileSync(join(folder, 'early.mjs'), EARLY);
+  const words = ['-qec', `'${process.execPath}' early.mjs ${starts}`, '/dev/null'];
+  const terminal = spawn('script', words, { cwd: folder, stdio: ['pipe', 'pipe', 'inherit'] });
+  const [said] = await Promise.all([text(terminal.stdout), once(terminal, 'close')]);
+  expect(said).toBe(shown);
 });
