@@ -1,7 +1,7 @@
 // tsvm push: uploads an image to the registry of its name.
 import { type Command, Option } from 'commander';
 import { PUSH_COMPRESSIONS, type PushOptions } from '../../../images/index.js';
-import { manifestLists } from '../../../images/lists.js';
+import { type ManifestLists, manifestLists } from '../../../images/lists.js';
 import { Home } from '../../../sandbox/internal.js';
 import { abortOnSignal } from '../../foreground/signals.js';
 import { UsageError } from '../../output/errors.js';
@@ -27,32 +27,42 @@ export function command(context: Context): Command {
       ),
     )
     .action(async (name: string, { allTags = false, compression }: Options) => {
-      const { images } = new Home();
-      const names = allTags ? await allNames(images, name) : [name];
+      const { images, path } = new Home();
+      const lists = manifestLists(path);
+      const names = allTags ? await allNames(images, lists, name) : [name];
       using ending = abortOnSignal();
       const options = { signal: ending.signal, ...defined({ compression }) };
-      for (const each of names) await push(images, each, options, context);
+      for (const each of names) await push(images, lists, each, options, context);
     });
 }
 
 type Images = Home['images'];
 
-/** The names in the store that a name without a tag stands for. */
-async function allNames(images: Images, name: string): Promise<string[]> {
+/** The names in the store that a name without a tag stands for, those of lists that a build made too. */
+async function allNames(images: Images, lists: ManifestLists, name: string): Promise<string[]> {
   if (/[:@][^/]*$/.test(name)) throw new UsageError("tag can't be used with --all-tags/-a");
-  const repository = name.replace(/^(index\.)?docker\.io\/(library\/)?/, '');
-  const names = (await images.list()).flatMap((image) =>
-    image.name === repository && image.tag !== null ? [`${name}:${image.tag}`] : [],
+  const repository = familiar(name);
+  const ofImages = (await images.list()).flatMap((image) =>
+    image.name === repository && image.tag !== null ? [image.tag] : [],
   );
-  if (names.length === 0) throw new UsageError(`An image does not exist locally with the tag: ${name}`);
-  return names;
+  const ofLists = lists.names().flatMap((list) => {
+    const colon = list.lastIndexOf(':');
+    return familiar(list.slice(0, colon)) === repository && lists.isBuilt(list) ? [list.slice(colon + 1)] : [];
+  });
+  const tags = [...new Set([...ofImages, ...ofLists])];
+  if (tags.length === 0) throw new UsageError(`An image does not exist locally with the tag: ${name}`);
+  return tags.map((tag) => `${name}:${tag}`);
 }
 
-async function push(images: Images, name: string, options: PushOptions, context: Context) {
+/** A repository as `tsvm images` shows it. */
+function familiar(repository: string): string {
+  return repository.replace(/^(index\.)?docker\.io\/(library\/)?/, '');
+}
+
+async function push(images: Images, lists: ManifestLists, name: string, options: PushOptions, context: Context) {
   const { quiet } = context.options;
   using bars = openPushProgress(quiet);
   const onProgress = bars.update.bind(bars);
-  const lists = manifestLists(new Home().path);
   const pushed = lists.isBuilt(name)
     ? await lists.push(name, { ...options, onProgress })
     : await images.push(name, { ...options, onProgress });

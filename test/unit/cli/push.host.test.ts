@@ -65,6 +65,11 @@ function newName(host = registry.host): string {
   return name;
 }
 
+function raw(name: string): string {
+  const words = ['inspect', '--raw', '--tls-verify=false', '--creds=me:secret', `docker://${name}`];
+  return execFileSync('skopeo', words, { encoding: 'utf8', stdio: 'pipe' });
+}
+
 function remote(name: string): { Digest: string; Layers: string[] } {
   const words = ['inspect', '--tls-verify=false', '--creds=me:secret', `docker://${name}`];
   return JSON.parse(execFileSync('skopeo', words, { encoding: 'utf8', stdio: 'pipe' }));
@@ -127,10 +132,15 @@ test.each([
 
 test('-a pushes all tags of a name, and no other', () => {
   const name = newName().replace(/:1$/, '');
+  // None of these images has the name: no one of them is for this machine.
+  const platforms = ['--platform', 'linux/arm64,linux/riscv64'];
+  expect(tsvm(['build', '-q', ...platforms, '-t', `${name}:3`, '-'], {}, 'FROM scratch\nLABEL a=b\n').status).toBe(0);
   tsvm(['tag', written.imageId, `${name}:2`]);
   tsvm(['tag', written.imageId, `${name}x:1`]);
   const { status, stdout } = tsvm(['push', '-a', name]);
-  expect({ status, stdout }).toEqual({ status: 0, stdout: expect.stringMatching(/^1: digest: .*\n2: digest: .*\n$/) });
+  expect({ status, stdout }).toEqual({ status: 0, stdout: expect.stringMatching(/^(\d: digest: .*\n){3}$/) });
+  const { manifests } = JSON.parse(raw(`${name}:3`));
+  expect(manifests).toMatchObject([{ platform: { architecture: 'arm64' } }, { platform: { architecture: 'riscv64' } }]);
   expect(remote(`${name}:2`).Digest).toBe(remote(`${name}:1`).Digest);
   expect(() => remote(`${name}x:1`)).toThrow();
 });
