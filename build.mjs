@@ -98,7 +98,7 @@ const command = await build({
 });
 const [bundle] = command.outputFiles;
 replace(cli, `${bundle.text}//${createHash('sha256').update(bundle.contents).digest('hex')}\n`);
-for (const name of readdirSync(dist).filter((name) => /^cli\.cjs\.[0-9a-f]+$/.test(name))) rmSync(join(dist, name));
+for (const name of readdirSync(dist).filter((name) => name.startsWith('cli.cjs.'))) rmSync(join(dist, name));
 
 // The page of `tsvm compare`, with the library of its plots, which no other command loads.
 const comparePage = await build({

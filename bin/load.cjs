@@ -1,5 +1,5 @@
 // Loads a program of dist/ with the code cache that compile.cjs saved, which saves most of the load
-// time. V8 rejects a cache of another V8 version and compiles again.
+// time. Another V8 has no code there and compiles again.
 const { readFileSync } = require('node:fs');
 const { createRequire } = require('node:module');
 const { dirname } = require('node:path');
@@ -25,10 +25,12 @@ exports.load = (path) => {
 exports.importModule = (url) => import(url);
 
 /**
- * The path of a program's code cache. It includes a hash of the source, as V8 does not check the
- * source itself.
+ * The path of a program's code cache. It includes a hash of the source and the whole version of V8.
+ * V8 checks neither the source nor Node.js' part of its version: Node.js 20.15 takes code of 20.20,
+ * and crashes.
  */
-exports.compiledPath = (path, source) => `${path}.${source.slice(source.lastIndexOf('//') + 2).trim()}`;
+exports.compiledPath = (path, source) =>
+  `${path}.${source.slice(source.lastIndexOf('//') + 2).trim()}.${process.versions.v8}`;
 
 function compiled(path) {
   try {

@@ -1,17 +1,17 @@
-// Files whose SHA-256 was computed once: while a file has the inode, size and times that it had then,
+// Files whose checksum was computed once: while a file has the inode, size and times that it had then,
 // its contents are the same. Gigabytes are not read again each time a machine comes from them.
 import { type BigIntStats, fstatSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { type Check, integer, record, text } from '../../vmm/saved-state.js';
-import type { FileDigest } from './file-digest.js';
+import type { FileChecksum } from './file-checksum.js';
 
-export interface CheckedFile extends FileDigest {
+export interface CheckedFile extends FileChecksum {
   identity: string;
 }
 
 export const checkedFile: Check<CheckedFile> = record<CheckedFile>({
   size: integer(0, Number.MAX_SAFE_INTEGER),
-  sha256: text(/^[0-9a-f]{64}$/, 'a SHA-256'),
+  crc32: integer(0, 2 ** 32 - 1),
   identity: text(/^/, 'text'),
 });
 
@@ -26,11 +26,14 @@ export function fileIdentity(path: string): string {
 }
 
 /**
- * Writes a file out, and computes its digest. Nothing but its contents may be changed afterwards: not
+ * Writes a file out, and computes its checksum. Nothing but its contents may be changed afterwards: not
  * its mode, and not its name.
  * @throws Error of the file system
  */
-export async function checkFile(path: string, digestOf: (path: string) => Promise<FileDigest>): Promise<CheckedFile> {
+export async function checkFile(
+  path: string,
+  checksumOf: (path: string) => Promise<FileChecksum>,
+): Promise<CheckedFile> {
   const file = await open(path, 'r');
   try {
     await file.sync();
@@ -39,7 +42,7 @@ export async function checkFile(path: string, digestOf: (path: string) => Promis
   }
   // What changes while it is read has another identity afterwards.
   const identity = fileIdentity(path);
-  return { ...(await digestOf(path)), identity };
+  return { ...(await checksumOf(path)), identity };
 }
 
 /**
@@ -49,10 +52,10 @@ export async function checkFile(path: string, digestOf: (path: string) => Promis
  */
 export async function changeOf(
   fd: number,
-  { identity, size, sha256 }: CheckedFile,
-  digestOf: (path: string) => Promise<FileDigest>,
-): Promise<FileDigest | undefined> {
+  { identity, size, crc32 }: CheckedFile,
+  checksumOf: (path: string) => Promise<FileChecksum>,
+): Promise<FileChecksum | undefined> {
   if (identityOf(fstatSync(fd, { bigint: true })) === identity) return undefined;
-  const found = await digestOf(`/proc/self/fd/${fd}`);
-  return found.size === size && found.sha256 === sha256 ? undefined : found;
+  const found = await checksumOf(`/proc/self/fd/${fd}`);
+  return found.size === size && found.crc32 === crc32 ? undefined : found;
 }

@@ -1,7 +1,6 @@
-// SHA-256 of files, among them files of gigabytes that are mostly holes.
+// SHA-256 of files.
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
-import { eachBlock } from './sparse-file.js';
 
 export interface FileDigest {
   /** Bytes. */
@@ -25,25 +24,4 @@ export async function fileDigest(path: string): Promise<FileDigest> {
   } finally {
     await file.close();
   }
-}
-
-/**
- * SHA-256 of what a file has beside zeroes: of each block of 64 KiB that is not all zero, its offset
- * (8 bytes, little-endian) and its bytes; at last the file's size, likewise. Holes are not read, so
- * a copy whose holes differ has the same digest.
- */
-export async function sparseDigest(path: string): Promise<FileDigest> {
-  const hash = createHash('sha256');
-  const size = await eachBlock(path, (block, offset) => {
-    hash.update(number(offset));
-    hash.update(block);
-  });
-  hash.update(number(size));
-  return { size, sha256: hash.digest('hex') };
-}
-
-function number(value: number): Buffer {
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigUInt64LE(BigInt(value));
-  return bytes;
 }

@@ -22,10 +22,11 @@ import { isSealed, readRecord, sealed, syncFolder, writeSynced } from '../home/r
 import { MACHINE_PROGRAM } from '../programs.js';
 import { type CheckedFile, changeOf, checkedFile, checkFile, fileIdentity } from './checked-file.js';
 import { copyDisk, syncFile } from './copy-disk.js';
-import { type FileDigest, fileDigest, sparseDigest } from './file-digest.js';
+import { type FileChecksum, fileChecksum, sparseChecksum } from './file-checksum.js';
+import { fileDigest } from './file-digest.js';
 import { MachineFiles } from './machine-files.js';
 
-const VERSION = 3;
+const VERSION = 4;
 const MANIFEST = 'manifest.json';
 const MEMORY = 'memory';
 const STATE = 'state.json';
@@ -199,8 +200,8 @@ export class UnfinishedMachine implements Disposable {
       const [memoryPath, statePath] = [join(this.#aside, MEMORY), join(this.#aside, STATE)];
       for (const path of [memoryPath, statePath]) chmodSync(path, 0o400);
       const [memory, state, identity] = await Promise.all([
-        checkFile(memoryPath, sparseDigest),
-        checkFile(statePath, fileDigest),
+        checkFile(memoryPath, sparseChecksum),
+        checkFile(statePath, fileChecksum),
         identify(spec),
       ]);
       const created = new Date().toISOString();
@@ -243,16 +244,16 @@ export class SavedMachine {
    */
   static async open(path: string, spec: MachineSpec, isClone = false): Promise<SavedMachine> {
     const files = new MachineFiles();
-    const add = async (name: string, file: string, written: CheckedFile, digestOf: typeof fileDigest) => {
+    const add = async (name: string, file: string, written: CheckedFile, checksumOf: typeof fileChecksum) => {
       const fd = openSync(file, constants.O_RDONLY);
       files.add(name, fd);
-      await verify(fd, file, written, digestOf);
+      await verify(fd, file, written, checksumOf);
     };
     try {
       const manifest = readManifest(path);
       compare(manifest, await identify(spec, manifest), isClone);
-      await add(SAVED_MEMORY, join(path, MEMORY), manifest.memory, sparseDigest);
-      await add(SAVED_STATE, join(path, STATE), manifest.state, fileDigest);
+      await add(SAVED_MEMORY, join(path, MEMORY), manifest.memory, sparseChecksum);
+      await add(SAVED_STATE, join(path, STATE), manifest.state, fileChecksum);
       return new SavedMachine(path, manifest.container, files, isClone);
     } catch (cause) {
       files[Symbol.dispose]();
@@ -302,11 +303,11 @@ async function verify(
   fd: number,
   path: string,
   written: CheckedFile,
-  digestOf: (path: string) => Promise<FileDigest>,
+  checksumOf: (path: string) => Promise<FileChecksum>,
 ): Promise<void> {
-  const found = await changeOf(fd, written, digestOf);
+  const found = await changeOf(fd, written, checksumOf);
   if (found === undefined) return;
-  const what = found.size === written.size ? 'another SHA-256' : `${found.size} bytes`;
+  const what = found.size === written.size ? 'another checksum' : `${found.size} bytes`;
   throw new RangeError(`the saved machine is damaged: ${path} has ${what}`);
 }
 

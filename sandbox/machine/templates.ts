@@ -25,11 +25,11 @@ import { FileLock, isLocked } from '../home/lock.js';
 import { readRecord, syncFolder, writeSynced } from '../home/records.js';
 import { MACHINE_PROGRAM } from '../programs.js';
 import { type CheckedFile, changeOf, checkedFile, checkFile, fileIdentity } from './checked-file.js';
-import { type FileDigest, fileDigest, sparseDigest } from './file-digest.js';
+import { type FileChecksum, fileChecksum, sparseChecksum } from './file-checksum.js';
 import { MachineFiles } from './machine-files.js';
 import { hostCpu, newMachineFiles, version } from './saved-machine.js';
 
-const VERSION = 1;
+const VERSION = 2;
 const MANIFEST = 'manifest.json';
 const MEMORY = 'memory';
 const STATE = 'state.json';
@@ -215,8 +215,8 @@ export class TemplateStore {
       files.add(SAVED_MEMORY, memory);
       const state = openSync(join(path, STATE), constants.O_RDONLY);
       files.add(SAVED_STATE, state);
-      await verify(MEMORY, memory, manifest.memory, sparseDigest);
-      await verify(STATE, state, manifest.state, fileDigest);
+      await verify(MEMORY, memory, manifest.memory, sparseChecksum);
+      await verify(STATE, state, manifest.state, fileChecksum);
       const now = new Date();
       utimesSync(join(path, MANIFEST), now, now);
       return files;
@@ -315,8 +315,8 @@ export class UnfinishedTemplate implements Disposable {
   async keep(shape: TemplateShape): Promise<void> {
     try {
       rmSync(join(this.#aside, 'empty'), { recursive: true, force: true });
-      const memory = await checkFile(join(this.#aside, MEMORY), sparseDigest);
-      const state = await checkFile(join(this.#aside, STATE), fileDigest);
+      const memory = await checkFile(join(this.#aside, MEMORY), sparseChecksum);
+      const state = await checkFile(join(this.#aside, STATE), fileChecksum);
       const manifest: Manifest = { version: VERSION, created: new Date().toISOString(), shape, memory, state };
       writeSynced(join(this.#aside, MANIFEST), JSON.stringify(manifest));
       rmSync(this.#path, { recursive: true, force: true });
@@ -344,8 +344,8 @@ async function verify(
   name: string,
   fd: number,
   written: CheckedFile,
-  digestOf: (path: string) => Promise<FileDigest>,
+  checksumOf: (path: string) => Promise<FileChecksum>,
 ): Promise<void> {
-  if ((await changeOf(fd, written, digestOf)) === undefined) return;
+  if ((await changeOf(fd, written, checksumOf)) === undefined) return;
   throw new RangeError(`the template is damaged: its ${name} is not what was written`);
 }

@@ -26,9 +26,9 @@ import { FileLock } from '../home/lock.js';
 import { isSealed, readRecord, sealed, syncFolder, writeSynced } from '../home/records.js';
 import { type CheckedFile, changeOf, checkFile } from '../machine/checked-file.js';
 import { copyDisk, syncFile } from '../machine/copy-disk.js';
-import { type FileDigest, fileDigest, sparseDigest } from '../machine/file-digest.js';
+import { type FileChecksum, fileChecksum, sparseChecksum } from '../machine/file-checksum.js';
 
-const VERSION = 2;
+const VERSION = 3;
 const RECORD = 'snapshot.json';
 const MACHINE = 'machine';
 const LAYER = 'layer.ext4';
@@ -48,7 +48,7 @@ interface SnapshotRecord {
   config: ContainerConfig;
   /** The names of its private networks. */
   networks: readonly string[];
-  manifest: FileDigest;
+  manifest: FileChecksum;
   /** Of the writable disk. null: the container has none. */
   layer: CheckedFile | null;
   /** SHA-256 of all the others, as JSON. */
@@ -119,7 +119,7 @@ export class Snapshot {
    * @internal
    */
   async verify(): Promise<void> {
-    await verify(join(this.path, MANIFEST), this.record.manifest, fileDigest);
+    await verify(join(this.path, MANIFEST), this.record.manifest, fileChecksum);
   }
 
   /**
@@ -137,7 +137,7 @@ export class Snapshot {
       await copyDisk(disk, to);
       chmodSync(to, 0o600);
       // After the copy: what changed meanwhile is seen, too.
-      if ((await changeOf(disk, layer, sparseDigest)) !== undefined) await verify(to, layer, sparseDigest);
+      if ((await changeOf(disk, layer, sparseChecksum)) !== undefined) await verify(to, layer, sparseChecksum);
     } finally {
       closeSync(disk);
     }
@@ -160,14 +160,14 @@ function openDisk(path: string): number {
 
 async function verify(
   path: string,
-  written: FileDigest,
-  digestOf: (path: string) => Promise<FileDigest>,
+  written: FileChecksum,
+  checksumOf: (path: string) => Promise<FileChecksum>,
 ): Promise<void> {
-  const found = await digestOf(path).catch((cause) => {
+  const found = await checksumOf(path).catch((cause) => {
     throw new SandboxError('snapshot', `the snapshot is damaged: ${messageOf(cause)}`, { cause });
   });
-  if (found.size === written.size && found.sha256 === written.sha256) return;
-  const what = found.size === written.size ? 'another SHA-256' : `${found.size} bytes, not ${written.size}`;
+  if (found.size === written.size && found.crc32 === written.crc32) return;
+  const what = found.size === written.size ? 'another checksum' : `${found.size} bytes, not ${written.size}`;
   throw new SandboxError('snapshot', `the snapshot is damaged: its ${basename(path)} has ${what}`);
 }
 
@@ -207,8 +207,8 @@ export class UnfinishedSnapshot implements Disposable {
         source,
         config,
         networks,
-        manifest: await fileDigest(join(this.path, MANIFEST)),
-        layer: hasLayer ? await checkFile(this.layer, sparseDigest) : null,
+        manifest: await fileChecksum(join(this.path, MANIFEST)),
+        layer: hasLayer ? await checkFile(this.layer, sparseChecksum) : null,
       });
       writeSynced(join(this.path, RECORD), JSON.stringify(record));
       syncFolder(this.path);

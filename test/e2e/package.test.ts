@@ -38,9 +38,9 @@ function here([program = '', ...words]: string[]): void {
 }
 
 const WHO: { release: Release; user: User }[] = [
-  { release: 20, user: 'root' },
-  { release: 24, user: 'user' },
-  { release: 26, user: 'user' },
+  { release: '20.15.0', user: 'root' },
+  { release: '24', user: 'user' },
+  { release: '26', user: 'user' },
 ];
 
 describe.each(fastestProcessor)('on $name', (machine) => {

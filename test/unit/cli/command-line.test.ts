@@ -359,16 +359,19 @@ function tsvmOn(release: string, ...words: string[]) {
   return { status, stdout, stderr };
 }
 
-test.each(['0.12.18', '6.17.1', '18.20.8', '19.9.0'])('Node.js %s is refused in one line', (release) => {
-  expect(tsvmOn(release, 'ps')).toEqual({
-    status: 125,
-    stdout: '',
-    stderr: `tsvm: Node.js 20 or later is needed, and this is v${release}: https://nodejs.org\n`,
-  });
-  expect(tsvmOn(release, '--version')).toMatchObject({ status: 0, stderr: '' });
-});
+test.each(['0.12.18', '6.17.1', '19.9.0', '20.14.0', '21.7.3', '22.1.0'])(
+  'Node.js %s is refused in one line',
+  (release) => {
+    expect(tsvmOn(release, 'ps')).toEqual({
+      status: 125,
+      stdout: '',
+      stderr: `tsvm: Node.js 20.15, 22.2 or later is needed, and this is v${release}: https://nodejs.org\n`,
+    });
+    expect(tsvmOn(release, '--version')).toMatchObject({ status: 0, stderr: '' });
+  },
+);
 
-test.each(['20.0.0', '24.11.0', '100.0.0'])('Node.js %s is not', (release) => {
+test.each(['20.15.0', '22.2.0', '23.0.0', '100.0.0'])('Node.js %s is not', (release) => {
   expect(tsvmOn(release, 'version-of-nothing').stderr).toMatch(/is not a tsvm command/);
 });
 

@@ -16,3 +16,16 @@ test('the built command is compiled ahead', () => {
   const path = builtFile('cli.cjs');
   expect(existsSync(compiledPath(path, readFileSync(path, 'utf8')))).toBe(true);
 });
+
+test.each(['11.3.244.8-node.23', '11.3.244.8-node.38'])('code that V8 %s compiled is for it alone', (v8) => {
+  const { compiledPath } = createRequire(import.meta.url)('../../../bin/load.cjs');
+  // The two differ in patches of Node.js alone, and each takes the other's code.
+  const versions = { value: { ...process.versions, v8 } };
+  const real = Object.getOwnPropertyDescriptor(process, 'versions') ?? {};
+  Object.defineProperty(process, 'versions', versions);
+  try {
+    expect(compiledPath('cli.cjs', '0;\n//0123')).toBe(`cli.cjs.0123.${v8}`);
+  } finally {
+    Object.defineProperty(process, 'versions', real);
+  }
+});

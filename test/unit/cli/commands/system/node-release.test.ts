@@ -30,6 +30,6 @@ test.each([
 
 test('every line that the package allows has an end, up to the newest of the table', () => {
   const { engines } = JSON.parse(readFileSync('package.json', 'utf8')) as { engines: { node: string } };
-  const oldest = Number(/^>=(\d+)$/.exec(engines.node)?.[1]);
+  const oldest = Number(/^\^(\d+)\./.exec(engines.node)?.[1]);
   for (let major = oldest; major <= 26; major++) expect(on(`v${major}.0.0`, '2020-01-01').found).toContain('supported');
 });
