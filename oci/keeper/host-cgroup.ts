@@ -15,6 +15,8 @@ import { replaceFile } from './state-folder.js';
 const CONTROLLERS = ['memory', 'cpu'];
 /** Of cgroup v1. */
 const QUOTA = 'cpu.cfs_quota_us';
+/** Looks into a cgroup whose processes are moved, at most: some may end meanwhile. */
+const MOST_ROUNDS = 100;
 /** The host does not let this process make cgroups: it stays in the engine's. */
 const REFUSALS = ['EACCES', 'EPERM', 'EROFS'] as const;
 
@@ -124,7 +126,7 @@ export class HostCgroup {
   private constructor(
     private readonly made: readonly Made[],
     private limits: HostLimits,
-    private readonly isEntered: boolean,
+    private isEntered: boolean,
   ) {}
 
   /**
@@ -177,6 +179,19 @@ export class HostCgroup {
     writeControl(file('memory.limit_in_bytes'), readFileSync(file('memory.usage_in_bytes'), 'latin1').trim());
   }
 
+  /**
+   * Moves all processes, but for one, to another container's cgroup, or to the one above where that has none.
+   * @throws Error of a system call
+   */
+  moveTo(other: HostCgroup, stays?: number): void {
+    for (const { path, mount } of this.made) {
+      const to = other.made.find((each) => each.mount === mount)?.path ?? dirname(path);
+      moveAll(path, to, stays);
+    }
+    this.isEntered = false;
+    other.isEntered = true;
+  }
+
   /** The memory stays: it is the machine's. */
   update(cpus: number | undefined): void {
     this.limits = { ...this.limits, cpus };
@@ -208,6 +223,22 @@ function writeLimit(file: string, value: string): void {
     // alone refuses that.
     if (!hasCode(error, 'EINVAL') || basename(file) !== QUOTA) throw error;
     writeControl(file, '-1');
+  }
+}
+
+/** Moves what is in a cgroup. A process that is moved may have made another one before. */
+function moveAll(from: string, to: string, stays?: number): void {
+  for (let round = 0; round < MOST_ROUNDS; round++) {
+    const found = wordsOf(join(from, 'cgroup.procs')).filter((pid) => Number(pid) !== stays);
+    if (found.length === 0) return;
+    for (const pid of found) {
+      try {
+        writeControl(join(to, 'cgroup.procs'), pid);
+      } catch (error) {
+        // It has ended, or is a zombie that its parent has not asked about.
+        if (!hasCode(error, 'ESRCH')) throw error;
+      }
+    }
   }
 }
 

@@ -40,7 +40,7 @@ import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd, startHo
 import { cpusOf, HostCgroup, hostLimits } from './host-cgroup.js';
 import { readLines } from './lines.js';
 import { type ContainerNetwork, readNetwork } from './network.js';
-import { announce, closeServer, joinedNamespaces, Pod, withdraw } from './pod.js';
+import { announce, closeServer, joinedNamespaces, Pod, type PodMember, withdraw } from './pod.js';
 import { checkProgram } from './program.js';
 import { type ContainerState, replaceFile } from './state-folder.js';
 import { parseStatistics } from './statistics.js';
@@ -56,13 +56,13 @@ const OUTPUT_TIMEOUT = 30_000;
 /** Milliseconds for the guest to end and remove a container that is deleted. */
 const END_TIMEOUT = 5000;
 
-export class Keeper {
+export class Keeper implements PodMember {
   readonly #pod: Pod;
   readonly #machine: GuestMachine;
   readonly #server: Server = createServer((socket) => this.#serve(socket));
   readonly #config: OciConfig;
   readonly #translation: Translation;
-  readonly #cgroup: HostCgroup;
+  readonly cgroup: HostCgroup;
   #limits: Limits;
   /** What the configuration asks of the machine. */
   readonly #asked: OciMachine;
@@ -72,21 +72,20 @@ export class Keeper {
   /** The agent's ids of the container and its first process. */
   readonly #id: number;
   readonly #firstProcess: number;
-  /** The machine's indexes of the shares that it was given for this container. */
+  /** What the machine is to serve of another container than the first, until it does. */
+  #opened: number[] = [];
+  /** The machine's indexes of the shares that it serves for this container. */
   #shares: number[] = [];
   /** The agent was asked to make it. */
   #isMade = false;
   #over: Promise<void> | undefined;
-  /** Boots the machine, once its network is there. */
-  #boot: ((network: ContainerNetwork | undefined) => void) | undefined;
   #first: StubbedProcess | undefined;
   /** Once the first process runs, until it ends. */
   #running: { container: GuestContainer; seccomp: ProcessSpec['seccomp'] } | undefined;
   #isStarted = false;
   #isCreated = false;
+  #isOver = false;
   #pid: number | undefined;
-  /** A descriptor of the stub's network namespace. */
-  #namespace: number | undefined;
   readonly #ending = new AbortController();
   readonly #ended = defer<ExitedFrame | undefined>();
   #turn: Promise<unknown> = Promise.resolve();
@@ -108,23 +107,27 @@ export class Keeper {
     this.#translation = translate(this.#config, bundle);
     this.#limits = this.#translation.container.limits ?? {};
     this.#isFirst = pod === undefined;
-    this.#joined = joinedNamespaces(this.#translation.joined, pod?.stub);
+    this.#joined = joinedNamespaces(this.#translation.joined, pod?.namespaces);
     this.#asked = pod?.asked ?? readMachine(this.#config, this.#limits.memory ?? 0);
     // The processes of the machine are in it from their start.
-    this.#cgroup = HostCgroup.make(this.#config.linux.cgroupsPath, hostLimits(this.#config, this.#asked), {
+    this.cgroup = HostCgroup.make(this.#config.linux.cgroupsPath, hostLimits(this.#config, this.#asked), {
       state,
       enters: this.#isFirst,
     });
     const { container } = this.#translation;
     this.#pod = pod ?? new Pod(this.#asked, container.hostname);
-    this.#pod.size++;
+    this.#pod.add(this);
     this.#machine = this.#pod.machine;
     this.#id = this.#pod.nextContainer();
     this.#firstProcess = this.#pod.nextProcess();
     this.#machine.lost.catch(() => {
-      if (this.#isFirst) withdraw(state);
+      withdraw(state);
       this.#first?.exit(LOST);
     });
+  }
+
+  get isLive(): boolean {
+    return !this.#isOver;
   }
 
   /**
@@ -172,7 +175,7 @@ export class Keeper {
     // Hooks may change what the machine serves.
     if (!hasHooks) await this.#serveFiles(home, network);
     const lines = [
-      ...this.#cgroup.paths.map((path) => `cgroup ${path}`),
+      ...this.cgroup.paths.map((path) => `cgroup ${path}`),
       `root ${shares[0]?.path}`,
       `hostname ${container.hostname}`,
       `streams ${portSocket(folder.path, STREAMS_PORT + this.#firstProcess)}`,
@@ -200,15 +203,16 @@ export class Keeper {
       await this.#prepare(home, this.#pod.folder, namespace);
       return;
     }
-    const { name } = this.#machine.state;
-    if (name !== 'ready' && name !== 'booting')
-      throw new OciError('the first container of the network namespace does not run');
-    const opened = this.#openShares();
+    this.#opened = this.#openShares();
+  }
+
+  /** The machine serves what another container than the first shares. @throws SandboxError */
+  async #share(): Promise<void> {
+    const opened = this.#opened;
+    this.#opened = [];
     const { shares } = this.#translation;
     const first = await this.#machine.share(shares.map(shareOf), opened);
     this.#shares = shares.map((_, index) => first + index);
-    // Its caller died meanwhile.
-    if (this.#ending.signal.aborted) this.#machine.unshare(this.#shares);
   }
 
   /** @throws OciError; Error of a system call */
@@ -249,7 +253,8 @@ export class Keeper {
     const kernel = await findKernel({ accel });
     await this.#machine.listen(folder.agentSocket);
     const { shares } = this.#translation;
-    this.#boot = (network) => {
+    const boot = (network: ContainerNetwork | undefined) => {
+      this.#shares = shares.map((_, index) => index);
       this.#pod.networks = network?.guest ?? [];
       const [first, ...wires] = network?.machine ?? [];
       const outside = new MachineOutside(
@@ -279,18 +284,8 @@ export class Keeper {
       );
       this.#machine.boot(outside, () => {}, choice);
     };
-    if (network !== undefined) this.#boot(network);
-  }
-
-  /** With the network that was made since. */
-  #bootAtStart(): void {
-    const namespace = this.#namespace;
-    if (namespace === undefined) throw new OciError('the container is not created');
-    try {
-      if (this.#machine.state.name === 'listening') this.#boot?.(this.#readNetwork(`/proc/self/fd/${namespace}`));
-    } finally {
-      closeSync(namespace);
-    }
+    this.#pod.onBoot = (path) => boot(this.#readNetwork(path));
+    if (network !== undefined) boot(network);
   }
 
   #readNetwork(namespace: string): ContainerNetwork | undefined {
@@ -313,12 +308,8 @@ export class Keeper {
   #created(pid: number): void {
     this.#pid = pid;
     const { status: _, ...head } = this.#state('created');
-    if (this.#isFirst) {
-      // Its number may be another process's later.
-      this.#namespace = openSync(`/proc/${pid}/ns/net`, 'r');
-      this.#pod.stub = pid;
-      if (this.#machine.state.name !== 'stopped') announce(this.state, pid);
-    }
+    if (this.#isFirst) this.#pod.keepNamespaces(pid);
+    if (this.#machine.state.name !== 'stopped') announce(this.state, pid);
     replaceFile(join(this.state, 'head.json'), JSON.stringify(head).slice(0, -1));
     this.#isCreated = true;
     replaceFile(join(this.state, 'status'), 'created');
@@ -349,8 +340,8 @@ export class Keeper {
       } else if (word === 'starve' && stubbed !== undefined && stubbed === this.#first) answer(this.#starve());
       // The stub reads the same socket after that: the exit of a short process comes second.
       else if (word === 'run' && stubbed !== undefined) this.#run(stubbed, ok).catch(refuse);
-      else if (word === 'delete') this.#delete(socket);
-      else if (word === 'create' && this.#isFirst) joining = this.#join(socket, line.slice('create '.length));
+      else if (word === 'delete') void this.end().then(() => socket.end('ok\n'));
+      else if (word === 'create') joining = this.#join(socket, line.slice('create '.length));
       else stubbed?.hear(word, words.map(Number));
     });
   }
@@ -371,7 +362,7 @@ export class Keeper {
 
   #adopt(socket: Socket): StubbedProcess {
     // The death of the stub is the container's.
-    if (this.#isFirst) socket.on('close', () => this.#machine[Symbol.dispose]());
+    socket.on('close', () => this.#isDone());
     const id = this.#firstProcess;
     const process = {
       ...{ ...this.#translation.process, id, port: STREAMS_PORT + id },
@@ -380,7 +371,7 @@ export class Keeper {
     this.#first = new StubbedProcess(socket, process, (ended) => {
       this.#ended.resolve(ended);
       this.#running = undefined;
-      if (this.#isFirst) setTimeout(() => this.#machine[Symbol.dispose](), OUTPUT_TIMEOUT).unref();
+      setTimeout(() => this.#isDone(), OUTPUT_TIMEOUT).unref();
     });
     return this.#first;
   }
@@ -402,8 +393,9 @@ export class Keeper {
 
   async #startFirst(first: StubbedProcess): Promise<void> {
     try {
-      if (this.#isFirst) this.#bootAtStart();
+      this.#pod.boot();
       const kernel = await this.#pod.ready();
+      if (!this.#isFirst) await this.#share();
       this.#ending.signal.throwIfAborted();
       const container = this.#machine.createContainer(this.#setup());
       this.#isMade = true;
@@ -436,11 +428,15 @@ export class Keeper {
 
   /** Leaves the container's cgroup no memory: the stub dies of that, as the container's process has. */
   async #starve(): Promise<void> {
-    if (this.#isFirst) {
-      this.#machine[Symbol.dispose]();
-      await this.#machine.gone;
-    }
-    this.#cgroup.starve();
+    if (this.#isDone()) await this.#machine.gone;
+    else this.#pod.leaveCgroup(this, this.#pid);
+    this.cgroup.starve();
+  }
+
+  /** The container has no process any more. Ends the machine, if no other one has. @returns whether none has */
+  #isDone(): boolean {
+    this.#isOver = true;
+    return this.#pod.endIfIdle();
   }
 
   /** Does what reads or changes the limits once all before it is done: each begins with what the last one left. */
@@ -463,7 +459,7 @@ export class Keeper {
     if (this.#machine.state.name === 'frozen') throw new OciError('cannot exec in a paused container');
     const id = this.#pod.nextProcess();
     const streams = portSocket(folder.path, STREAMS_PORT + id);
-    const cgroups = this.#cgroup.paths.map((path) => `cgroup ${path}`);
+    const cgroups = this.cgroup.paths.map((path) => `cgroup ${path}`);
     socket.write([...cgroups, `streams ${streams}`, ...(process.terminal ? ['terminal'] : []), 'done', ''].join('\n'));
     socket.on('close', () => rmSync(streams, { force: true }));
     return new StubbedProcess(socket, { ...translateProcess(process), id, port: STREAMS_PORT + id });
@@ -495,7 +491,7 @@ export class Keeper {
     const limits = updatedLimits(this.#limits, readUpdate(text), { memory: this.#asked.largestLimit, cpus: CPUS });
     if (this.#isStarted) await this.#ask('update', ['limit', ...limitWords(limits)]);
     this.#limits = limits;
-    this.#cgroup.update(cpusOf(limits.cpuQuota, limits.cpuPeriod));
+    this.cgroup.update(cpusOf(limits.cpuQuota, limits.cpuPeriod));
   }
 
   /** Tells statistics once, or events to the end of the container. @throws SandboxError, OciError */
@@ -525,33 +521,33 @@ export class Keeper {
     return await askTool(this.#running.container, this.#pod.nextProcess(), argv);
   }
 
-  #delete(socket: Socket): void {
-    const ended = this.end();
-    if (!this.#isFirst) ended.then(() => socket.end('ok\n'));
-  }
-
-  /** Ends the container; the first one with the machine and this process. */
+  /** Ends the container; the last one with the machine and this process. */
   async end(): Promise<void> {
     if (this.#ending.signal.aborted) return await this.#over;
     this.#ending.abort();
-    this.#over = this.#isFirst ? this.#endMachine() : this.#leave();
+    this.#over = this.#leave();
     await this.#over;
-  }
-
-  async #endMachine(): Promise<void> {
-    this.#pod[Symbol.dispose]();
-    await this.#machine.gone;
-    process.exit(0);
   }
 
   /** Takes the container out of the machine, and its files. */
   async #leave(): Promise<void> {
     closeServer(this.#server);
+    for (const fd of this.#opened) closeSync(fd);
+    this.#opened = [];
+    // It would serve the files of this one.
+    if (this.#isFirst && this.#machine.state.name === 'listening') this.#machine[Symbol.dispose]();
+    if (!this.#isDone()) await this.#takeOut();
+    if (!this.#pod.remove(this)) return;
+    this.#pod[Symbol.dispose]();
+    await this.#machine.gone;
+    process.exit(0);
+  }
+
+  async #takeOut(): Promise<void> {
     // The machine may be gone, or its guest keep the container. It keeps no file of the host.
     if (this.#isMade) await Promise.race([this.#remove().catch(() => {}), sleep(END_TIMEOUT)]);
     this.#machine.unshare(this.#shares);
     rmSync(portSocket(this.#pod.folder.path, STREAMS_PORT + this.#firstProcess), { force: true });
-    this.#pod.size--;
   }
 
   /** @throws SandboxError */

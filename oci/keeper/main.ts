@@ -35,6 +35,8 @@ async function create(): Promise<void> {
     caller.end('join\ndone\n', () => process.exit(0));
     return;
   }
+  // The state folder is removed before this process ends if other containers are in the machine.
+  process.chdir('/');
   const keeper = new Keeper(id, bundle, state);
   readLines(caller, (line) => void keeper.hear(caller, line));
   await keeper.create(caller, console !== '');

@@ -1,6 +1,17 @@
 // The machine of the containers that are in one network namespace, as those of a pod are. The first
-// container brings the machine, and its end is that of the machine; the others join it.
-import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
+// container brings the machine, and the others join it. It ends with the last one of them.
+import {
+  type BigIntStats,
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { hasCode } from '../../errors/index.js';
@@ -12,17 +23,32 @@ import { GuestMachine } from '../../sandbox/run/guest-machine.js';
 import { Trace } from '../../sandbox/run/trace.js';
 import type { OciMachine } from '../config/machine.js';
 import { OciError } from '../config/oci-error.js';
+import type { HostCgroup } from './host-cgroup.js';
 import { replaceFile } from './state-folder.js';
 
-/** The file of the first container's state folder by which others find the machine. */
+/** The file of a container's state folder by which others find the machine. */
 const NETWORK = 'network';
 /** Containers of a machine: the agent's most, without those that are being removed. */
 const MOST = 60;
 
+/** A container of the machine, until it is deleted. */
+export interface PodMember {
+  readonly cgroup: HostCgroup;
+  /** It may still have processes. */
+  readonly isLive: boolean;
+}
+
 export class Pod {
   readonly machine = new GuestMachine(new MachineClient({ shares: true }), { trace: new Trace(), log: SILENT });
-  /** Process id of the first container's stub, once it is there. */
-  stub: number | undefined;
+  /** Descriptors of the namespaces of the first container's stub, which others may join. */
+  namespaces: Partial<Record<MachineNamespace, number>> = {};
+  /** Boots the machine with the network of a namespace. */
+  onBoot: ((namespace: string) => void) | undefined;
+  /** A descriptor of the network namespace, until the machine is booted. */
+  #network: number | undefined;
+  readonly #members = new Set<PodMember>();
+  /** The cgroup of the host that the machine and this process are in. */
+  #cgroup: HostCgroup | undefined;
   #folder: SocketFolder | undefined;
   #ready: Promise<string> | undefined;
   /** Those of the first container. Empty: the guest has the loopback interface alone. */
@@ -30,8 +56,6 @@ export class Pod {
   #sockets = 1;
   #containers = 0;
   #process = 0;
-  /** Containers that are there, with one that is being made. */
-  size = 0;
 
   /**
    * @param asked of the first container's configuration
@@ -55,11 +79,74 @@ export class Pod {
    * @throws OciError
    */
   async join(server: Server): Promise<string> {
-    if (this.size > MOST) throw new OciError(`a machine has at most ${MOST} containers`);
+    if (this.#members.size > MOST) throw new OciError(`a machine has at most ${MOST} containers`);
     if (this.machine.state.name === 'frozen') throw new OciError('the machine of this network namespace is paused');
     const path = join(this.folder.path, `control-${this.#sockets++}`);
     await listen(server, path);
     return path;
+  }
+
+  /** @param member one that is being made; the first one's cgroup has this process */
+  add(member: PodMember): void {
+    this.#cgroup ??= member.cgroup;
+    this.#members.add(member);
+  }
+
+  /** @returns whether there is none any more */
+  remove(member: PodMember): boolean {
+    this.#members.delete(member);
+    try {
+      this.leaveCgroup(member);
+    } catch {
+      // The cgroup stays as long as the machine.
+    }
+    return this.#members.size === 0;
+  }
+
+  /** Members, with those that have ended and with one that is being made. */
+  get size(): number {
+    return this.#members.size;
+  }
+
+  /** Ends the machine if no member has processes any more. @returns whether that is so */
+  endIfIdle(): boolean {
+    const isIdle = ![...this.#members].some(({ isLive }) => isLive);
+    if (isIdle) this.machine[Symbol.dispose]();
+    return isIdle;
+  }
+
+  /** Takes the machine and this process out of the cgroup of a member, if they are in it, into another's. */
+  leaveCgroup(member: PodMember, stays?: number): void {
+    if (this.#cgroup !== member.cgroup) return;
+    const others = [...this.#members].filter((each) => each !== member);
+    const heir = others.find(({ isLive }) => isLive) ?? others[0];
+    if (heir === undefined) return;
+    member.cgroup.moveTo(heir.cgroup, stays);
+    this.#cgroup = heir.cgroup;
+  }
+
+  /** @param pid of the first container's stub */
+  keepNamespaces(pid: number): void {
+    // Its number may be another process's later.
+    for (const type of NAMESPACES) this.namespaces[type] = openSync(`/proc/${pid}/ns/${type}`, 'r');
+    this.#network = openSync(`/proc/${pid}/ns/net`, 'r');
+  }
+
+  /**
+   * Boots the machine at the first start of a container, with the network that was made since.
+   * @throws OciError
+   */
+  boot(): void {
+    const namespace = this.#network;
+    const isWaiting = this.machine.state.name === 'listening';
+    if (namespace === undefined && isWaiting) throw new OciError('the container is not created');
+    if (namespace === undefined) return;
+    this.#network = undefined;
+    try {
+      if (isWaiting) this.onBoot?.(`/proc/self/fd/${namespace}`);
+    } finally {
+      closeSync(namespace);
+    }
   }
 
   /** @throws OciError before it is there */
@@ -104,17 +191,18 @@ export class Pod {
 /**
  * The machine's namespaces that a container is in: those of the first one.
  * @param paths of those that it is to join
- * @param first process id of the first one's stub; undefined: it is the first one
+ * @param first descriptors of the first one's; undefined: it is the first one
  * @throws OciError for another one; Error of a system call
  */
 export function joinedNamespaces(
   paths: Partial<Record<MachineNamespace, string>>,
-  first: number | undefined,
+  first: Partial<Record<MachineNamespace, number>> | undefined,
 ): MachineNamespace[] {
   return NAMESPACES.filter((type) => {
     const path = paths[type];
     if (path === undefined) return first === undefined;
-    if (first !== undefined && fileOf(path) === fileOf(`/proc/${first}/ns/${type}`)) return true;
+    const own = first?.[type];
+    if (own !== undefined && fileOf(path) === idOf(fstatSync(own, { bigint: true }))) return true;
     throw new OciError(`joining another container's ${type} namespace is not supported`);
   });
 }
@@ -134,11 +222,14 @@ export function closeServer(server: Server): void {
 
 /** Device and inode. @throws Error of a system call */
 function fileOf(path: string): string {
-  const { dev, ino } = statSync(path, { bigint: true });
+  return idOf(statSync(path, { bigint: true }));
+}
+
+function idOf({ dev, ino }: BigIntStats): string {
   return `${dev}:${ino}`;
 }
 
-/** Lets other containers find the machine. @param pid of the first one's stub */
+/** Lets other containers find the machine. @param pid of a container's stub */
 export function announce(state: string, pid: number): void {
   const mounts = readlinkSync('/proc/self/ns/mnt');
   replaceFile(join(state, NETWORK), `${fileOf(`/proc/${pid}/ns/net`)} ${mounts}`);
@@ -153,7 +244,7 @@ export function withdraw(state: string): void {
  * Looks for the machine of a network namespace among the containers of the same engine.
  * @param state state folder of the container that is being created
  * @param network path of the namespace; undefined: a new one
- * @returns the socket of its first container; undefined if there is none
+ * @returns the socket of one of its containers; undefined if there is none
  * @throws OciError if it cannot be joined; Error of a system call
  */
 export async function findPod(state: string, network: string | undefined): Promise<string | undefined> {

@@ -99,13 +99,12 @@ describe('containers of one network namespace', () => {
     const serve = ['perl', '-e', SERVER, '8080', String(SIZE)];
     expect(make('first', serve, { hostname: 'pod' })).toEqual(DONE);
     const { pid: pod } = state('first');
-    // The machine is there once the first one runs.
-    expect(make('early', WAIT, { pod }).stderr).toContain('the first container of the network namespace does not run');
-    expect(call('delete', '--force', 'early')).toEqual(DONE);
-    expect(call('start', 'first')).toEqual(DONE);
+    // They are made before the first one is started, or after that, and start in any order.
     expect(make('second', WAIT, { pod, joins: ['ipc', 'uts'], hostname: 'ignored' })).toEqual(DONE);
+    expect(call('start', 'second')).toEqual(DONE);
+    expect(state('first').status).toBe('created');
     expect(make('third', WAIT, { pod, hostname: 'own' })).toEqual(DONE);
-    for (const id of ['second', 'third']) expect(call('start', id)).toEqual(DONE);
+    for (const id of ['third', 'first']) expect(call('start', id)).toEqual(DONE);
     expect(state('second')).toMatchObject({ status: 'running', id: 'second', bundle: join(folder, 'second') });
     expect(new Set(['first', 'second', 'third'].map(keeper)).size).toBe(1);
     expect(keepers()).toHaveLength(1);
@@ -143,13 +142,36 @@ describe('containers of one network namespace', () => {
     expect(call('start', 'second')).toEqual(DONE);
     await expect.poll(() => state('second').status).toBe('stopped');
     expect(call('delete', 'second')).toEqual(DONE);
-    // The end of the first one is that of the machine.
+    // The others go on without the first one, and its files are the host's again.
+    const kept = keeper('third');
     expect(call('delete', '--force', 'first')).toEqual(DONE);
-    await expect.poll(() => state('third').status).toBe('stopped');
+    expect(existsSync(join(root, 'first'))).toBe(false);
+    expect(look('third').stdout).toBe(`${first?.[0]}\nthirdthirdown\n`);
+    expect(make('fourth', WAIT, { pod: state('third').pid })).toEqual(DONE);
+    expect(call('start', 'fourth')).toEqual(DONE);
+    expect(look('fourth').stdout).toBe(`${first?.[0]}\nfourthfourthtsvm\n`);
+    expect([keeper('third'), keeper('fourth')]).toEqual([kept, kept]);
+    // The machine ends with the last one that runs.
+    for (const id of ['fourth', 'third']) {
+      expect(keepers()).toHaveLength(1);
+      expect(call('kill', id, 'TERM')).toEqual(DONE);
+      await expect.poll(() => state(id).status).toBe('stopped');
+    }
+    await expect.poll(() => engine.containers.filter((line) => !line.includes('keeper.js'))).toEqual([]);
     expect(execute('third', 'true').stderr).toContain('container not running');
-    expect(call('delete', 'third')).toEqual(DONE);
+    for (const id of ['third', 'fourth']) expect(call('delete', id)).toEqual(DONE);
     expect(readdirSync(root)).toEqual([]);
-    expect(engine.containers).toEqual([]);
+    await expect.poll(() => engine.containers).toEqual([]);
+  });
+
+  test('what was made beside a first one that was never started ends with it', async () => {
+    expect(make('first', WAIT)).toEqual(DONE);
+    expect(make('second', WAIT, { pod: state('first').pid })).toEqual(DONE);
+    expect(call('delete', '--force', 'first')).toEqual(DONE);
+    await expect.poll(() => state('second').status).toBe('stopped');
+    expect(call('delete', 'second')).toEqual(DONE);
+    expect(readdirSync(root)).toEqual([]);
+    await expect.poll(() => engine.containers).toEqual([]);
   });
 
   test('a container that is refused, or whose program is missing, harms no other', () => {
@@ -176,9 +198,12 @@ describe('containers of one network namespace', () => {
       expect(call('start', 'second')).toEqual(DONE);
       const victim = { keeper: keeper('first'), 'stub of the first': pod, 'stub of the second': state('second').pid };
       engine.run(['kill', '-9', String(victim[killed])]);
-      await expect.poll(() => state('second').status).toBe('stopped');
-      if (killed === 'stub of the second') expect(execute('first', 'cat', '/name').stdout).toBe('first');
-      else await expect.poll(() => state('first').status).toBe('stopped');
+      const ended = { keeper: ['first', 'second'], 'stub of the first': ['first'], 'stub of the second': ['second'] };
+      for (const id of ended[killed]) await expect.poll(() => state(id).status).toBe('stopped');
+      for (const id of ['first', 'second'].filter((each) => !ended[killed].includes(each))) {
+        expect(execute(id, 'cat', '/name').stdout).toBe(id);
+        expect(state(id).status).toBe('running');
+      }
       for (const id of ['second', 'first']) expect(call('delete', '--force', id)).toEqual(DONE);
       expect(readdirSync(root)).toEqual([]);
       // The machine of a keeper that was killed ends by itself.

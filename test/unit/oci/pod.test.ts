@@ -1,5 +1,5 @@
 // Proves that a container finds the machine of its network namespace, and no other one's.
-import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -61,13 +61,16 @@ test('a machine in another mount namespace is refused, for it cannot open what t
 
 test("a container joins the first one's namespaces, and no other's", () => {
   const { pid } = process;
+  const open = (type: string) => openSync(`/proc/${pid}/ns/${type}`, 'r');
+  const first = { ipc: open('ipc'), uts: open('uts') };
   expect(joinedNamespaces({}, undefined)).toEqual(['ipc', 'uts']);
-  expect(joinedNamespaces({}, pid)).toEqual([]);
-  expect(joinedNamespaces({ uts: `/proc/${pid}/ns/uts` }, pid)).toEqual(['uts']);
+  expect(joinedNamespaces({}, first)).toEqual([]);
+  expect(joinedNamespaces({ uts: `/proc/${pid}/ns/uts` }, first)).toEqual(['uts']);
   const message = "joining another container's ipc namespace is not supported";
-  for (const first of [undefined, pid]) {
-    expect(() => joinedNamespaces({ ipc: `/proc/${pid}/ns/uts` }, first)).toThrow(message);
+  for (const given of [undefined, first]) {
+    expect(() => joinedNamespaces({ ipc: `/proc/${pid}/ns/uts` }, given)).toThrow(message);
   }
+  for (const fd of Object.values(first)) closeSync(fd);
 });
 
 test('the request to join has all that it needs', () => {
