@@ -1,0 +1,87 @@
+// Proves that podman's pods are machines: their containers share what a pod shares, and start, stop and end by
+// themselves.
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { CLIENT, SERVER } from './network-image.js';
+import { IMAGE, PAUSE, Podman } from './podman.js';
+
+const BOOT_ID = '/proc/sys/kernel/random/boot_id';
+/** Not the size of whole segments. */
+const SIZE = 76_543;
+
+let podman: Podman;
+
+beforeAll(() => {
+  podman = new Podman('tsvm-oci-podman-pods');
+});
+afterAll(() => podman[Symbol.dispose]());
+
+const call = (...words: string[]) => podman.call(...words);
+const OK = { status: 0, stderr: '' };
+
+/** Makes a pod, whose infra container brings the machine. */
+function makePod(name: string, ...options: string[]): void {
+  const infra = ['--infra-image', IMAGE, '--infra-command', PAUSE];
+  onTestFinished(() => {
+    call('pod', 'rm', '--force', '--time', '0', name);
+  });
+  const on = ['--cgroup-parent', `/${podman.cgroup}`, ...infra, ...options];
+  expect(call('pod', 'create', '--name', name, ...on)).toMatchObject(OK);
+}
+
+const run = (pod: string, name: string, ...words: string[]) =>
+  expect(call('run', '-d', '--pod', pod, '--name', name, IMAGE, ...words)).toMatchObject(OK);
+const execute = (name: string, ...words: string[]) => call('exec', name, ...words);
+const exitCode = (name: string) => podman.inspect(name, '.State.ExitCode');
+const pod = (name: string) => JSON.parse(call('pod', 'inspect', name).stdout);
+/** Ends by itself, a moment after it is asked to. */
+const ends = (code: number) => `trap "sleep 0.5; echo bye; exit ${code}" TERM; echo up; while :; do sleep 0.1; done`;
+
+test('containers of a pod are in one machine, and each ends by itself', async () => {
+  makePod('one', '--network', 'none', '--hostname', 'of-pod');
+  // Process 1 gets no signal that it does not ask for.
+  const serve = 'trap "exit 4" TERM; perl -e "$0" "$@" & wait';
+  run('one', 'server', 'sh', '-c', serve, SERVER, '8080', String(SIZE));
+  for (const [name, code] of [
+    ['five', 5],
+    ['six', 6],
+  ] as const)
+    run('one', name, 'sh', '-c', ends(code));
+  for (const [name, line] of [
+    ['server', 'up\n'],
+    ['five', 'up\n'],
+    ['six', 'up\n'],
+  ] as const) {
+    await expect.poll(() => call('logs', name).stdout).toBe(line);
+  }
+  const ids = ['server', 'five', 'six'].map((name) => execute(name, 'cat', BOOT_ID).stdout);
+  expect(new Set(ids).size).toBe(1);
+  expect(execute('five', 'hostname')).toMatchObject({ ...OK, stdout: 'of-pod\n' });
+  const answer = execute('six', 'perl', '-e', CLIENT, '127.0.0.1:8080');
+  expect(answer).toMatchObject(OK);
+  expect(answer.stdout).toHaveLength(SIZE);
+  const { State, NumContainers, Containers, InfraContainerID } = pod('one');
+  expect({ State, NumContainers }).toEqual({ State: 'Running', NumContainers: 4 });
+  expect(Containers.map((each: { State: string }) => each.State)).toEqual(Array(4).fill('running'));
+
+  // One container of several.
+  expect(call('stop', '--time', '30', 'six')).toMatchObject(OK);
+  expect(exitCode('six')).toBe('6');
+  expect(pod('one').State).toBe('Degraded');
+  expect(call('start', 'six')).toMatchObject(OK);
+  expect(execute('six', 'cat', BOOT_ID).stdout).toBe(ids[0]);
+
+  // The infra container ends before the others, which take a moment.
+  expect(call('pod', 'stop', '--time', '30', 'one')).toMatchObject(OK);
+  expect(['five', 'six', 'server', InfraContainerID].map(exitCode)).toEqual(['5', '6', '4', '0']);
+  expect(call('logs', 'five').stdout).toBe('up\nbye\n');
+  expect(pod('one').State).toBe('Exited');
+  await expect.poll(() => podman.left).toEqual([]);
+
+  // All are there again, in a new machine.
+  expect(call('pod', 'start', 'one')).toMatchObject(OK);
+  const again = ['server', 'five', 'six'].map((name) => execute(name, 'cat', BOOT_ID).stdout);
+  expect(new Set(again).size).toBe(1);
+  expect(again[0]).not.toBe(ids[0]);
+  expect(call('pod', 'rm', '--force', '--time', '0', 'one')).toMatchObject(OK);
+  await expect.poll(() => podman.left).toEqual([]);
+});
