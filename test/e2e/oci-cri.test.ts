@@ -1,0 +1,225 @@
+// Proves that containerd runs Kubernetes' pods in machines: by the calls of the Container Runtime Interface
+// that a kubelet makes, with the network of CNI's plugins.
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { CriClient, type Fields } from '../fixtures/cri/client.js';
+import { EngineNamespaces } from './engine-namespaces.js';
+import { TSVM } from './machine.js';
+import { CLIENT, populateWithPerl, SERVER } from './network-image.js';
+
+const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
+const IMAGE = 'docker.io/library/cri-test:1';
+const PAUSE = 'docker.io/library/cri-pause:1';
+/** Shims have their sockets and their state here, whatever the configuration of containerd says. */
+const RUN = '/run/containerd';
+const BOOT_ID = '/proc/sys/kernel/random/boot_id';
+const PORT = 8080;
+const HOST_PORT = 18_083;
+const SIZE_OF_ANSWER = 765_432;
+/** What holds a pod: it ends when it is told to. */
+const PAUSE_SOURCE = `#include <signal.h>
+#include <unistd.h>
+static void leave(int signal) { _exit(signal != SIGTERM && signal != SIGINT); }
+int main(void) { signal(SIGTERM, leave); signal(SIGINT, leave); for (;;) pause(); }`;
+
+let folder: string;
+/** Of the cgroups of its pods. */
+let cgroup: string;
+let engine: EngineNamespaces;
+let cri: CriClient;
+let pods = 0;
+
+const SETTINGS = (at: string) => `version = 2
+root = "${at}/root"
+state = "${at}/state"
+[grpc]
+  address = "${at}/socket"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "${at}/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "${PAUSE}"
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "${at}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tsvm]
+    runtime_type = "io.containerd.runc.v2"
+    pod_annotations = ["dev.tsvm.*"]
+    privileged_without_host_devices = true
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tsvm.options]
+      BinaryName = "${RUNTIME}"
+`;
+
+const NETWORK = {
+  cniVersion: '0.4.0',
+  name: 'pods',
+  plugins: [
+    {
+      ...{ type: 'bridge', bridge: 'cni0', isGateway: true },
+      ipam: { type: 'host-local', ranges: [[{ subnet: '10.94.0.0/24' }]], routes: [{ dst: '0.0.0.0/0' }] },
+    },
+    { type: 'portmap', capabilities: { portMappings: true } },
+  ],
+};
+
+beforeAll(async () => {
+  folder = mkdtempSync('/var/tmp/tsvm-cri-');
+  chmodSync(folder, 0o711);
+  cgroup = `/${folder.split('/').at(-1)}`;
+  for (const name of ['image', 'pause', 'cni', 'logs']) mkdirSync(join(folder, name));
+  writeFileSync(join(folder, 'config.toml'), SETTINGS(folder));
+  writeFileSync(join(folder, 'cni/1.conflist'), JSON.stringify(NETWORK));
+  execFileSync('gcc', ['-static', '-O2', '-x', 'c', '-', '-o', join(folder, 'pause/pause')], { input: PAUSE_SOURCE });
+  writeFileSync(join(folder, 'pause/Dockerfile'), 'FROM scratch\nCOPY pause /pause\nENTRYPOINT ["/pause"]\n');
+  populateWithPerl(join(folder, 'image'));
+  writeFileSync(join(folder, 'image/Dockerfile'), 'FROM scratch\nCOPY . /\nENV PATH=/bin\nCMD ["sh"]\n');
+  const daemon = `ip link set lo up; containerd --config ${folder}/config.toml`;
+  engine = new EngineNamespaces([RUN, '/run/netns', '/var/lib/cni'], daemon);
+  const env = { ...process.env, TSVM_HOME: join(folder, 'home') };
+  for (const [name, tag] of Object.entries({ image: 'cri-test:1', pause: 'cri-pause:1' })) {
+    execFileSync(TSVM, ['build', '--quiet', '-t', tag, join(folder, name)], { env });
+    execFileSync(TSVM, ['save', '-o', join(folder, `${name}.tar`), tag], { env });
+  }
+  const ctr = (...words: string[]) => engine.run(['ctr', '--address', `${folder}/socket`, '-n', 'k8s.io', ...words]);
+  while (ctr('version').status !== 0) await setTimeout(100);
+  for (const name of ['image', 'pause']) {
+    expect(ctr('image', 'import', join(folder, `${name}.tar`))).toMatchObject({ status: 0 });
+  }
+  cri = new CriClient(join(folder, 'socket'));
+  // It hears of them after ctr does.
+  for (const name of [IMAGE, PAUSE]) while (!(await cri.images()).includes(name)) await setTimeout(50);
+});
+
+afterAll(async () => {
+  // Of tests that failed.
+  const { items } = await cri.call<{ items: Pick<Pod, 'id'>[] }>('ListPodSandbox');
+  for (const pod of items) await removePod(pod);
+  cri[Symbol.dispose]();
+  engine[Symbol.dispose]();
+  // They are the kubelet's to remove.
+  execFileSync('find', ['/sys/fs/cgroup', '-depth', '-path', `*${cgroup}*`, '-type', 'd', '-delete']);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+interface Pod {
+  id: string;
+  config: Fields;
+}
+
+async function runPod(more: Fields = {}): Promise<Pod> {
+  const name = `pod-${pods++}`;
+  const config = {
+    metadata: { name, uid: name, namespace: 'test' },
+    hostname: name,
+    log_directory: join(folder, 'logs', name),
+    annotations: { 'dev.tsvm.accel': 'uml' },
+    linux: { cgroup_parent: `${cgroup}/${name}`, security_context: { namespace_options: { pid: 'CONTAINER' } } },
+    ...more,
+  };
+  const { pod_sandbox_id: id } = await cri.call<{ pod_sandbox_id: string }>('RunPodSandbox', {
+    config,
+    runtime_handler: 'tsvm',
+  });
+  return { id, config };
+}
+
+async function createContainer(pod: Pod, name: string, command: string[], more: Fields = {}) {
+  const { container_id: id } = await cri.call<{ container_id: string }>('CreateContainer', {
+    pod_sandbox_id: pod.id,
+    sandbox_config: pod.config,
+    config: {
+      metadata: { name },
+      image: { image: IMAGE },
+      command,
+      log_path: `${name}.log`,
+      linux: { security_context: { namespace_options: { pid: 'CONTAINER' } } },
+      ...more,
+    },
+  });
+  return id;
+}
+
+async function start(pod: Pod, name: string, command: string[], more: Fields = {}) {
+  const id = await createContainer(pod, name, command, more);
+  await cri.call('StartContainer', { container_id: id });
+  return id;
+}
+
+async function removePod({ id }: Pick<Pod, 'id'>): Promise<void> {
+  await cri.call('StopPodSandbox', { pod_sandbox_id: id });
+  await cri.call('RemovePodSandbox', { pod_sandbox_id: id });
+}
+
+/** Processes, state, cgroups and network interfaces that pods have left. */
+function left(): string[] {
+  const lines = (...words: string[]) => engine.run(words).stdout.split('\n').filter(Boolean);
+  return [
+    ...engine.containers,
+    ...lines('find', `${RUN}/runc`, '-mindepth', '2'),
+    ...lines('find', '/run/netns', '-mindepth', '1'),
+    ...lines('ip', '-brief', 'link', 'show', 'master', 'cni0'),
+    ...lines('find', '/sys/fs/cgroup', '-path', `*${cgroup}/*/*`, '-type', 'd'),
+  ];
+}
+
+const WAIT = ['sh', '-c', 'echo out; echo err >&2; trap "exit 6" TERM; while :; do sleep 0.1; done'];
+
+test('a pod is one machine, whose containers run, execute programs, log, stop and are removed', async () => {
+  const pod = await runPod({ port_mappings: [{ container_port: PORT, host_port: HOST_PORT }] });
+  const one = await start(pod, 'one', ['perl', '-e', SERVER, String(PORT), String(SIZE_OF_ANSWER)]);
+  const two = await start(pod, 'two', WAIT);
+  const { containers } = await cri.call<{ containers: { id: string; state: string }[] }>('ListContainers');
+  expect(containers.map(({ id, state }) => [id, state]).sort()).toEqual(
+    [one, two].sort().map((id) => [id, 'CONTAINER_RUNNING']),
+  );
+  const [kernel, boot, other] = [
+    await cri.execSync(one, 'uname', '-r'),
+    await cri.execSync(one, 'cat', BOOT_ID),
+    await cri.execSync(two, 'cat', BOOT_ID),
+  ];
+  expect(kernel).toMatchObject({ stdout: expect.stringMatching(/^6\.\S*\n$/), stderr: '', code: 0 });
+  expect(kernel.stdout).not.toBe(execFileSync('uname', ['-r'], { encoding: 'utf8' }));
+  expect(boot.stdout).toMatch(/^[0-9a-f-]{36}\n$/);
+  expect(other).toEqual(boot);
+  expect(boot.stdout).not.toBe(readFileSync(BOOT_ID, 'utf8'));
+  expect(await cri.execSync(two, 'sh', '-c', 'uname -n; echo err >&2; exit 7')).toEqual({
+    stdout: 'pod-0\n',
+    stderr: 'err\n',
+    code: 7,
+  });
+  await expect(cri.execSync(two, 'nosuch')).rejects.toThrow('exec: "nosuch": executable file not found in $PATH');
+  // Each other by the loopback interface, the node by the pod's address, and by the port of the node.
+  const { status } = await cri.call<{ status: { network: { ip: string } } }>('PodSandboxStatus', {
+    pod_sandbox_id: pod.id,
+  });
+  expect(status.network.ip).toMatch(/^10\.94\.0\.\d+$/);
+  expect((await cri.execSync(two, 'perl', '-e', CLIENT, `127.0.0.1:${PORT}`)).stdout).toHaveLength(SIZE_OF_ANSWER);
+  for (const address of [`${status.network.ip}:${PORT}`, `10.94.0.1:${HOST_PORT}`]) {
+    expect(engine.run(['perl', '-e', CLIENT, address]).stdout).toHaveLength(SIZE_OF_ANSWER);
+  }
+  const log = () => readFileSync(join(folder, 'logs/pod-0/two.log'), 'utf8').replace(/^\S+ /gm, '').split('\n').sort();
+  await expect.poll(log).toEqual(['', 'stderr F err', 'stdout F out']);
+  await cri.call('StopContainer', { container_id: two, timeout: 60 });
+  expect(await cri.status(two)).toMatchObject({ state: 'CONTAINER_EXITED', exit_code: 6, reason: 'Error' });
+  await cri.call('RemoveContainer', { container_id: two });
+  expect((await cri.execSync(one, 'cat', BOOT_ID)).stdout).toBe(boot.stdout);
+  await cri.call('StopContainer', { container_id: one, timeout: 0 });
+  expect(await cri.status(one)).toMatchObject({ state: 'CONTAINER_EXITED', exit_code: 137 });
+  await removePod(pod);
+  expect(left()).toEqual([]);
+});
+
+test('a pod in the network of its node is refused', async () => {
+  const linux = { security_context: { namespace_options: { network: 'NODE', pid: 'CONTAINER' } } };
+  await expect(runPod({ linux })).rejects.toThrow(
+    "tsvm runs no container in the host's network: use runc for this one",
+  );
+  expect(left()).toEqual([]);
+});
