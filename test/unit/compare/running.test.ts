@@ -24,7 +24,10 @@ test('a program that is ended is not waited for because of its output, which an 
   const ending = new AbortController();
   try {
     const running = run({ words: ['sh', '-c', `(setsid sleep ${time} &); exec sleep 1${time}`], env }, ending.signal);
-    await Promise.race([running, sleep(500)]);
+    const isThere = (text: string) => processesWith(text).length > 0;
+    const haveStarted = () =>
+      isThere(`sleep\x001${time}`) && isThere(`sleep\0${time}`) && !isThere(`setsid\0sleep\0${time}`);
+    while (!haveStarted()) await Promise.race([running, sleep(20)]);
     ending.abort();
     await expect(running).rejects.toBe(ending.signal.reason);
     expect(processesWith(`sleep\0${time}`)).toHaveLength(1);

@@ -311,8 +311,9 @@ describe('events', () => {
   test('go on through all runs of the job', async () => {
     const id = await submit({ retries: 1 });
     programs.write(`${id}-1`, 'first\n');
+    const before = openLogs().length;
     const reading = read(id);
-    await sleep(50);
+    while (openLogs().length === before) await sleep(5);
     programs.end(`${id}-1`, 1);
     while (jobs.find(ACME, id).attempts < 2) await sleep(5);
     await until(id, 'running');

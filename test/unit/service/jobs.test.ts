@@ -602,7 +602,11 @@ describe('a server that may be killed at any moment', () => {
   );
 
   /** A server takes over jobs of which each has come so far: placed, and its run as `begin` leaves it. */
-  async function takeOver(begin: (host: SimulatedHost, job: JobRecord) => unknown, isHostDown: boolean) {
+  async function takeOver(
+    begin: (host: SimulatedHost, job: JobRecord) => unknown,
+    isHostDown: boolean,
+    status: string,
+  ) {
     const host = new SimulatedHost();
     for (const id of ['a', 'b']) {
       add(ACME, id);
@@ -614,8 +618,11 @@ describe('a server that may be killed at any moment', () => {
       onFault: expect.unreachable,
     });
     next.recover();
+    const find = () => ['a', 'b'].map((id) => jobs.find('acme', id));
+    while (find().some((each) => each.status !== status)) await setImmediate();
+    // Nothing more begins.
     for (let step = 0; step < 50; step++) await setImmediate();
-    const found = ['a', 'b'].map((id) => jobs.find('acme', id));
+    const found = find();
     next.close();
     return { found, begun: [...host.begun.values()] };
   }
@@ -626,7 +633,7 @@ describe('a server that may be killed at any moment', () => {
       await host.go(job);
     };
     // One is known to have run. Of the other, the host's disk says that it was made, and no more.
-    const { found, begun } = await takeOver(begin, true);
+    const { found, begun } = await takeOver(begin, true, 'ended');
     expect(found).toMatchObject([{ reason: 'lost' }, { reason: 'lost' }]);
     expect(begun).toEqual([1, 1]);
   });
@@ -644,7 +651,7 @@ describe('a server that may be killed at any moment', () => {
       false,
     ],
   ])('a run that %s begins once, and counts once', async (_name, begin, isHostDown) => {
-    const { found, begun } = await takeOver(begin, isHostDown);
+    const { found, begun } = await takeOver(begin, isHostDown, 'running');
     expect(found).toMatchObject([
       { status: 'running', attempts: 1 },
       { status: 'running', attempts: 1 },

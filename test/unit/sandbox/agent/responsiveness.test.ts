@@ -112,8 +112,8 @@ test('requests that are never answered are bounded while others are answered', a
 describe('a process that stands still', () => {
   /** An answer that another process gives after so many milliseconds. */
   function answerAfter(milliseconds: number): Promise<string> {
-    const script = `setTimeout(() => process.stdout.write('yes'), ${milliseconds})`;
-    const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'ignore'] });
+    const script = `sleep ${milliseconds / 1000}; printf yes`;
+    const child = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
     return once(child.stdout, 'data').then(String);
   }
   const standStill = (milliseconds: number) =>

@@ -86,9 +86,10 @@ describe('a machine process that ends without being asked to', () => {
   });
 
   test('is no longer alive', async () => {
-    using it = machine(`${BOOTED} setTimeout(() => process.exit(1), 100);`);
+    using it = machine(`${BOOTED} control.once('data', () => process.exit(1));`);
     await it.booted;
     expect(await it.isAlive()).toBe(true);
+    it.send({ type: 'leave', folder });
     await it.ended;
     expect(await it.isAlive()).toBe(false);
   });

@@ -1,7 +1,7 @@
 // The control server releases the connections of clients that leave, and reads requests of earlier
 // builds.
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -98,7 +98,9 @@ test('a process whose caller left before its start is killed, and one whose call
   const [stdout, stderr] = [new OutputFanOut('stdout', {}), new OutputFanOut('stderr', {})];
   const start = defer<void>();
   const signals: number[] = [];
+  const asked = defer<void>();
   const exec = async () => {
+    asked.resolve();
     await start.promise;
     return { pid: 2, exited: new Promise<never>(() => {}), signal: (signal: number) => signals.push(signal) };
   };
@@ -110,10 +112,13 @@ test('a process whose caller left before its start is killed, and one whose call
     await once(socket, 'connect');
     return socket;
   };
+  // The listener, and the server's ends of connections.
+  const open = () => readFileSync('/proc/net/unix', 'latin1').split(`${join(folder, 'control')}\n`).length - 1;
   const early = await ask({ port: 2 ** 20 });
-  await sleep(20);
+  await asked.promise;
+  expect(open()).toBe(2);
   early.destroy();
-  await sleep(20);
+  while (open() > 1) await sleep(5);
   start.resolve();
   for (const process of [{ port: 2 ** 20 }, {}]) {
     const late = await ask(process);
