@@ -26,6 +26,7 @@ enum {
 	INPUT_SIZE = 64 * 1024,
 	// Milliseconds.
 	RECONNECT_TIMEOUT = 30000,
+	RECONNECT_ANSWER = 2000,
 	RECONNECT_PAUSE = 20,
 };
 
@@ -207,7 +208,7 @@ static void forget_connection(void)
 }
 
 // The host of a restored machine listens before the machine runs. It is asked again because the
-// device may still be busy with its reset.
+// device may still be busy with its reset, and lose the question.
 static bool reconnect(void)
 {
 	const struct timespec pause = { .tv_nsec = RECONNECT_PAUSE * 1000000L };
@@ -215,7 +216,7 @@ static bool reconnect(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	forget_connection();
-	while (!connect_to_host(RECONNECT_TIMEOUT)) {
+	while (!connect_to_host(RECONNECT_ANSWER)) {
 		if (microseconds_since(&begin) > RECONNECT_TIMEOUT * UINT64_C(1000))
 			return false;
 		nanosleep(&pause, NULL);

@@ -11,6 +11,7 @@
 #define AF_VSOCK 40
 #endif
 #define VMADDR_CID_HOST 2
+#define SO_VM_SOCKETS_CONNECT_TIMEOUT 6
 
 struct sockaddr_vm {
 	sa_family_t svm_family;

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -19,6 +20,10 @@ void connection_use_unix(const char *path)
 	unix_path = path;
 }
 
+// The kernel gives up after two seconds otherwise, also on a connection that does not block. The device
+// always answers, but a busy host may keep its process waiting for longer.
+static const struct timeval patience = { .tv_sec = 3600 };
+
 static int connect_vsock(uint32_t port)
 {
 	const struct sockaddr_vm address = {
@@ -28,8 +33,9 @@ static int connect_vsock(uint32_t port)
 	};
 	int connection = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	if (connection >= 0 && connect(connection, (const struct sockaddr *)&address, sizeof address) != 0 &&
-	    errno != EINPROGRESS) {
+	if (connection >= 0 &&
+	    (setsockopt(connection, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &patience, sizeof patience) != 0 ||
+	     (connect(connection, (const struct sockaddr *)&address, sizeof address) != 0 && errno != EINPROGRESS))) {
 		close(connection);
 		return -1;
 	}
