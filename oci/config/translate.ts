@@ -63,9 +63,10 @@ const LARGEST = 2 ** 53;
  */
 export function translate(config: OciConfig, bundle: string): Translation {
   const { root, hostname = 'tsvm', linux } = config;
-  refuse(config);
+  // Before all else: a pod in its node's network is in its uts namespace too.
   const network = linux.namespaces?.find(({ type }) => type === 'network');
   if (network === undefined) throw new OciError(NO_HOST_NETWORK);
+  refuse(config);
   const [ipc, uts] = ['ipc', 'uts'].map((type) => linux.namespaces?.find((each) => each.type === type)?.path);
   const path = isAbsolute(root.path) ? root.path : join(bundle, root.path);
   const shares: SharedPath[] = [{ path, readOnly: false }];
