@@ -51,7 +51,8 @@ const ROW = z.object({
   boot: orAbsent(z.string()),
 });
 const OUTPUT = z.object({ lines: z.string() });
-const OUTPUT_PART = z.object({ part: z.instanceof(Uint8Array), offset: z.number() });
+/** SQLite's part of no bytes is NULL. */
+const OUTPUT_PART = z.object({ part: z.instanceof(Uint8Array).nullable(), offset: z.number() });
 /** Bytes of an output that are read at a time. */
 const PART = 65_536;
 
@@ -219,7 +220,7 @@ export class JobStore {
       const row = statement.get(read + 1, PART, id);
       if (row === undefined) throw new ServiceError('not-found', 'no such job');
       const { part, offset } = OUTPUT_PART.parse(row);
-      if (part.length === 0) return;
+      if (part === null || part.length === 0) return;
       read += part.length;
       const lines = (rest + decoder.write(Buffer.from(part))).split('\n');
       rest = lines.pop() ?? '';

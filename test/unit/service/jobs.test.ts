@@ -105,6 +105,12 @@ describe('the queue', () => {
     expect(() => [...reading]).toThrow(codeOf('not-found'));
   });
 
+  test('a job that has said nothing has no lines', () => {
+    add(ACME, 'a');
+    jobs.end(place()!, DONE, NOTHING);
+    expect([...jobs.outputLines('a')]).toEqual([]);
+  });
+
   test('a job that is submitted twice with one key is one job', () => {
     add(ACME, 'a', {}, 'key');
     expect(add(ACME, 'b', {}, 'key').id).toBe('a');
