@@ -44,9 +44,8 @@ export function heldImages(home: string): string[] {
     .flatMap((store) => list(join(home, store, 'holders')).map((name) => join(home, store, 'holders', name)));
 }
 
-/** Gives a home the images of the default home. */
-export function linkStores(home: string): void {
-  const from = new Home().path;
+/** Gives a home the images of another one. @param from Default: the default home */
+export function linkStores(home: string, from = new Home().path): void {
   for (const name of readdirSync(from).filter((name) => name.startsWith('store-'))) {
     symlinkSync(realpathSync(join(from, name)), join(home, name));
   }

@@ -39,10 +39,15 @@ export class Served implements AsyncDisposable {
     this.#machine = machine;
   }
 
-  /** Adds a tenant that has the tests' images. Returns its key. */
-  async tenant(name: string): Promise<string> {
-    const { stdout } = await run(this.#machine, [TSVM, 'tenant', 'add', '--data', this.data, '--cpus', '8', name]);
-    linkStores(this.home(name).path);
+  /**
+   * Adds a tenant that has the tests' images. Returns its key.
+   * @param more further words of the command line
+   * @param images the home whose images it has. Default: the default home
+   */
+  async tenant(name: string, more: string[] = [], images?: string): Promise<string> {
+    const words = ['--data', this.data, '--cpus', '8', ...more, name];
+    const { stdout } = await run(this.#machine, [TSVM, 'tenant', 'add', ...words]);
+    linkStores(this.home(name).path, images);
     return stdout.trim();
   }
 
