@@ -67,7 +67,7 @@ static bool make_directory(const char *path, struct failure *failure)
 static bool make(struct container *container, struct failure *failure)
 {
 	return disk_mount(&container->spec->root, failure) && rootfs_write_files(container->spec, failure) &&
-	       identity_write_files(failure) &&
+	       identity_write_files(failure) && rootfs_share_memory(container->spec, failure) &&
 	       cgroup_create(container->id, &container->spec->limits, &container->cgroup, failure) &&
 	       device_rules_set(container->cgroup, container->spec, failure);
 }

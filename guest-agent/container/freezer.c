@@ -10,9 +10,11 @@
 #include <time.h>
 #include <unistd.h>
 
-static bool set(const struct container *container, const char *state)
+#include "container/container.h"
+
+static bool set(int cgroup, const char *state)
 {
-	int file = openat(container->cgroup, "cgroup.freeze", O_WRONLY | O_CLOEXEC);
+	int file = openat(cgroup, "cgroup.freeze", O_WRONLY | O_CLOEXEC);
 	bool written = file >= 0 && write(file, state, 1) == 1;
 	int error = errno;
 
@@ -39,14 +41,15 @@ static bool says_frozen(int events)
 	return strstr(text, "frozen 1\n") != NULL;
 }
 
-// Waits for the kernel's word. Its file polls as POLLPRI when it has changed since it was read.
-static bool wait_frozen(const struct container *container, int64_t deadline, struct failure *failure)
+// Waits for the kernel's word. Its file polls as POLLPRI when it has changed since it was read. Without
+// it in time, errno is ETIMEDOUT.
+static bool wait_frozen(int cgroup, int64_t deadline)
 {
-	int events = openat(container->cgroup, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	int events = openat(cgroup, "cgroup.events", O_RDONLY | O_CLOEXEC);
 	bool frozen;
 
 	if (events < 0)
-		return fail(failure, ERROR_SETUP_FAILED, errno, "events of container %u", container->id);
+		return false;
 	while (!(frozen = says_frozen(events))) {
 		struct pollfd change = { .fd = events, .events = POLLPRI };
 		int64_t left = deadline - now();
@@ -56,8 +59,25 @@ static bool wait_frozen(const struct container *container, int64_t deadline, str
 		poll(&change, 1, (int)left);
 	}
 	close(events);
-	return frozen ||
-	       fail(failure, ERROR_SETUP_FAILED, 0, "a process of container %u did not stop in time", container->id);
+	errno = ETIMEDOUT;
+	return frozen;
+}
+
+bool freezer_freeze(int cgroup, uint64_t timeout)
+{
+	int error;
+
+	if (set(cgroup, "1") && wait_frozen(cgroup, now() + (int64_t)timeout))
+		return true;
+	error = errno;
+	freezer_thaw(cgroup);
+	errno = error;
+	return false;
+}
+
+bool freezer_thaw(int cgroup)
+{
+	return set(cgroup, "0");
 }
 
 bool freezer_freeze_all(uint64_t timeout, struct failure *failure)
@@ -67,11 +87,13 @@ bool freezer_freeze_all(uint64_t timeout, struct failure *failure)
 	bool frozen = true;
 
 	for (struct container *container = NULL; frozen && (container = container_next(container)) != NULL;) {
-		if (!set(container, "1"))
+		if (!set(container->cgroup, "1"))
 			frozen = fail(failure, ERROR_SETUP_FAILED, errno, "freeze container %u", container->id);
 	}
 	for (struct container *container = NULL; frozen && (container = container_next(container)) != NULL;)
-		frozen = wait_frozen(container, deadline, failure);
+		frozen = wait_frozen(container->cgroup, deadline) ||
+			 fail(failure, ERROR_SETUP_FAILED, errno == ETIMEDOUT ? 0 : errno,
+			      "a process of container %u did not stop in time", container->id);
 	if (!frozen)
 		freezer_thaw_all(&ignored);
 	return frozen;
@@ -82,7 +104,7 @@ bool freezer_thaw_all(struct failure *failure)
 	bool thawed = true;
 
 	for (struct container *container = NULL; (container = container_next(container)) != NULL;) {
-		if (!set(container, "0"))
+		if (!freezer_thaw(container->cgroup))
 			thawed = fail(failure, ERROR_SETUP_FAILED, errno, "thaw container %u", container->id);
 	}
 	return thawed;

@@ -21,6 +21,11 @@
 
 // In the container's directory.
 #define FILES "etc"
+// The /dev/shm of the containers in the machine's ipc namespace.
+#define MACHINE_SHM "/run/machine-shm"
+
+// Its bit in a container's `joined`.
+static const uint64_t joined_ipc = 1;
 
 static const unsigned long safe = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
@@ -125,10 +130,33 @@ static bool mount_files(int root, const struct container_request *container, str
 		mount_file(root, container, "/etc/resolv.conf", FILES "/resolv.conf", failure));
 }
 
-static bool mount_defaults(int root, const struct container_request *container, struct failure *failure)
+bool rootfs_share_memory(const struct container_request *container, struct failure *failure)
+{
+	static bool is_mounted;
+	char options[64];
+
+	if (is_mounted || (container->joined & joined_ipc) == 0)
+		return true;
+	snprintf(options, sizeof options, "mode=1777,size=%llu", (unsigned long long)container->shm_size);
+	if ((mkdir(MACHINE_SHM, 0700) != 0 && errno != EEXIST) ||
+	    mount("shm", MACHINE_SHM, "tmpfs", safe, options) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "the machine's /dev/shm");
+	is_mounted = true;
+	return true;
+}
+
+static bool mount_shm(int root, const struct container_request *container, struct failure *failure)
 {
 	char options[64];
 
+	if ((container->joined & joined_ipc) != 0)
+		return target_mount(root, "/dev/shm", TARGET_DIRECTORY, MACHINE_SHM, NULL, MS_BIND, NULL, failure);
+	snprintf(options, sizeof options, "mode=1777,size=%llu", (unsigned long long)container->shm_size);
+	return target_mount(root, "/dev/shm", TARGET_DIRECTORY, "shm", "tmpfs", safe, options, failure);
+}
+
+static bool mount_defaults(int root, const struct container_request *container, struct failure *failure)
+{
 	for (size_t i = 0; i < sizeof mounts / sizeof *mounts; i++) {
 		const struct mount_spec *spec = &mounts[i];
 		unsigned long flags = container->privileged ? spec->flags & ~(unsigned long)MS_RDONLY : spec->flags;
@@ -138,8 +166,7 @@ static bool mount_defaults(int root, const struct container_request *container, 
 		    !(spec->optional && failure->error == ENODEV))
 			return false;
 	}
-	snprintf(options, sizeof options, "mode=1777,size=%llu", (unsigned long long)container->shm_size);
-	return target_mount(root, "/dev/shm", TARGET_DIRECTORY, "shm", "tmpfs", safe, options, failure);
+	return mount_shm(root, container, failure);
 }
 
 // See "pivot_root(".", ".")" in pivot_root(2): the old root ends up over the new one and is then

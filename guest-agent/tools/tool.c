@@ -20,6 +20,7 @@ static const struct tool tools[] = {
 	{ "write", tool_write, false },        { "watch", tool_watch, false },
 	{ "processes", tool_processes, true }, { "statistics", tool_statistics, true },
 	{ "mount", tool_mount, false },        { "limit", tool_limit, true },
+	{ "freeze", tool_freeze, true },       { "thaw", tool_thaw, true },
 	{ "connect", tool_connect, false },
 };
 

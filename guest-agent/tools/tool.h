@@ -33,6 +33,8 @@ bool tool_watch(char **arguments);
 bool tool_processes(char **arguments);
 bool tool_statistics(char **arguments);
 bool tool_limit(char **arguments);
+bool tool_freeze(char **arguments);
+bool tool_thaw(char **arguments);
 bool tool_connect(char **arguments);
 
 #endif

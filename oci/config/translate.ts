@@ -32,6 +32,8 @@ export interface Translation {
   /** The root first. The container names them by their index. */
   shares: SharedPath[];
   container: Omit<ContainerSetup, 'id'>;
+  /** What the configuration has at /dev/shm: a tmpfs, or a folder of the host, that of its ipc namespace. */
+  shm?: TmpfsMount | string;
   process: Omit<ProcessSpec, 'id'>;
   /** Of each process of the container; undefined: tsvm's own. */
   seccomp: SeccompProfile | undefined;
@@ -50,6 +52,8 @@ const BUILT_IN = new Map([
   ['/sys', 'sysfs'],
   ['/sys/fs/cgroup', 'cgroup'],
 ]);
+
+const SHM = '/dev/shm';
 
 /** Stands for the process of a configuration that has none. */
 export const NO_PROCESS: OciProcess = { args: [], cwd: '/', user: { uid: 0, gid: 0 } };
@@ -70,6 +74,7 @@ export function translate(config: OciConfig, bundle: string): Translation {
   const [ipc, uts] = ['ipc', 'uts'].map((type) => linux.namespaces?.find((each) => each.type === type)?.path);
   const path = isAbsolute(root.path) ? root.path : join(bundle, root.path);
   const shares: SharedPath[] = [{ path, readOnly: false }];
+  let shm: Translation['shm'];
   const container: Translation['container'] & { shares: object[]; tmpfs: TmpfsMount[] } = {
     hostname,
     root: { share: 0, ...(root.readonly && { readonly: true }) },
@@ -80,13 +85,13 @@ export function translate(config: OciConfig, bundle: string): Translation {
   };
   for (const mount of config.mounts ?? []) {
     const target = normalize(join('/', mount.destination)).replace(/(?<=.)\/$/, '');
-    if (target === '/dev/shm') {
-      if (mount.type === 'tmpfs') container.shmSize = tmpfs(target, mount).size ?? 64 * 2 ** 20;
+    if (target === SHM) {
+      if (mount.type === 'tmpfs') shm = tmpfs(target, mount);
+      else if (isBind(mount)) shm = sourceOf(mount, bundle);
     } else if (isBind(mount)) {
-      const source = mount.source ?? '';
       const share = bind(shares.length, target, mount);
       container.shares.push(share);
-      shares.push({ path: isAbsolute(source) ? source : join(bundle, source), readOnly: share.readonly === true });
+      shares.push({ path: sourceOf(mount, bundle), readOnly: share.readonly === true });
     } else if (BUILT_IN.get(target) !== mount.type) {
       if (mount.type !== 'tmpfs') throw new OciError(`mount ${target}: type ${mount.type} is not supported`);
       container.tmpfs.push(tmpfs(target, mount));
@@ -95,6 +100,7 @@ export function translate(config: OciConfig, bundle: string): Translation {
   return {
     shares,
     container,
+    ...(shm && { shm }),
     process: translateProcess(config.process ?? NO_PROCESS),
     seccomp: linux.seccomp ? seccompProfile(linux.seccomp) : undefined,
     network: network.path || undefined,
@@ -106,6 +112,10 @@ export function translate(config: OciConfig, bundle: string): Translation {
 function seccompProfile(given: Record<string, unknown>): SeccompProfile {
   if (given.listenerPath) throw new OciError('seccomp: a listener is not supported');
   return checkSeccompProfile(given);
+}
+
+function sourceOf({ source = '' }: OciMount, bundle: string): string {
+  return isAbsolute(source) ? source : join(bundle, source);
 }
 
 function isBind({ type, options = [] }: OciMount): boolean {

@@ -40,7 +40,7 @@ import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd, startHo
 import { cpusOf, HostCgroup, hostLimits } from './host-cgroup.js';
 import { readLines } from './lines.js';
 import { type ContainerNetwork, readNetwork } from './network.js';
-import { announce, closeServer, joinedNamespaces, Pod, type PodMember, withdraw } from './pod.js';
+import { announce, closeServer, joinedNamespaces, Pod, type PodMember, tmpfsSize, withdraw } from './pod.js';
 import { checkProgram } from './program.js';
 import { type ContainerState, replaceFile } from './state-folder.js';
 import { parseStatistics } from './statistics.js';
@@ -49,6 +49,9 @@ import { LOST, StubbedProcess } from './stubbed-process.js';
 /** A process's streams come to this vsock port and its id, where its stub listens. */
 const STREAMS_PORT = 1024;
 const CPUS = 1;
+/** Bytes of /dev/shm. */
+const SHM_SIZE = 64 * 2 ** 20;
+const PAUSED = 'cannot exec in a paused container';
 /** What engines look for. */
 const NOT_RUNNING = 'container not running';
 /** Milliseconds for the last output to reach the stub. */
@@ -64,6 +67,7 @@ export class Keeper implements PodMember {
   readonly #translation: Translation;
   readonly cgroup: HostCgroup;
   #limits: Limits;
+  readonly #shmSize: number;
   /** What the configuration asks of the machine. */
   readonly #asked: OciMachine;
   /** It brings the machine. */
@@ -85,6 +89,9 @@ export class Keeper implements PodMember {
   #isStarted = false;
   #isCreated = false;
   #isOver = false;
+  #isPaused = false;
+  /** Starts of further processes that are not over. */
+  readonly #starts = new Set<Promise<void>>();
   #pid: number | undefined;
   readonly #ending = new AbortController();
   readonly #ended = defer<ExitedFrame | undefined>();
@@ -114,8 +121,9 @@ export class Keeper implements PodMember {
       state,
       enters: this.#isFirst,
     });
-    const { container } = this.#translation;
-    this.#pod = pod ?? new Pod(this.#asked, container.hostname);
+    const { container, shm } = this.#translation;
+    this.#shmSize = (typeof shm === 'string' ? tmpfsSize(shm) : shm?.size) ?? SHM_SIZE;
+    this.#pod = pod ?? new Pod(this.#asked, container.hostname, this.#shmSize);
     this.#pod.add(this);
     this.#machine = this.#pod.machine;
     this.#id = this.#pod.nextContainer();
@@ -327,8 +335,8 @@ export class Keeper implements PodMember {
       if (joining !== undefined) void joining.hear(socket, line);
       else if (word === 'stub') stubbed = this.#adopt(socket);
       else if (word === 'start') answer(this.#start((text) => socket.write(`warning ${text}\n`)));
-      else if (word === 'pause') answer(this.#pause());
-      else if (word === 'resume') answer(this.#resume());
+      else if (word === 'pause') answer(this.#inTurn(() => this.#pause()));
+      else if (word === 'resume') answer(this.#inTurn(() => this.#resume()));
       else if (word === 'update') answer(this.#inTurn(() => this.#update(line.slice('update '.length))));
       else if (word === 'events') answer(this.#events(socket, line.slice('events '.length)));
       else if (word === 'exec') {
@@ -411,15 +419,20 @@ export class Keeper implements PodMember {
 
   /** What the agent is to make, with the machine's indexes of the shares. */
   #setup(): ContainerSetup {
-    const { container } = this.#translation;
+    const { container, shm } = this.#translation;
     const [first = 0] = this.#shares;
     const joined = this.#joined;
+    const hasPodShm = joined.includes('ipc');
+    // Its own instead.
+    const more = hasPodShm && !this.#isFirst && typeof shm === 'object' ? [shm] : [];
     return {
       ...container,
       id: this.#id,
       joined,
       // It sets the name of the namespace that it is in.
       hostname: joined.includes('uts') ? this.#pod.hostname : container.hostname,
+      shmSize: hasPodShm ? this.#pod.shmSize : this.#shmSize,
+      tmpfs: [...(container.tmpfs ?? []), ...more],
       root: { ...container.root, share: first },
       shares: (container.shares ?? []).map((share) => ({ ...share, index: first + share.index })),
       limits: this.#limits,
@@ -456,7 +469,7 @@ export class Keeper implements PodMember {
     const { process, hasConsole } = readExec(this.#config, text);
     checkConsole(process, hasConsole);
     if (this.#running === undefined) throw new OciError(NOT_RUNNING);
-    if (this.#machine.state.name === 'frozen') throw new OciError('cannot exec in a paused container');
+    if (this.#isPaused) throw new OciError(PAUSED);
     const id = this.#pod.nextProcess();
     const streams = portSocket(folder.path, STREAMS_PORT + id);
     const cgroups = this.cgroup.paths.map((path) => `cgroup ${path}`);
@@ -467,22 +480,33 @@ export class Keeper implements PodMember {
 
   async #run(stubbed: StubbedProcess, onStarted: () => void): Promise<void> {
     if (this.#running === undefined) throw new OciError(NOT_RUNNING);
+    if (this.#isPaused) throw new OciError(PAUSED);
     const { container, seccomp } = this.#running;
-    await stubbed.start(container, seccomp, onStarted);
+    const started = stubbed.start(container, seccomp, onStarted);
+    this.#starts.add(started);
+    await started.finally(() => this.#starts.delete(started));
   }
 
   /** Stops the container's processes. @throws SandboxError, OciError */
   async #pause(): Promise<void> {
-    if (this.#running === undefined || this.#machine.state.name !== 'ready') throw new OciError(NOT_RUNNING);
-    if (this.#pod.size > 1) throw new OciError('pause: the machine has several containers');
-    await this.#machine.freeze();
+    if (this.#running === undefined || this.#isPaused) throw new OciError(NOT_RUNNING);
+    this.#isPaused = true;
+    try {
+      // The agent waits for a process that is being started.
+      await Promise.allSettled(this.#starts);
+      await this.#tool(['freeze']);
+    } catch (error) {
+      this.#isPaused = false;
+      throw error;
+    }
     replaceFile(join(this.state, 'status'), 'paused');
   }
 
   /** @throws SandboxError, OciError */
   async #resume(): Promise<void> {
-    if (this.#machine.state.name !== 'frozen') throw new OciError('container not paused');
-    await this.#machine.thaw({});
+    if (!this.#isPaused) throw new OciError('container not paused');
+    await this.#tool(['thaw']);
+    this.#isPaused = false;
     replaceFile(join(this.state, 'status'), 'running');
   }
 
@@ -507,17 +531,21 @@ export class Keeper implements PodMember {
     if (this.#running === undefined) throw new OciError(NOT_RUNNING);
     const closed = new AbortController();
     socket.once('close', () => closed.abort());
-    const isPaused = () => this.#machine.state.name === 'frozen';
     await tellEvents(
-      { id: this.id, ended: this.#ended.promise, statistics: async () => (isPaused() ? undefined : statistics()) },
+      { id: this.id, ended: this.#ended.promise, statistics: async () => (this.#isPaused ? undefined : statistics()) },
       { interval, signal: closed.signal, tell },
     );
   }
 
   /** Asks a tool of the agent. @throws SandboxError, OciError */
   async #ask(what: string, argv: string[]): Promise<Buffer> {
+    if (this.#isPaused) throw new OciError(`${what}: the container is paused`);
+    return await this.#tool(argv);
+  }
+
+  /** @throws SandboxError, OciError */
+  async #tool(argv: string[]): Promise<Buffer> {
     if (this.#running === undefined) throw new OciError(NOT_RUNNING);
-    if (this.#machine.state.name === 'frozen') throw new OciError(`${what}: the container is paused`);
     return await askTool(this.#running.container, this.#pod.nextProcess(), argv);
   }
 

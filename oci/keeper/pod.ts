@@ -10,6 +10,7 @@ import {
   readFileSync,
   readlinkSync,
   rmSync,
+  statfsSync,
   statSync,
 } from 'node:fs';
 import { connect, type Server } from 'node:net';
@@ -30,6 +31,8 @@ import { replaceFile } from './state-folder.js';
 const NETWORK = 'network';
 /** Containers of a machine: the agent's most, without those that are being removed. */
 const MOST = 60;
+/** `f_type` of statfs(2): TMPFS_MAGIC. */
+const TMPFS = 0x01021994;
 
 /** A container of the machine, until it is deleted. */
 export interface PodMember {
@@ -60,10 +63,12 @@ export class Pod {
   /**
    * @param asked of the first container's configuration
    * @param hostname of the first container
+   * @param shmSize of its /dev/shm, which others may share
    */
   constructor(
     readonly asked: OciMachine,
     readonly hostname: string,
+    readonly shmSize: number,
   ) {}
 
   /** Has the first container's server listen. Returns the path of its socket. */
@@ -80,7 +85,6 @@ export class Pod {
    */
   async join(server: Server): Promise<string> {
     if (this.#members.size > MOST) throw new OciError(`a machine has at most ${MOST} containers`);
-    if (this.machine.state.name === 'frozen') throw new OciError('the machine of this network namespace is paused');
     const path = join(this.folder.path, `control-${this.#sockets++}`);
     await listen(server, path);
     return path;
@@ -205,6 +209,12 @@ export function joinedNamespaces(
     if (own !== undefined && fileOf(path) === idOf(fstatSync(own, { bigint: true }))) return true;
     throw new OciError(`joining another container's ${type} namespace is not supported`);
   });
+}
+
+/** Bytes of a file system of the host that stands for that of a container. @throws Error of a system call */
+export function tmpfsSize(path: string): number | undefined {
+  const { type, blocks, bsize } = statfsSync(path);
+  return type === TMPFS && blocks > 0 ? blocks * bsize : undefined;
 }
 
 async function listen(server: Server, path: string): Promise<void> {

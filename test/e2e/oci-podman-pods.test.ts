@@ -37,7 +37,7 @@ const pod = (name: string) => JSON.parse(call('pod', 'inspect', name).stdout);
 const ends = (code: number) => `trap "sleep 0.5; echo bye; exit ${code}" TERM; echo up; while :; do sleep 0.1; done`;
 
 test('containers of a pod are in one machine, and each ends by itself', async () => {
-  makePod('one', '--network', 'none', '--hostname', 'of-pod');
+  makePod('one', '--network', 'none', '--hostname', 'of-pod', '--shm-size', '12m');
   // Process 1 gets no signal that it does not ask for.
   const serve = 'trap "exit 4" TERM; perl -e "$0" "$@" & wait';
   run('one', 'server', 'sh', '-c', serve, SERVER, '8080', String(SIZE));
@@ -59,6 +59,16 @@ test('containers of a pod are in one machine, and each ends by itself', async ()
   const answer = execute('six', 'perl', '-e', CLIENT, '127.0.0.1:8080');
   expect(answer).toMatchObject(OK);
   expect(answer.stdout).toHaveLength(SIZE);
+  expect(execute('six', 'sh', '-c', 'echo shared >/dev/shm/x').status).toBe(0);
+  const look = 'cat /dev/shm/x; grep " /dev/shm " /proc/mounts';
+  expect(execute('five', 'sh', '-c', look).stdout).toMatch(/^shared\nshm .*nosuid,nodev,noexec.*size=12288k/);
+  expect(call('pause', 'five')).toMatchObject(OK);
+  expect(pod('one').State).toBe('Degraded');
+  expect(execute('six', 'true')).toMatchObject(OK);
+  expect(call('unpause', 'five')).toMatchObject(OK);
+  expect(call('pod', 'pause', 'one')).toMatchObject(OK);
+  expect(pod('one').State).toBe('Paused');
+  expect(call('pod', 'unpause', 'one')).toMatchObject(OK);
   const { State, NumContainers, Containers, InfraContainerID } = pod('one');
   expect({ State, NumContainers }).toEqual({ State: 'Running', NumContainers: 4 });
   expect(Containers.map((each: { State: string }) => each.State)).toEqual(Array(4).fill('running'));

@@ -128,10 +128,29 @@ describe('containers of one network namespace', () => {
     expect(answer).toMatchObject({ status: 0, stderr: '' });
     expect(answer.stdout).toHaveLength(SIZE);
     expect(execute('third', 'sh', '-c', 'touch /volume/x').stderr).toContain('Read-only file system');
-    expect(call('pause', 'second').stderr).toContain('pause: the machine has several containers');
+    // What is in the ipc namespace of the first one has its /dev/shm.
+    expect(execute('first', 'sh', '-c', 'echo shared >/dev/shm/x').status).toBe(0);
+    expect(execute('second', 'cat', '/dev/shm/x').stdout).toBe('shared\n');
+    expect(execute('third', 'ls', '/dev/shm').stdout).toBe('');
 
-    // Each ends alone, and its files are the host's again.
+    // A pause is one container's.
+    expect(call('pause', 'first')).toEqual(DONE);
+    expect(state('first').status).toBe('paused');
+    expect(execute('first', 'true').stderr).toBe('cannot exec in a paused container\n');
+    expect(call('pause', 'first').stderr).toBe('container not running\n');
+    expect(look('second').stdout.split('\n')).toEqual(second);
+    expect(make('late', ['sh', '-c', 'exit 3'], { pod })).toEqual(DONE);
+    expect(call('start', 'late')).toEqual(DONE);
+    await expect.poll(() => state('late').status).toBe('stopped');
+    expect(call('delete', 'late')).toEqual(DONE);
+    expect(call('resume', 'first')).toEqual(DONE);
+    expect(look('first').stdout.split('\n')).toEqual(first);
+
+    // Each ends alone, once it may, and its files are the host's again.
+    expect(call('pause', 'second')).toEqual(DONE);
     expect(call('kill', 'second', 'TERM')).toEqual(DONE);
+    expect(state('second').status).toBe('paused');
+    expect(call('resume', 'second')).toEqual(DONE);
     await expect.poll(() => state('second').status).toBe('stopped');
     expect(call('delete', 'second')).toEqual(DONE);
     expect(existsSync(join(root, 'second'))).toBe(false);

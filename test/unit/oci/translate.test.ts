@@ -72,19 +72,27 @@ describe('a configuration', () => {
       { destination: '/etc/hosts', type: 'bind', source: '/h', options: ['rbind', 'ro'] },
       { destination: '/data', source: 'd', options: ['bind'] },
     ];
-    const { shares, container } = translated({ mounts });
+    const { shares, shm, container } = translated({ mounts });
+    expect(shm).toMatchObject({ size: 65536 * 1024, suid: false, dev: true });
     expect(shares.slice(1)).toEqual([
       { path: '/h', readOnly: true },
       { path: '/bundle/d', readOnly: false },
     ]);
     expect(container).toMatchObject({
-      shmSize: 65536 * 1024,
       tmpfs: [{ path: '/scratch', size: 2 ** 20, mode: 0o755, uid: 3, exec: false, suid: true, dev: true }],
       shares: [
         { index: 1, path: '/etc/hosts', readonly: true },
         { index: 2, path: '/data', readonly: false },
       ],
     });
+  });
+
+  test('the later of what is at /dev/shm counts: a tmpfs, or a folder of the host that is not shared', () => {
+    const own = { destination: '/dev/shm', type: 'tmpfs', options: ['size=1m'] };
+    const bound = { destination: '/dev/shm/', type: 'bind', source: 'shm', options: ['rbind'] };
+    expect(translated({ mounts: [own, bound] })).toMatchObject({ shm: '/bundle/shm', shares: [{}] });
+    expect(translated({ mounts: [bound, own] }).shm).toMatchObject({ path: '/dev/shm', size: 2 ** 20 });
+    expect(translated({}).shm).toBeUndefined();
   });
 
   test('of options of a mount that contradict each other, the last one counts', () => {
