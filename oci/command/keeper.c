@@ -152,7 +152,7 @@ int keeper_join(const char *state, const char *id, const char *bundle, bool cons
 	write_member(request.out, "id", id);
 	write_member(request.out, "bundle", bundle);
 	write_member(request.out, "state", state);
-	fprintf(request.out, "\"console\":%s", console ? "true" : "false");
+	fprintf(request.out, "\"console\":%s,\"pid\":%d", console ? "true" : "false", (int)getpid());
 	keeper = request_send(&request, "pod");
 	if (keeper >= 0 && getsockopt(keeper, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.pid > 0)
 		state_write_process("keeper.pid", peer.pid);

@@ -8,6 +8,8 @@ const request = z.object({
   /** Path of the state folder. */
   state: path,
   console: z.boolean(),
+  /** Of the caller. */
+  pid: z.number().int().positive(),
 });
 
 /** @param text what the command `tsvm-oci` sent, JSON */

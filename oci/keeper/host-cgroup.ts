@@ -133,16 +133,17 @@ export class HostCgroup {
    * Makes the cgroup. The file `cgroups` of the state folder has its paths from then on. Where the host
    * does not let this process make one, there is none.
    * @param options.enters puts this process into it
+   * @param options.caller process id of the caller, whose cgroup a path that is not absolute is below
    * @throws OciError if another container is in it
    */
   static make(
     cgroupsPath: string | undefined,
     limits: HostLimits,
-    { state, enters }: { state: string; enters: boolean },
+    { state, enters, caller = 'self' }: { state: string; enters: boolean; caller?: number | 'self' },
   ): HostCgroup {
     if (!cgroupsPath) return new HostCgroup([], limits, enters);
-    const [own, mountinfo] = ['cgroup', 'mountinfo'].map((name) => readFileSync(`/proc/self/${name}`, 'utf8'));
-    const wanted = hierarchies(own ?? '', mountinfo ?? '').map((hierarchy) => {
+    const own = readFileSync(`/proc/${caller}/cgroup`, 'utf8');
+    const wanted = hierarchies(own, readFileSync('/proc/self/mountinfo', 'utf8')).map((hierarchy) => {
       return { ...hierarchy, path: pathIn(hierarchy, cgroupsPath) };
     });
     for (const { path } of wanted) {

@@ -101,15 +101,16 @@ export class Keeper implements PodMember {
    * @param id the engine's name of the container
    * @param bundle absolute path of the bundle
    * @param state absolute path of the state folder
-   * @param pod of the machine that it joins; undefined: it brings one
+   * @param joins the machine that it joins, and the process id of the caller; undefined: it brings one
    * @throws OciError
    */
   constructor(
     private readonly id: string,
     private readonly bundle: string,
     private readonly state: string,
-    pod?: Pod,
+    joins?: { pod: Pod; caller: number },
   ) {
+    const pod = joins?.pod;
     this.#config = readConfig(bundle);
     this.#translation = translate(this.#config, bundle);
     this.#limits = this.#translation.container.limits ?? {};
@@ -120,6 +121,7 @@ export class Keeper implements PodMember {
     this.cgroup = HostCgroup.make(this.#config.linux.cgroupsPath, hostLimits(this.#config, this.#asked), {
       state,
       enters: this.#isFirst,
+      ...(joins && { caller: joins.caller }),
     });
     const { container, shm } = this.#translation;
     this.#shmSize = (typeof shm === 'string' ? tmpfsSize(shm) : shm?.size) ?? SHM_SIZE;
@@ -358,8 +360,8 @@ export class Keeper implements PodMember {
   #join(caller: Socket, text: string): Keeper | undefined {
     const refuse = (error: unknown) => caller.end(`error ${engineText(error)}\n`);
     try {
-      const { id, bundle, state, console } = readCreate(text);
-      const keeper = new Keeper(id, bundle, state, this.#pod);
+      const { id, bundle, state, console, pid } = readCreate(text);
+      const keeper = new Keeper(id, bundle, state, { pod: this.#pod, caller: pid });
       keeper.create(caller, console).catch(refuse);
       return keeper;
     } catch (error) {

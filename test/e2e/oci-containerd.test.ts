@@ -106,7 +106,7 @@ test('the limits, capabilities, mounts and the seccomp profile of ctr are those 
   expect(left()).toEqual([]);
 });
 
-test('the network that ctr has CNI plugins make between create and start is that of the container', () => {
+test('the network that ctr has CNI plugins make between create and start is that of the container', async () => {
   const range = (subnet: string) => [{ subnet }];
   const plugin = {
     ...{ type: 'bridge', bridge: 'cni0', isGateway: true, mtu: 1400 },
@@ -124,7 +124,8 @@ test('the network that ctr has CNI plugins make between create and start is that
   const ran = run('--cni', IMAGE, 'wired', 'sh', '-c', [look, ...ask].join('; echo; '));
   expect(ran).toMatchObject({ status: 0, stderr: '' });
   expect(ran.stdout).toMatch(/^1400\n1\n\n10\.93\.0\.\d+ x\nfd00:93::\w+ x$/);
-  expect(engine.run(['ip', '-brief', 'link', 'show', 'master', 'cni0']).stdout).toBe('');
+  // The kernel ends a network namespace, and the links in it, after its last process.
+  await expect.poll(() => engine.run(['ip', '-brief', 'link', 'show', 'master', 'cni0']).stdout).toBe('');
   expect(left()).toEqual([]);
 });
 

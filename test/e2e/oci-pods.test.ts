@@ -1,5 +1,6 @@
 // Proves that containers of one network namespace share a machine, and nothing that is not a pod's:
 // each has its own root, processes and end. By the command alone, in namespaces of the test.
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   cpSync,
@@ -18,6 +19,8 @@ import { EngineNamespaces } from './engine-namespaces.js';
 import { CLIENT, populateWithPerl, SERVER } from './network-image.js';
 
 const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
+/** In each hierarchy of cgroups. */
+const CGROUP = `tsvm-oci-pods-${process.pid}`;
 const BOOT_ID = '/proc/sys/kernel/random/boot_id';
 /** Not the size of whole segments. */
 const SIZE = 76_543;
@@ -37,6 +40,8 @@ beforeAll(() => {
 afterAll(() => {
   engine[Symbol.dispose]();
   rmSync(folder, { recursive: true, force: true });
+  const named = ['-depth', '-type', 'd', '-path', `*/${CGROUP}*`];
+  execFileSync('find', ['/sys/fs/cgroup', ...named, '-exec', 'rmdir', '{}', '+']);
 });
 
 /** What stays keeps its streams, so they are files. */
@@ -61,10 +66,11 @@ interface Made {
   /** Those that it joins beside the network. */
   joins?: readonly string[];
   hostname?: string;
+  cgroupsPath?: string;
 }
 
 /** Makes a container with a root of its own, which has its name in `/name`. */
-function make(id: string, args: string[], { pod, joins = [], hostname }: Made = {}) {
+function make(id: string, args: string[], { pod, joins = [], hostname, cgroupsPath }: Made = {}) {
   const bundle = join(folder, id);
   cpSync(join(folder, 'image'), join(bundle, 'rootfs'), { recursive: true });
   mkdirSync(join(bundle, 'volume'));
@@ -82,7 +88,7 @@ function make(id: string, args: string[], { pod, joins = [], hostname }: Made = 
     root: { path: 'rootfs' },
     mounts: [{ destination: '/volume', type: 'bind', source: 'volume', options: ['rbind', 'ro'] }],
     process: { user: { uid: 0, gid: 0 }, args, env: ['PATH=/bin'], cwd: '/' },
-    linux: { namespaces },
+    linux: { namespaces, ...(cgroupsPath !== undefined && { cgroupsPath }) },
   };
   writeFileSync(join(bundle, 'config.json'), JSON.stringify(config));
   onTestFinished(() => {
@@ -180,6 +186,32 @@ describe('containers of one network namespace', () => {
     expect(execute('third', 'true').stderr).toContain('container not running');
     for (const id of ['third', 'fourth']) expect(call('delete', id)).toEqual(DONE);
     expect(readdirSync(root)).toEqual([]);
+    await expect.poll(() => engine.containers).toEqual([]);
+  });
+
+  test('a relative cgroup is below that of who made the container, and the machine leaves what is deleted', async () => {
+    expect(make('first', WAIT, { cgroupsPath: `${CGROUP}/first` })).toEqual(DONE);
+    const { pid: pod } = state('first');
+    expect(make('second', WAIT, { pod, cgroupsPath: `${CGROUP}/second` })).toEqual(DONE);
+    for (const id of ['first', 'second']) expect(call('start', id)).toEqual(DONE);
+    const paths = (pid: number | 'self') =>
+      engine
+        .run(['cat', `/proc/${pid}/cgroup`])
+        .stdout.trim()
+        .split('\n')
+        .map((line) => line.split(':').slice(2).join(':'));
+    const named = (name: string) => paths('self').map((own) => join(own, CGROUP, name));
+    expect(paths(pod)).toEqual(named('first'));
+    expect(paths(state('second').pid)).toEqual(named('second'));
+    expect(paths(keeper('second'))).toEqual(named('first'));
+    expect(call('delete', '--force', 'first')).toEqual(DONE);
+    expect(paths(keeper('second'))).toEqual(named('second'));
+    expect(execute('second', 'cat', '/name').stdout).toBe('second');
+    const cgroups = (name: string) =>
+      execFileSync('find', ['/sys/fs/cgroup', '-path', `*/${CGROUP}/${name}`], { encoding: 'utf8' });
+    expect(cgroups('first')).toBe('');
+    expect(call('delete', '--force', 'second')).toEqual(DONE);
+    expect(cgroups('second')).toBe('');
     await expect.poll(() => engine.containers).toEqual([]);
   });
 

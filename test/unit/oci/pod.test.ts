@@ -84,9 +84,9 @@ test("a container joins the first one's namespaces, and no other's", () => {
 });
 
 test('the request to join has all that it needs', () => {
-  const request = { id: 'a', bundle: '/b', state: '/s', console: false };
+  const request = { id: 'a', bundle: '/b', state: '/s', console: false, pid: 7 };
   expect(readCreate(JSON.stringify(request))).toEqual(request);
-  for (const more of [{ id: '' }, { bundle: 'b' }, { state: undefined }, { console: 'no' }]) {
+  for (const more of [{ id: '' }, { bundle: 'b' }, { state: undefined }, { console: 'no' }, { pid: 0 }]) {
     expect(() => readCreate(JSON.stringify({ ...request, ...more }))).toThrow();
   }
 });
