@@ -1,6 +1,6 @@
 // The machine of a container: what its annotations say of it, and its size.
 import { readBytes } from './bytes.js';
-import type { OciConfig } from './config.js';
+import type { OciConfig, OciResources } from './config.js';
 import { OciError } from './oci-error.js';
 
 /** Bytes of a machine whose container has no limit. */
@@ -17,15 +17,41 @@ export interface OciMachine {
   largestLimit: number;
 }
 
+/** Of containerd's annotations: what the containers of a Kubernetes pod may use together. */
+const POD = 'io.kubernetes.cri.sandbox-';
+
+/**
+ * What the machine that a container brings may use of the host. The first container of a pod only waits,
+ * and its own configuration leaves it next to no CPU time: the pod's resources count.
+ * @throws OciError that names the annotation
+ */
+export function machineResources({ annotations, linux }: Pick<OciConfig, 'annotations' | 'linux'>): OciResources {
+  const given = annotations ?? {};
+  if (given['io.kubernetes.cri.container-type'] !== 'sandbox') return linux.resources ?? {};
+  const read = (name: string) => {
+    const text = given[`${POD}${name}`] ?? '0';
+    if (!/^-?[0-9]{1,15}$/.test(text)) throw new OciError(`annotation ${POD}${name}: ${text} is not understood`);
+    return Number(text);
+  };
+  return {
+    memory: { limit: read('memory') },
+    cpu: {
+      quota: read('cpu-quota'),
+      period: Math.max(read('cpu-period'), 0),
+      shares: Math.max(read('cpu-shares'), 0),
+    },
+  };
+}
+
 /**
  * @param limit bytes of the container's memory; 0: no limit
  * @throws OciError that names the annotation
  */
-export function readMachine({ annotations }: Pick<OciConfig, 'annotations'>, limit: number): OciMachine {
+export function readMachine({ annotations }: Pick<OciConfig, 'annotations'>, limit = 0): OciMachine {
   const { 'dev.tsvm.accel': accel = 'auto', 'dev.tsvm.memory': memory } = annotations ?? {};
   const found = ACCELERATORS.find((each) => each === accel);
   if (found === undefined) throw new OciError(`annotation dev.tsvm.accel: ${accel}: use auto, kvm, tcg or uml`);
-  const largest = memory === undefined ? limit : sizeOf(memory, limit);
+  const largest = memory === undefined ? Math.max(limit, 0) : sizeOf(memory, limit);
   const bytes = largest > 0 ? largest + KERNEL_MEMORY : DEFAULT_MEMORY;
   return { accel: found, memory: bytes, largestLimit: bytes - KERNEL_MEMORY };
 }

@@ -7,7 +7,7 @@ import { codeOf, hasCode, messageOf } from '../../errors/index.js';
 import { foldersTo, wordsOf, writeControl } from '../../sandbox/cgroup/hierarchy.js';
 import { cgroupLimits } from '../../sandbox/cgroup/limits.js';
 import type { OciConfig } from '../config/config.js';
-import type { OciMachine } from '../config/machine.js';
+import { machineResources, type OciMachine } from '../config/machine.js';
 import { OciError } from '../config/oci-error.js';
 import { replaceFile } from './state-folder.js';
 
@@ -74,10 +74,10 @@ export function pathIn({ mount, own }: Hierarchy, cgroupsPath: string): string {
 
 /** The limits beside those of the cgroup in the guest, which are the container's. */
 export function hostLimits(
-  { linux }: Pick<OciConfig, 'linux'>,
+  config: Pick<OciConfig, 'annotations' | 'linux'>,
   { memory, accel }: Pick<OciMachine, 'memory' | 'accel'>,
 ): HostLimits {
-  const { memory: limit, cpu } = linux.resources ?? {};
+  const { memory: limit, cpu } = machineResources(config);
   const hasMemory = (limit?.limit ?? 0) > 0;
   return {
     memory: hasMemory ? cgroupLimits({ memory, cpus: 1, accel }).memory : undefined,

@@ -30,7 +30,7 @@ import { type OciConfig, type OciProcess, readConfig } from '../config/config.js
 import { readCreate } from '../config/create.js';
 import { readEvents } from '../config/events.js';
 import { readExec } from '../config/exec.js';
-import { type OciMachine, readMachine } from '../config/machine.js';
+import { machineResources, type OciMachine, readMachine } from '../config/machine.js';
 import { engineText, OciError } from '../config/oci-error.js';
 import { NO_PROCESS, type SharedPath, type Translation, translate, translateProcess } from '../config/translate.js';
 import { limitWords, readUpdate, updatedLimits } from '../config/update.js';
@@ -116,7 +116,7 @@ export class Keeper implements PodMember {
     this.#limits = this.#translation.container.limits ?? {};
     this.#isFirst = pod === undefined;
     this.#joined = joinedNamespaces(this.#translation.joined, pod?.namespaces);
-    this.#asked = pod?.asked ?? readMachine(this.#config, this.#limits.memory ?? 0);
+    this.#asked = pod?.asked ?? readMachine(this.#config, machineResources(this.#config).memory?.limit);
     // The processes of the machine are in it from their start.
     this.cgroup = HostCgroup.make(this.#config.linux.cgroupsPath, hostLimits(this.#config, this.#asked), {
       state,

@@ -223,3 +223,40 @@ test('a pod in the network of its node is refused', async () => {
   );
   expect(left()).toEqual([]);
 });
+
+test('the machine of a pod has the size that its containers need, and the limits of each are its own', async () => {
+  const MIB = 2 ** 20;
+  const parent = `${cgroup}/sized`;
+  const resources = { memory_limit_in_bytes: 200 * MIB, cpu_quota: 150_000, cpu_period: 100_000, cpu_shares: 512 };
+  const security_context = { namespace_options: { pid: 'CONTAINER' } };
+  const pod = await runPod({ linux: { cgroup_parent: parent, security_context, resources } });
+  // The machine is in the cgroup of the container that holds the pod, whose own share is next to nothing.
+  const host = (file: string) =>
+    readFileSync(join('/sys/fs/cgroup', file.replace('POD', `${parent}/${pod.id}`)), 'utf8');
+  expect(host('cpu/POD/cpu.shares')).toBe('512\n');
+  expect(host('cpu/POD/cpu.cfs_quota_us')).toBe('250000\n');
+  expect(Number(host('memory/POD/memory.limit_in_bytes'))).toBeGreaterThan(264 * MIB);
+  const limited = {
+    linux: {
+      resources: { memory_limit_in_bytes: 100 * MIB, cpu_quota: 50_000, cpu_period: 100_000 },
+      security_context,
+    },
+  };
+  const id = await start(pod, 'limited', WAIT, limited);
+  const guest = async (file: string) => (await cri.execSync(id, 'cat', file)).stdout;
+  const [, total] = /MemTotal: +(\d+) kB/.exec(await guest('/proc/meminfo')) ?? [];
+  expect(Number(total)).toBeLessThan((264 * MIB) / 1024);
+  expect(Number(total)).toBeGreaterThan((200 * MIB) / 1024);
+  const limits = async () => (await guest('/sys/fs/cgroup/memory.max')) + (await guest('/sys/fs/cgroup/cpu.max'));
+  expect(await limits()).toBe(`${100 * MIB}\n50000 100000\n`);
+  await cri.call('UpdateContainerResources', {
+    container_id: id,
+    linux: { memory_limit_in_bytes: 150 * MIB, cpu_quota: 80_000, cpu_period: 100_000 },
+  });
+  expect(await limits()).toBe(`${150 * MIB}\n80000 100000\n`);
+  // More than the machine has.
+  const most = { container_id: id, linux: { memory_limit_in_bytes: 201 * MIB } };
+  await expect(cri.call('UpdateContainerResources', most)).rejects.toThrow('machine');
+  await removePod(pod);
+  expect(left()).toEqual([]);
+});

@@ -1,6 +1,6 @@
 // Proves what a configuration says of its machine: the annotations, and the size that follows.
 import { expect, test } from 'vitest';
-import { readMachine } from '../../../oci/config/machine.js';
+import { machineResources, readMachine } from '../../../oci/config/machine.js';
 
 const MIB = 2 ** 20;
 const read = (annotations: Record<string, string>, limit = 0) => readMachine({ annotations }, limit * MIB);
@@ -18,7 +18,7 @@ test.each([
 
 test('annotations of others are ignored, and null', () => {
   expect(read({ 'dev.tsvm.of-tomorrow': 'x', 'dev.tsvm.accel': 'uml' })).toMatchObject({ accel: 'uml' });
-  expect(readMachine({ annotations: null }, 0)).toMatchObject({ accel: 'auto' });
+  expect(readMachine({ annotations: null })).toMatchObject({ accel: 'auto' });
 });
 
 test.each([
@@ -31,4 +31,30 @@ test.each([
   ['dev.tsvm.memory', '99m', ' is below the memory limit of the container: 104857600'],
 ])('%s: "%s" is refused', (name, value, reason) => {
   expect(() => read({ [name]: value }, 100)).toThrow(`annotation ${name}: ${value}${reason}`);
+});
+
+const SANDBOX = { 'io.kubernetes.cri.container-type': 'sandbox' };
+const OWN = { memory: { limit: 7 }, cpu: { shares: 2 } };
+const resources = (annotations: Record<string, string>) => machineResources({ annotations, linux: { resources: OWN } });
+
+test('the machine of a pod has the resources of all its containers, not those of the first one', () => {
+  const pod = { memory: '209715200', 'cpu-quota': '150000', 'cpu-period': '100000', 'cpu-shares': '512' };
+  const given = Object.fromEntries(
+    Object.entries(pod).map(([name, value]) => [`io.kubernetes.cri.sandbox-${name}`, value]),
+  );
+  expect(resources({ ...SANDBOX, ...given })).toEqual({
+    memory: { limit: 200 * MIB },
+    cpu: { quota: 150_000, period: 100_000, shares: 512 },
+  });
+  expect(resources(SANDBOX)).toEqual({ memory: { limit: 0 }, cpu: { quota: 0, period: 0, shares: 0 } });
+  expect(readMachine({ annotations: SANDBOX }, 0).memory).toBe(2048 * MIB);
+  expect(resources({ ...SANDBOX, 'io.kubernetes.cri.sandbox-cpu-quota': '-1' }).cpu).toMatchObject({ quota: -1 });
+  // Other containers have their own, whatever they say of the pod.
+  expect(resources({ ...given, 'io.kubernetes.cri.container-type': 'container' })).toEqual(OWN);
+});
+
+test.each(['', '1e9', '0x10', '9'.repeat(16), '1 '])('"%s" is no amount of memory of a pod', (memory) => {
+  expect(() => resources({ ...SANDBOX, 'io.kubernetes.cri.sandbox-memory': memory })).toThrow(
+    `annotation io.kubernetes.cri.sandbox-memory: ${memory} is not understood`,
+  );
 });
