@@ -1,6 +1,6 @@
 // A sandbox: a machine that lives as long as the program wants it, and runs commands.
 
-import { PassThrough, Readable, type Writable } from 'node:stream';
+import { type Duplex, PassThrough, Readable, type Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GatheredBytes } from '../bytes/index.js';
 import type { Progress } from '../images/index.js';
@@ -11,6 +11,7 @@ import type { CloneOptions } from './containers/clone.js';
 import { Container } from './containers/container.js';
 import type { Exec } from './containers/exec.js';
 import type { ContainerFiles } from './containers/files.js';
+import type { GuestSocket } from './containers/guest-listener.js';
 import type { Usage } from './containers/report.js';
 import { SandboxError } from './errors.js';
 import { Home } from './home/home.js';
@@ -378,6 +379,17 @@ export class Sandbox implements AsyncDisposable {
       process.exit,
     ]);
     return { code, stdout, stderr, truncated };
+  }
+
+  /**
+   * Listens on a unix socket in it, until the result is disposed of or the processes in it are killed.
+   * Up to 16 connections are open at once; further clients wait.
+   * @param onConnection called with each connection, which its owner ends or destroys
+   * @throws SandboxError `not-running`, `unresponsive`, `agent`, `tool`; the reason of `signal`
+   * @internal
+   */
+  listen(socket: GuestSocket, onConnection: (connection: Duplex) => void, signal?: AbortSignal): Promise<Disposable> {
+    return this.#container.listen(socket, onConnection, signal);
   }
 
   /** Ends the sandbox with everything in it. */

@@ -21,7 +21,7 @@ static const struct tool tools[] = {
 	{ "processes", tool_processes, true }, { "statistics", tool_statistics, true },
 	{ "mount", tool_mount, false },        { "limit", tool_limit, true },
 	{ "freeze", tool_freeze, true },       { "thaw", tool_thaw, true },
-	{ "connect", tool_connect, false },
+	{ "connect", tool_connect, false },    { "listen", tool_listen, false },
 };
 
 const struct tool *tool_find(const char *name)

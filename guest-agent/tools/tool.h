@@ -36,5 +36,6 @@ bool tool_limit(char **arguments);
 bool tool_freeze(char **arguments);
 bool tool_thaw(char **arguments);
 bool tool_connect(char **arguments);
+bool tool_listen(char **arguments);
 
 #endif

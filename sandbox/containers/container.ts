@@ -35,6 +35,7 @@ import { connectContainer, disconnectContainer } from './connect.js';
 import { type CreateOptions, createContainer } from './create.js';
 import { type Exec, type ExecOptions, type ExecSpec, exec, execDetached } from './exec.js';
 import { ContainerFiles } from './files.js';
+import { type GuestSocket, listenInGuest } from './guest-listener.js';
 import { describeContainer } from './inspect.js';
 import { connectPort } from './port-connection.js';
 import { diskUsage, type ProcessInfo, readProcesses, readUsage, type Usage } from './report.js';
@@ -281,6 +282,15 @@ export class Container {
    */
   openPort(port: number, options: CallOptions = {}): Promise<Duplex> {
     return limited(options, (signal) => connectPort(this.#folder, port, signal));
+  }
+
+  /**
+   * Listens on a unix socket in it. While that is open, no snapshot is taken.
+   * @throws SandboxError `not-running`, `unresponsive`, `agent`, `tool`; the reason of `signal`
+   * @internal
+   */
+  listen(socket: GuestSocket, onConnection: (connection: Duplex) => void, signal?: AbortSignal): Promise<Disposable> {
+    return listenInGuest(this.#folder, socket, onConnection, signal);
   }
 
   /** Sends a signal to its first process. @throws SandboxError `not-running`, `bad-spec` */

@@ -2,7 +2,7 @@
 // its connections.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -57,6 +57,14 @@ export class AgentUnderTest {
     const child = spawn(file, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
     this.#beside.push(child);
     return child;
+  }
+
+  /** Where this host sees a file of a container of which a process runs. */
+  pathInside(path: string): string {
+    const children = (pid: number | undefined) =>
+      readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number);
+    const seen = children(children(this.#child?.pid)[0]).map((pid) => `/proc/${pid}/root${path}`);
+    return seen.find((each) => existsSync(each)) ?? path;
   }
 
   /** Takes streams at another port of the host, until it is disposed of. */

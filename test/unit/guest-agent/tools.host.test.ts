@@ -4,12 +4,15 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes, randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ProcessSpec } from '../../../sandbox/agent/protocol.js';
 import { archiveHost } from '../../../sandbox/containers/host-archive.js';
+import { Multiplexer } from '../../../sandbox/containers/multiplexer.js';
+import { defer } from '../../../sandbox/deferred.js';
 import { AgentUnderTest, buildAgent } from './agent-under-test.js';
 import { type LoopDevice, makeContainerImage } from './container-image.js';
 
@@ -272,6 +275,7 @@ test('a tool ends when the host closes its stdout, whatever it waits for', async
     ['connect', '8084'],
     ['read', '/tmp/pipe'],
     ['write', '/tmp/pipe', '644'],
+    ['listen', '/tmp/socket', '600', '0', '0'],
   ];
   for (const [n, argv] of silent.entries()) {
     // Its stdin stays open.
@@ -358,6 +362,109 @@ test('a connection to nothing is an error', async () => {
     const { err, code } = await guest.run({ argv, tool: true });
     expect({ err, code }).toEqual({ err: 'arguments: Invalid argument\n', code: 1 });
   }
+});
+
+/** Listens at `/s` of the container. `path`: where this host sees that. */
+async function listen(guest: Guest, id: number, onConnection: (connection: Duplex) => void) {
+  const argv = ['listen', '/s', '620', '5', '6'];
+  guest.session.send({ type: 'process', request: id, container: BOX, id, argv, tool: true, stdin: true });
+  const [input, output] = await Promise.all([guest.session.stream(id, 'stdin'), guest.session.stream(id, 'stdout')]);
+  const listening = defer<void>();
+  const connections = new Multiplexer({ output: input, onListening: listening.resolve, onConnection });
+  output.on('data', (chunk: Buffer) => connections.push(chunk)).resume();
+  await listening.promise;
+  return { path: guest.session.pathInside('/s'), input };
+}
+
+test('clients of a socket of the container reach the host, sixteen at once, to the end of each direction', async () => {
+  await using guest = await Guest.boot();
+  let [open, most] = [0, 0];
+  const full = defer<void>();
+  const serve = (connection: Duplex) => {
+    most = Math.max(most, ++open);
+    if (open === 16) full.resolve();
+    connection.once('close', () => open--);
+    full.promise.then(() => connection.pipe(connection));
+  };
+  const { path, input } = await listen(guest, 90, serve);
+  expect(await guest.shell("stat -c '%F %a %u %g' /s")).toBe('socket 620 5 6\n');
+  const ask = async (bytes: Buffer) => {
+    const client = connect({ path, allowHalfOpen: true });
+    client.end(bytes);
+    const chunks: Buffer[] = [];
+    for await (const chunk of client) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks).equals(bytes);
+  };
+  const sizes = Array.from({ length: 40 }, (_, index) => 1 + index * 5000);
+  expect(await Promise.all(sizes.map((size) => ask(randomBytes(size))))).toEqual(sizes.map(() => true));
+  expect(most).toBe(16);
+  // Who comes first need not speak first.
+  const [early, late] = [connect(path), connect(path)];
+  await Promise.all([once(early, 'connect'), once(late, 'connect')]);
+  late.write('late');
+  expect(String((await once(late, 'data'))[0])).toBe('late');
+  early.write('early');
+  expect(String((await once(early, 'data'))[0])).toBe('early');
+  for (const client of [early, late]) client.destroy();
+  // One has left without a word.
+  const mute = connect(path, () => mute.destroy());
+  expect(await ask(Buffer.from('on'))).toBe(true);
+  input.end();
+  expect(await guest.session.exited(90)).toMatchObject({ code: 0 });
+});
+
+test('a client that takes no answer has its place until the host closes it', async () => {
+  await using guest = await Guest.boot();
+  const seen = new Map<number, Duplex>();
+  const [full, next] = [defer<void>(), defer<void>()];
+  const { path, input } = await listen(guest, 91, (connection) =>
+    connection.once('data', ([number]: Buffer) => {
+      seen.set(number!, connection);
+      if (seen.size === 16) full.resolve();
+      if (seen.size === 17) next.resolve();
+    }),
+  );
+  const clients: Socket[] = [];
+  for (let number = 0; number < 17; number++) {
+    const client = connect(path);
+    await once(client, 'connect');
+    client.write(Buffer.of(number));
+    clients.push(client);
+  }
+  await full.promise;
+  const [left, other] = [seen.get(0)!, seen.get(1)!];
+  const gone = once(left, 'end');
+  clients[0]!.destroy();
+  await gone;
+  // The tool has taken what it was given when an answer to the other comes.
+  for (let round = 0; round < 3; round++) {
+    left.write('nobody reads this');
+    other.write('ask');
+    await once(clients[1]!, 'data');
+    clients[1]!.write('answer');
+    await once(other, 'data');
+  }
+  expect([...seen.keys()]).not.toContain(16);
+  left.end();
+  await next.promise;
+  expect([...seen.keys()]).toContain(16);
+  for (const client of clients) client.destroy();
+  input.end();
+  expect(await guest.session.exited(91)).toMatchObject({ code: 0 });
+});
+
+test.each([
+  [['listen'], 'arguments: Invalid argument'],
+  [['listen', '/s', '600', '0'], 'arguments: Invalid argument'],
+  [['listen', '/s', '8', '0', '0'], 'arguments: Invalid argument'],
+  [['listen', '/s', '10000', '0', '0'], 'arguments: Invalid argument'],
+  [['listen', '/s', '600', '4294967295', '0'], 'arguments: Invalid argument'],
+  [['listen', '/s', '600', '0', '-1'], 'arguments: Invalid argument'],
+  [['listen', '/etc', '600', '0', '0'], '/etc: Address in use'],
+  [['listen', `/${'s'.repeat(108)}`, '600', '0', '0'], `/${'s'.repeat(108)}: Filename too long`],
+])('%j is an error', async (argv, message) => {
+  await using guest = await Guest.boot();
+  expect(await guest.run({ argv, tool: true })).toMatchObject({ err: `${message}\n`, code: 1 });
 });
 
 test('a tool that there is not is not found', async () => {
