@@ -36,6 +36,7 @@ import { Slots } from './solve/slots.js';
 import { type BuildWork, StageBuilder } from './solve/stage-builder.js';
 import { Clock, type StageState } from './solve/stage-state.js';
 import { unlessAborted } from './solve/unless-aborted.js';
+import { SshAgents, type SshSource } from './ssh/agents.js';
 
 export { BuildError, type BuildErrorCode, excerpt, linesOf, type Place } from './build-error.js';
 export type { Checked, Finding } from './check/check.js';
@@ -53,6 +54,7 @@ export { contextKey, type NamedContext } from './named-contexts.js';
 export type { OnEvent, StepEvent } from './progress.js';
 export { CACHE_VOLUME } from './solve/run-mounts.js';
 export type { MachineOptions } from './solve/run-step.js';
+export { type SshSource, sshSource } from './ssh/agents.js';
 
 export interface BuildOptions {
   home: Home;
@@ -75,6 +77,8 @@ export interface BuildOptions {
   labels?: Readonly<Record<string, string>>;
   /** What `RUN --mount=type=secret` shows, by ID. */
   secrets?: ReadonlyMap<string, Buffer>;
+  /** The agents of `RUN --mount=type=ssh`, by ID. */
+  ssh?: ReadonlyMap<string, SshSource>;
   noCache?: boolean;
   /** Default `missing`. */
   pull?: PullPolicy;
@@ -112,6 +116,7 @@ export async function build(options: BuildOptions): Promise<Built> {
     buildArgs = {},
     labels = {},
     secrets = new Map(),
+    ssh = new Map(),
     machine = {},
   } = options;
   for (const name of names) parseName(name);
@@ -133,6 +138,7 @@ export async function build(options: BuildOptions): Promise<Built> {
   using contexts = new Contexts(options);
   const failure = new AbortController();
   using _ending = following(options.signal, (reason) => failure.abort(reason));
+  await using agents = await SshAgents.open(ssh, failure.signal);
   const findImage = imagesOf(options, store, failure.signal);
   const checking = checkDockerfile(options.dockerfile, {
     ...{ target: options.target, buildArgs, ignore: options.ignore, contexts: named, platform: platforms[0] },
@@ -141,7 +147,7 @@ export async function build(options: BuildOptions): Promise<Built> {
   await using _telling = tellingFindings(checking, steps, options.signal);
   if (isError) await failOnFindings(checking);
   const shared = {
-    ...{ home, store, cache, steps, clock, buildArgs, secrets, machine },
+    ...{ home, store, cache, steps, clock, buildArgs, secrets, agents, machine },
     exposed: new ExposedReader(),
     noCache: options.noCache ?? false,
     network: options.network ?? 'default',

@@ -21,6 +21,8 @@ export const MAX_DEPTH = 256;
 export const MAX_LINK_NAMES = 10_000_000;
 /** Bytes of a secret, as in BuildKit. */
 export const MAX_SECRET_BYTES = 500 << 10;
+/** SSH agents that a RUN mounts. Each takes 16 MiB of this process at most: see `Multiplexer`. */
+export const MAX_AGENTS = 8;
 /** Bytes of a file that ADD downloads, and of a context that is no folder. */
 export const MAX_DOWNLOAD_BYTES = 64 * 2 ** 30;
 /** Milliseconds of such a download. */

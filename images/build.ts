@@ -11,7 +11,8 @@ export { formatPlatform, isSameMachine, MACHINE, type Platform, parsePlatform, w
 export { fullReference, parseName } from './reference.js';
 export { type Download, type DownloadOptions, download } from './registry/download.js';
 export { ReachProxy } from './registry/proxy.js';
-export { readSettings } from './registry/settings.js';
+export { strangersAddress } from './registry/reach.js';
+export { readSettings, type Settings } from './registry/settings.js';
 export type { Json } from './source/json.js';
 export {
   type BaseImage,

@@ -155,14 +155,9 @@ export class StageSurvey {
   #mount(text: string, word: (text: string) => string, place: Place): void {
     const { secrets, ssh } = this.#result;
     this.#use(mountFrom(text));
-    if (/(?:^|,)type=ssh(?:,|$)/.test(text)) {
-      const id = /(?:^|,)id=([^,]*)/.exec(text)?.[1] ?? 'default';
-      const required = /(?:^|,)required(?:=(?:true|1))?(?:,|$)/i.test(text);
-      add(ssh, { id: word(id), required, place });
-      return;
-    }
     const mount = parseMount(text, word);
     if (mount.type === 'secret') add(secrets, { id: mount.id, required: mount.required, place });
+    if (mount.type === 'ssh') add(ssh, { id: mount.id, required: mount.required, place });
   }
 
   #apply(instruction: Instruction, { values, names }: Found, parsed: ParsedLine | undefined): void {

@@ -36,7 +36,20 @@ export type Mount =
       mode: number;
       uid: number;
       gid: number;
+    }
+  | {
+      type: 'ssh';
+      id: string;
+      /** Of the agent's socket. Undefined: a path of the build's choice. */
+      target: string | undefined;
+      required: boolean;
+      mode: number;
+      uid: number;
+      gid: number;
     };
+
+/** The ID of an SSH agent where none is named. */
+export const DEFAULT_AGENT = 'default';
 
 const ALIASES: Readonly<Record<string, string>> = {
   src: 'source',
@@ -50,6 +63,7 @@ const FIELDS: Readonly<Record<Mount['type'], readonly string[]>> = {
   cache: ['id', 'target', 'readonly', 'readwrite', 'sharing', 'mode', 'uid', 'gid'],
   tmpfs: ['target', 'size'],
   secret: ['id', 'source', 'target', 'env', 'required', 'mode', 'uid', 'gid'],
+  ssh: ['id', 'target', 'required', 'mode', 'uid', 'gid'],
 };
 const UNITS = { b: 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 } as const;
 
@@ -76,7 +90,6 @@ export function parseMount(text: string, expand: (value: string) => string): Mou
     fields.set(name, value === undefined || name === 'from' || name === 'type' ? value : expand(value));
   }
   const type = fields.get('type') ?? 'bind';
-  if (type === 'ssh') return fail('type ssh is not supported yet');
   if (!isType(type)) return fail(`unsupported mount type "${type}"`);
   for (const name of fields.keys()) {
     if (name !== 'type' && !FIELDS[type].includes(name)) fail(`unexpected key "${name}" for mount type ${type}`);
@@ -127,6 +140,11 @@ export function parseMount(text: string, expand: (value: string) => string): Mou
       const at = target ?? (env === undefined ? `/run/secrets/${id}` : undefined);
       const mode = number('mode', 8, 0o7777) ?? 0o400;
       return { type, id, target: at, env, required: flag('required') ?? false, mode, ...owner };
+    }
+    case 'ssh': {
+      const mode = number('mode', 8, 0o7777) ?? 0o600;
+      const required = flag('required') ?? false;
+      return { type, id: fields.get('id') || DEFAULT_AGENT, target: target || undefined, required, mode, ...owner };
     }
   }
 }

@@ -1,14 +1,23 @@
 // Fetches a repository, within the limits of a build, as the tar of a layer.
 import { rmSync } from 'node:fs';
 import { within } from '../../deadline/index.js';
-import { type BuildSteps, ReachProxy, readSettings } from '../../images/build.js';
+import {
+  type BuildSteps,
+  ImageError,
+  ReachProxy,
+  readSettings,
+  type Settings,
+  strangersAddress,
+} from '../../images/build.js';
 import { BuildError } from '../build-error.js';
 import { ContextTree } from '../context/context-tree.js';
 import { IgnoreRules } from '../context/ignore.js';
+import { DEFAULT_AGENT } from '../dockerfile/mount.js';
 import { DOWNLOAD_DEADLINE, MAX_DOWNLOAD_BYTES } from '../limits.js';
 import { copyEntries, EMPTY } from '../solve/copy.js';
 import { layerTar } from '../solve/layer-tar.js';
-import { GitError } from './program.js';
+import { noAgent } from '../ssh/agents.js';
+import { GitError, type SshAccess } from './program.js';
 import { type Commit, folderOf, Repository } from './repository.js';
 import { COMMIT, type GitSource } from './source.js';
 
@@ -18,15 +27,19 @@ export interface FetchOptions {
   /** The user has named the server, which may be anywhere. False: a Dockerfile has. */
   isNamed: boolean;
   keepsGit: boolean;
+  /** Path of the socket of an SSH agent, for a server that a Dockerfile has named. */
+  agent?: string | undefined;
   signal: AbortSignal;
 }
 
 const NO_RULES = new IgnoreRules();
+/** `HOST[:PORT]` of a server of ssh: an address of IPv6 in brackets, or a name or address. */
+const SSH_HOST = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9_][a-z0-9_.-]*))(?::(\d{1,5}))?$/;
 
 /** Opens a repository while `act` runs. Afterwards its folder is gone. */
 async function withRepository<T>(
   source: GitSource,
-  { steps, isNamed, keepsGit, signal }: FetchOptions,
+  { steps, isNamed, keepsGit, agent, signal }: FetchOptions,
   act: (repository: Repository, folder: string) => Promise<T>,
 ): Promise<T> {
   const settings = readSettings();
@@ -37,7 +50,8 @@ async function withRepository<T>(
   try {
     const { ca, insecure } = settings.of(source.host);
     const trust = trustOf(`http.https://${source.host}/`, ca, insecure);
-    const checkout = { keepsGit, signal: bounded, proxy: proxy.url, settings: trust };
+    const ssh = isNamed || isWeb(source) ? undefined : await sshAccess(source, agent, settings);
+    const checkout = { keepsGit, signal: bounded, proxy: proxy.url, ssh, settings: trust };
     return await act(await Repository.init(folder, source, checkout), folder);
   } catch (error) {
     signal.throwIfAborted();
@@ -45,6 +59,7 @@ async function withRepository<T>(
       new BuildError('bad-context', `cannot fetch ${source.shown}: ${why}`, { cause: error });
     if (bounded.aborted) throw fail(`it took longer than ${DOWNLOAD_DEADLINE / 1000} seconds`);
     if (error instanceof GitError) throw fail(proxy.refusal?.message ?? error.message);
+    if (error instanceof ImageError && error.code === 'network') throw fail(error.message);
     throw error;
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -64,10 +79,32 @@ function isWeb({ scheme }: GitSource): boolean {
   return scheme === 'https' || scheme === 'http';
 }
 
-/** @throws BuildError `bad-dockerfile` for what a Dockerfile may not name */
-export function checkReach(source: GitSource): void {
-  if (isWeb(source)) return;
-  throw new BuildError('bad-dockerfile', `ADD takes a repository by https or http, not ${source.shown}`);
+/** How a server of ssh is reached that a Dockerfile has named. */
+async function sshAccess(source: GitSource, agent: string | undefined, settings: Settings): Promise<SshAccess> {
+  const [, bracketed, bare, port = '22'] = SSH_HOST.exec(source.host) ?? [];
+  const name = bracketed ?? bare;
+  if (agent === undefined || name === undefined) throw unreachable(source);
+  const address = await strangersAddress(name, source.host, settings);
+  return { agent, address, alias: port === '22' ? name : `[${name}]:${port}` };
+}
+
+/**
+ * @param agent path of the socket of an SSH agent
+ * @throws BuildError `bad-dockerfile` for what a Dockerfile may not name, `bad-option`
+ */
+export function checkReach(source: GitSource, agent: string | undefined): void {
+  if (!isWeb(source) && (agent === undefined || !isSsh(source))) throw unreachable(source);
+}
+
+function isSsh({ scheme, host }: GitSource): boolean {
+  return scheme === 'ssh' && SSH_HOST.test(host);
+}
+
+function unreachable(source: GitSource): BuildError {
+  if (!isSsh(source)) {
+    return new BuildError('bad-dockerfile', `ADD takes a repository by https, http or ssh, not ${source.shown}`);
+  }
+  return new BuildError('bad-option', `cannot fetch ${source.shown}: ${noAgent(DEFAULT_AGENT).message}`);
 }
 
 /**

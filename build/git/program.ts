@@ -16,9 +16,21 @@ export interface GitOptions {
   source: Pick<GitSource, 'scheme' | 'url' | 'shown'>;
   /** URL of the proxy that http and https go through. */
   proxy: string;
+  /** How a server of ssh is reached. Undefined: as the user's own ssh does. */
+  ssh?: SshAccess | undefined;
   /** Further settings of git. */
   settings: readonly (readonly [name: string, value: string])[];
   signal: AbortSignal;
+}
+
+/** A server of ssh that a Dockerfile names. */
+export interface SshAccess {
+  /** Path of the socket of the agent with the keys. */
+  agent: string;
+  /** The only address that is connected to. */
+  address: string;
+  /** The server's name in known_hosts: made of letters, digits and `.-:[]`. */
+  alias: string;
 }
 
 /** Bytes of what git says that are kept. */
@@ -33,6 +45,15 @@ export class GitError extends Error {
 
 /** Files get the modes that Docker gives them, and a bound. In blocks of 512 bytes (POSIX). */
 const START = `umask 022; ulimit -f ${MAX_DOWNLOAD_BYTES / 512}; exec "$0" "$@"`;
+
+const SSH = 'ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=2';
+
+/** Nothing of the user's but the keys of the agent and the known hosts, which say which server it is. */
+const STRANGERS_SSH = [
+  '-F none -o IdentityFile=none -o PreferredAuthentications=publickey -o PKCS11Provider=none',
+  '-o StrictHostKeyChecking=yes -o CheckHostIP=no -o UpdateHostKeys=no -o ForwardAgent=no -o ClearAllForwardings=yes',
+  '-o "UserKnownHostsFile=\\"$HOME/.ssh/known_hosts\\""',
+];
 
 export class Git {
   readonly #program: string;
@@ -118,7 +139,10 @@ export class Git {
   #reason(complaint: string): string {
     const lines = complaint.split('\n').map((line) => line.trim());
     const said = lines.filter((line) => line !== '' && !/^(?:warning|hint):/.test(line));
-    const worst = said.findLast((line) => /^(?:fatal|error|ERROR|remote):/.test(line)) ?? said.at(-1) ?? '';
+    // ssh has said why right before it.
+    const ssh = said.indexOf('fatal: Could not read from remote repository.') - 1;
+    const worst =
+      said[ssh] ?? said.findLast((line) => /^(?:fatal|error|ERROR|remote):/.test(line)) ?? said.at(-1) ?? '';
     const { url, shown } = this.source;
     return printableLine(worst.replaceAll(url, shown).replace(/\/\/[^/@\s']*@/g, '//')).slice(0, 500);
   }
@@ -133,7 +157,7 @@ function gitProgram(): string {
   return program;
 }
 
-function environment({ folder, source, proxy, settings }: GitOptions): Record<string, string> {
+function environment({ folder, source, proxy, ssh, settings }: GitOptions): Record<string, string> {
   const { scheme, url } = source;
   const all: (readonly [string, string])[] = [
     ['remote.origin.url', url],
@@ -179,11 +203,12 @@ function environment({ folder, source, proxy, settings }: GitOptions): Record<st
   };
   if (scheme !== 'ssh') return env;
   // Keys, known hosts and settings of ssh are the user's, who has named the server.
-  const { SSH_AUTH_SOCK } = process.env;
+  const agent = ssh?.agent ?? process.env.SSH_AUTH_SOCK;
+  const words = [SSH, ...(ssh === undefined ? [] : [...STRANGERS_SSH, `-o HostName=${ssh.address}`])];
   return {
     ...env,
     HOME: homedir(),
-    ...(SSH_AUTH_SOCK !== undefined && { SSH_AUTH_SOCK }),
-    GIT_SSH_COMMAND: 'ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=2',
+    ...(agent !== undefined && { SSH_AUTH_SOCK: agent }),
+    GIT_SSH_COMMAND: [...words, ...(ssh === undefined ? [] : [`-o 'HostKeyAlias=${ssh.alias}'`])].join(' '),
   };
 }

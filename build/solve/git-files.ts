@@ -7,26 +7,29 @@ import type { Commit } from '../git/repository.js';
 import { COMMIT, type GitSource } from '../git/source.js';
 import type { RemoteOptions } from './remote.js';
 
+export interface GitOptions extends RemoteOptions {
+  store: BuildStore;
+  keepsGit: boolean;
+  /** Path of the socket of an SSH agent. */
+  agent: string | undefined;
+}
+
 /** The files of a commit, fetched when they are asked for, once. */
 export class GitFiles {
   readonly #source: GitSource;
   readonly #checksum: string | undefined;
-  readonly #options: RemoteOptions & { store: BuildStore; keepsGit: boolean };
+  readonly #options: GitOptions;
   #commit: Promise<Commit> | undefined;
 
   /**
    * @param checksum the ID of the commit, or of a tag that leads to it
    * @throws BuildError `bad-dockerfile`, `bad-option`
    */
-  constructor(
-    source: GitSource,
-    checksum: string | undefined,
-    options: RemoteOptions & { store: BuildStore; keepsGit: boolean },
-  ) {
+  constructor(source: GitSource, checksum: string | undefined, options: GitOptions) {
     this.#source = source;
     this.#checksum = checksum?.toLowerCase();
     this.#options = options;
-    checkReach(source);
+    checkReach(source, options.agent);
     if (options.network === 'none') {
       throw new BuildError('bad-option', `cannot fetch ${source.shown}: the network of this build is none`);
     }
@@ -61,7 +64,7 @@ export class GitFiles {
   }
 
   #how() {
-    const { cache, keepsGit, signal } = this.#options;
-    return { steps: cache, isNamed: false, keepsGit, signal };
+    const { cache, keepsGit, agent, signal } = this.#options;
+    return { steps: cache, isNamed: false, keepsGit, agent, signal };
   }
 }

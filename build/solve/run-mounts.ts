@@ -1,5 +1,6 @@
 // The mounts of a RUN. Files of the context, of stages and of images are layers below those of the
-// machine, secrets a file system in its memory, caches volumes. None of it reaches the RUN's layer.
+// machine, secrets a file system in its memory, caches volumes, SSH agents sockets in its memory. None
+// of it reaches the RUN's layer.
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,11 +14,13 @@ import {
   type TarEntry,
   type Timestamp,
 } from '../../images/build.js';
-import type { ContainerFiles, SandboxOptions } from '../../sandbox/index.js';
+import type { Sandbox, SandboxOptions } from '../../sandbox/index.js';
 import { BuildError } from '../build-error.js';
 import { IgnoreRules } from '../context/ignore.js';
 import type { Mount } from '../dockerfile/mount.js';
-import { MAX_SECRET_BYTES } from '../limits.js';
+import { MAX_AGENTS, MAX_SECRET_BYTES } from '../limits.js';
+import { noAgent, type SshAgents } from '../ssh/agents.js';
+import { relay } from '../ssh/relay.js';
 import { copyEntries, EMPTY } from './copy.js';
 import { stepKey } from './key.js';
 import type { CopyEntry } from './layer-entries.js';
@@ -29,6 +32,9 @@ export const HIDDEN = '.tsvm-build';
 const SECRETS = `/${HIDDEN}/secrets`;
 /** Bytes. Each secret is at most `MAX_SECRET_BYTES`. */
 const SECRETS_SIZE = 64 << 20;
+const SOCKETS = `/${HIDDEN}/ssh`;
+/** Bytes. Sockets have none. */
+const SOCKETS_SIZE = 64 << 10;
 /** Names of volumes with the files of cache mounts begin so. */
 export const CACHE_VOLUME = 'tsvm-build-cache-';
 /** Milliseconds between two looks at a cache that another RUN has locked. */
@@ -39,6 +45,8 @@ export type Secrets = ReadonlyMap<string, Buffer>;
 type Of<Type extends Mount['type']> = Extract<Mount, { type: Type }>;
 type Bind = Of<'bind'> & { files: CopySource };
 type Secret = Of<'secret'> & { contents: Buffer };
+/** `agent`: path of its socket on the host. */
+type Ssh = Of<'ssh'> & { target: string; agent: string };
 
 /** What to do with the mounts of one RUN. Targets are absolute. */
 export interface RunMounts {
@@ -46,6 +54,7 @@ export interface RunMounts {
   caches: Of<'cache'>[];
   tmpfs: Of<'tmpfs'>[];
   secrets: Secret[];
+  ssh: Ssh[];
 }
 
 /**
@@ -55,10 +64,11 @@ export interface RunMounts {
  */
 export async function resolveMounts(
   mounts: readonly Mount[],
-  secrets: Secrets,
+  { secrets, agents }: { secrets: Secrets; agents: SshAgents },
   { absolute, open }: { absolute(path: string): string; open(from: string | undefined): Promise<CopySource> },
 ): Promise<RunMounts> {
-  const resolved: RunMounts = { binds: [], caches: [], tmpfs: [], secrets: [] };
+  const resolved: RunMounts = { binds: [], caches: [], tmpfs: [], secrets: [], ssh: [] };
+  let sockets = 0;
   for (const mount of mounts) {
     const target = mount.target === undefined ? undefined : absolute(mount.target);
     if (target === '/') throw new BuildError('bad-dockerfile', `invalid mount target "${mount.target}"`);
@@ -66,6 +76,14 @@ export async function resolveMounts(
       const contents = secrets.get(mount.id);
       if (contents !== undefined) resolved.secrets.push({ ...mount, target, contents });
       else if (mount.required) throw new BuildError('bad-option', `secret ${mount.id}: not found: give it by --secret`);
+      continue;
+    }
+    if (mount.type === 'ssh') {
+      const agent = agents.socketOf(mount.id);
+      const chosen = `/run/buildkit/ssh_agent.${sockets++}`;
+      if (sockets > MAX_AGENTS) throw new BuildError('too-large', `a RUN mounts at most ${MAX_AGENTS} SSH agents`);
+      if (agent !== undefined) resolved.ssh.push({ ...mount, target: target ?? chosen, agent });
+      else if (mount.required) throw noAgent(mount.id);
       continue;
     }
     const placed = { ...mount, target: target! };
@@ -76,11 +94,20 @@ export async function resolveMounts(
   return resolved;
 }
 
-/** For the key of the RUN: no secret is in it. */
-export async function mountsKey({ binds, caches, tmpfs, secrets }: RunMounts): Promise<unknown> {
+/**
+ * For the key of the RUN: no secret is in it, and of agents what the Dockerfile says alone.
+ * @param declared the mounts as the Dockerfile has them
+ */
+export async function mountsKey(
+  { binds, caches, tmpfs, secrets }: RunMounts,
+  declared: readonly Mount[],
+): Promise<unknown> {
   const bound: unknown[] = [];
   for (const { files, ...bind } of binds) bound.push([bind, await sourceHash(files, bind.source)]);
-  return [bound, caches, tmpfs, secrets.map(({ contents, ...secret }) => secret)];
+  const known = [bound, caches, tmpfs, secrets.map(({ contents, ...secret }) => secret)];
+  const ssh = declared.filter(({ type }) => type === 'ssh');
+  // Keys of RUNs without such a mount are those of earlier releases.
+  return ssh.length === 0 ? known : [...known, ssh];
 }
 
 function sourceHash(files: CopySource, source: string): Promise<string> {
@@ -170,14 +197,23 @@ function volumeName(id: string): string {
 }
 
 /** The file systems in memory that the machine begins with. */
-export function memoryMounts({ tmpfs, secrets }: RunMounts): NonNullable<SandboxOptions['tmpfs']> {
-  const own = tmpfs.map(({ target, size }) => ({ path: target, exec: true, ...(size !== undefined && { size }) }));
-  const hasFiles = secrets.some(({ target }) => target !== undefined);
-  return hasFiles ? [...own, { path: SECRETS, size: SECRETS_SIZE, mode: 0o700 }] : own;
+export function memoryMounts({ tmpfs, secrets, ssh }: RunMounts): NonNullable<SandboxOptions['tmpfs']> {
+  const own: NonNullable<SandboxOptions['tmpfs']>[number][] = tmpfs.map(({ target, size }) => ({
+    ...{ path: target, exec: true },
+    ...(size !== undefined && { size }),
+  }));
+  if (secrets.some(({ target }) => target !== undefined)) own.push({ path: SECRETS, size: SECRETS_SIZE, mode: 0o700 });
+  if (ssh.length > 0) own.push({ path: SOCKETS, size: SOCKETS_SIZE, mode: 0o700 });
+  return own;
 }
 
 /** Puts the mounts' files where the command finds them. */
-export async function enterMounts(files: ContainerFiles, { binds, caches, secrets }: RunMounts): Promise<void> {
+export async function enterMounts(
+  sandbox: Sandbox,
+  { binds, caches, secrets, ssh }: RunMounts,
+  signal: AbortSignal,
+): Promise<void> {
+  const { files } = sandbox;
   for (const { target, mode, uid, gid, readOnly } of caches) {
     if (readOnly) continue;
     const entry = { ...NOTHING, type: 'directory' as const, path: `${bytes(target).slice(1)}/`, mode, uid, gid };
@@ -188,8 +224,14 @@ export async function enterMounts(files: ContainerFiles, { binds, caches, secret
   for (const [index, { target }] of shown.entries()) {
     await files.mount(`${SECRETS}/${index}`, target!, { readOnly: true });
   }
+  for (const [index, { target, agent, mode, uid, gid }] of ssh.entries()) {
+    const path = `${SOCKETS}/${index}`;
+    // The sandbox ends it.
+    await sandbox.listen({ path, mode, uid, gid }, (client) => void relay(client, agent), signal);
+    await files.mount(path, target);
+  }
   for (const [index, { target, readOnly }] of binds.entries()) await files.mount(bindPath(index), target, { readOnly });
-  if (shown.length + binds.length > 0) await files.mount(null, `/${HIDDEN}`);
+  if (shown.length + ssh.length + binds.length > 0) await files.mount(null, `/${HIDDEN}`);
 }
 
 const NOTHING: Omit<TarEntry, 'type' | 'path' | 'mode' | 'uid' | 'gid'> = {
@@ -203,6 +245,11 @@ function secretsTar(secrets: readonly Secret[]): Buffer[] {
     filePadding(contents.length),
   ]);
   return [...parts.filter((part) => part.length > 0), END_MARK];
+}
+
+/** The variable that names the first agent's socket. */
+export function agentVariable({ ssh: [first] }: RunMounts): Record<string, string> {
+  return first === undefined ? {} : { SSH_AUTH_SOCK: first.target };
 }
 
 /** Secrets as variables. */

@@ -5,7 +5,7 @@ import type { BuildSteps, Json } from '../../images/build.js';
 import { type Home, Sandbox, type SandboxOptions } from '../../sandbox/index.js';
 import { BuildError } from '../build-error.js';
 import type { Step } from '../progress.js';
-import { Caches, enterMounts, memoryMounts, type RunMounts, secretVariables } from './run-mounts.js';
+import { agentVariable, Caches, enterMounts, memoryMounts, type RunMounts, secretVariables } from './run-mounts.js';
 
 /** How machines of a build are. Fields are those of `tsvm run`. */
 export type MachineOptions = Pick<
@@ -42,8 +42,8 @@ export async function* runStep({ home, steps, image, run, machine, step, signal 
   using caches = await Caches.open(mounts, steps, signal);
   const own = { mounts: caches.mounts, tmpfs: memoryMounts(mounts) };
   await using sandbox = await Sandbox.create(image, { ...machine, ...own, home, network, signal });
-  await enterMounts(sandbox.files, mounts);
-  const env = { ...run.env, ...secretVariables(mounts) };
+  await enterMounts(sandbox, mounts, signal);
+  const env = { ...agentVariable(mounts), ...run.env, ...secretVariables(mounts) };
   // What it leaves in the background must not change files while they are read.
   const process = await sandbox.exec(argv, { env, cwd, user, signal, killRest: true }).catch((error: unknown) => {
     if (hasCode(error, 'not-found', 'cannot-invoke'))

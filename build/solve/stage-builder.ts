@@ -19,7 +19,7 @@ import { IgnoreRules, rulesOf } from '../context/ignore.js';
 import { isRemote } from '../context/remote.js';
 import { ExpansionError, expandText, expandWords } from '../dockerfile/expand.js';
 import type { CommandForm, CopyInstruction, Instruction } from '../dockerfile/instruction.js';
-import { parseMount } from '../dockerfile/mount.js';
+import { DEFAULT_AGENT, parseMount } from '../dockerfile/mount.js';
 import { parseTrigger } from '../dockerfile/parse.js';
 import { type ExposedReader, portsOf } from '../dockerfile/port.js';
 import { parseGitSource } from '../git/source.js';
@@ -27,6 +27,7 @@ import { type NamedContexts, namedContext } from '../named-contexts.js';
 import { expanded, findStage, type Plan, refuseForeignRun, type Stage } from '../plan.js';
 import { isPredefined } from '../platform-args.js';
 import type { Step, Steps } from '../progress.js';
+import type { SshAgents } from '../ssh/agents.js';
 import { copyEntries, EMPTY, findSources, type LooseFile } from './copy.js';
 import { GitFiles } from './git-files.js';
 import { stepKey } from './key.js';
@@ -59,6 +60,7 @@ export interface BuildWork {
   buildArgs: Readonly<Record<string, string>>;
   exposed: ExposedReader;
   secrets: Secrets;
+  agents: SshAgents;
   noCache: boolean;
   machine: MachineOptions;
   /** `none`, `default` or `host`: of RUN without `--network`. */
@@ -298,7 +300,7 @@ export class StageBuilder {
 
   async #copy(instruction: Of<'copy' | 'add'>): Promise<void> {
     const { place, keyword, text, from, kind, unpack, parents } = instruction;
-    const { cache, clock, network, signal, store } = this.#work;
+    const { agents, cache, clock, network, signal, store } = this.#work;
     const word = (value: string) => this.#word(value, place);
     const given = instruction.sources.map(word);
     const sources = given.filter((source) => kind === 'copy' || !isRemote(source)).map(bytes);
@@ -313,7 +315,10 @@ export class StageBuilder {
       const git = parseGitSource(source);
       const options = { cache, network, signal };
       if (git === undefined) remote.push(new RemoteFile(source, checksum, options));
-      else repositories.push(new GitFiles(git, checksum, { ...options, store, keepsGit: instruction.keepsGit }));
+      else {
+        const how = { ...options, store, keepsGit: instruction.keepsGit, agent: agents.socketOf(DEFAULT_AGENT) };
+        repositories.push(new GitFiles(git, checksum, how));
+      }
     }
     const target = word(instruction.destination);
     const destination = bytes(absolute(target, this.#state.settings.workdir) + (/(^|\/)\.?$/.test(target) ? '/' : ''));
@@ -409,11 +414,11 @@ export class StageBuilder {
       network,
     ];
     const parsed = instruction.mounts.map((text) => parseMount(text, (value) => this.#word(value, place)));
-    const mounts = await resolveMounts(parsed, this.#work.secrets, {
+    const mounts = await resolveMounts(parsed, this.#work, {
       absolute: (path) => absolute(path, settings.workdir),
       open: (from) => this.#source(from, place),
     });
-    const key = stepKey('run', ...inputs, await mountsKey(mounts), clock.epoch);
+    const key = stepKey('run', ...inputs, await mountsKey(mounts, parsed), clock.epoch);
     const counted =
       seen.length > 0 ? `|${seen.length} ${seen.map(([name, value]) => `${name}=${value}`).join(' ')} ` : '';
     const by = `RUN ${counted}${argv.join(' ')}`;

@@ -12,7 +12,7 @@ import {
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { ImageError } from '../errors.js';
-import { checkHost, farther, lookupWithin, type Reach, reachOf, TooNearError } from './reach.js';
+import { checkHost, farther, lookupWithin, notPublic, type Reach, reachOf, TooNearError } from './reach.js';
 import type { Settings } from './settings.js';
 
 export interface ProxyOptions {
@@ -179,8 +179,7 @@ export class ReachProxy implements Disposable {
 
   #note(error: unknown): void {
     if (!(error instanceof TooNearError)) return;
-    const message = `${error.host} is not on the public Internet: see docs/registries.md, "internal"`;
-    this.#refusal ??= new ImageError('network', message, { cause: error });
+    this.#refusal ??= notPublic(error);
   }
 }
 

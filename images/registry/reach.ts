@@ -10,7 +10,9 @@ import { isIP, type LookupFunction } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { isPublic } from '../../addresses/closed-ranges.js';
 import { type Address, type AddressRange, isInAnyRange, parseAddress, parseRange } from '../../addresses/ip.js';
+import { messageOf } from '../../errors/index.js';
 import { ImageError } from '../errors.js';
+import type { Settings } from './settings.js';
 
 /** From far to near. */
 export const REACHES = ['public', 'private', 'link', 'host'] as const;
@@ -82,6 +84,31 @@ export function lookupWithin(limit: Reach): LookupFunction {
 export function checkHost(hostname: string, limit: Reach): void {
   const address = hostname.replace(/^\[(.*)\]$/, '$1');
   if (isIP(address) !== 0 && !isWithinReach(reachOf(address), limit)) throw new TooNearError(hostname);
+}
+
+/**
+ * An address of a server that a stranger names: on the public Internet, unless the user's settings open
+ * the server.
+ * @param host `HOST[:PORT]`, as the settings name it
+ * @throws ImageError `network`
+ */
+export async function strangersAddress(hostname: string, host: string, settings: Settings): Promise<string> {
+  const limit = settings.of(host).internal ? 'host' : 'public';
+  try {
+    checkHost(hostname, limit);
+    return await new Promise((resolve, reject) => {
+      lookupWithin(limit)(hostname, {}, (error, address) => (error ? reject(error) : resolve(String(address))));
+    });
+  } catch (error) {
+    if (error instanceof TooNearError) throw notPublic(error);
+    throw new ImageError('network', messageOf(error), { cause: error });
+  }
+}
+
+/** What a user is told of a server that a stranger names. */
+export function notPublic(error: TooNearError): ImageError {
+  const message = `${error.host} is not on the public Internet: see docs/registries.md, "internal"`;
+  return new ImageError('network', message, { cause: error });
 }
 
 /** A server is nearer to this host than what leads to it. */

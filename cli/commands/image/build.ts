@@ -9,6 +9,7 @@ import { abortOnSignal } from '../../foreground/signals.js';
 import { parseCpus } from '../../options/number.js';
 import { parseSecrets } from '../../options/secret.js';
 import { parseSize } from '../../options/size.js';
+import { parseSsh } from '../../options/ssh.js';
 import { openBuildProgress } from '../../output/build-progress.js';
 import { UsageError } from '../../output/errors.js';
 import { type Context, collect, createCommand, defined } from '../command.js';
@@ -31,6 +32,7 @@ interface Options {
   buildArg?: string[];
   label?: string[];
   secret?: string[];
+  ssh?: string[];
   cache: boolean;
   pull?: boolean;
   check?: boolean;
@@ -80,6 +82,11 @@ export function command(context: Context): Command {
       'secret for RUN --mount=type=secret: a file or a variable (repeatable)',
       collect,
     )
+    .option(
+      '--ssh <default|ID[=SOCKET|KEY,...]>',
+      'SSH agent for RUN --mount=type=ssh: yours, or one with these key files (repeatable)',
+      collect,
+    )
     .option('--no-cache', 'run every step, whatever the cache has')
     .option('--pull', 'look for newer base images in their registries')
     .option('--check', 'do not build: look for faults in the Dockerfile, as --call check')
@@ -115,7 +122,7 @@ export function command(context: Context): Command {
 }
 
 async function run(folder: string, options: Options, context: Context): Promise<void> {
-  const { build } = await import('../../../build/index.js');
+  const { build, sshSource } = await import('../../../build/index.js');
   const { file, tag = [], iidfile, metadataFile } = options;
   const call = parseCall(options.check ? 'check' : (options.call ?? 'build'));
   const form = options.progress === 'auto' ? 'tty' : options.progress === 'quiet' ? 'none' : options.progress;
@@ -152,6 +159,7 @@ async function run(folder: string, options: Options, context: Context): Promise<
       outputs: outputs.list,
       labels: labels(options.label ?? []),
       secrets: parseSecrets(options.secret ?? []),
+      ssh: new Map([...parseSsh(options.ssh ?? [])].map(([id, paths]) => [id, sshSource(paths)])),
       noCache: !options.cache,
       pull: options.pull ? 'always' : 'missing',
       machine,

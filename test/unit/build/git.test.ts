@@ -445,8 +445,22 @@ describe('ADD', () => {
     await expect(add('http://169.254.169.254/x.git')).rejects.toThrow(/is not on the public Internet/);
     await expect(add('https://localhost/x.git')).rejects.toThrow(/is not on the public Internet/);
     expect(server.asked).toEqual([]);
-    await expect(add('git@example.com:x.git')).rejects.toThrow('ADD takes a repository by https or http');
-    await expect(add('git://example.com/x.git')).rejects.toThrow('ADD takes a repository by https or http');
+    await expect(add('git@example.com:x.git')).rejects.toThrow(
+      'git@example.com:x.git: no SSH key "default" forwarded from the client: give it by --ssh',
+    );
+    const socket = join(shop.folder, 'agent');
+    const agent = createServer().listen(socket);
+    await once(agent, 'listening');
+    const ssh = new Map([['default', { socket }]]);
+    for (const host of ['127.0.0.1', 'localhost:2222', '[::ffff:10.0.0.1]', '169.254.169.254']) {
+      await expect(add(`ssh://git@${host}/x.git`, { ssh })).rejects.toThrow(/is not on the public Internet: see docs/);
+    }
+    await expect(add('ssh://git@a;id/x.git', { ssh })).rejects.toThrow('ADD takes a repository by https, http or ssh');
+    await expect(add('git@localhost:x.git', { ssh, network: 'none' })).rejects.toThrow(
+      'cannot fetch git@localhost:x.git: the network of this build is none',
+    );
+    agent.close();
+    await expect(add('git://example.com/x.git')).rejects.toThrow('ADD takes a repository by https, http or ssh');
     await expect(add('https://example.com/x.git', { network: 'none' })).rejects.toThrow(
       'the network of this build is none',
     );

@@ -30,10 +30,16 @@ test.each([
     'type=secret,id=i,env=V',
     { type: 'secret', id: 'i', target: undefined, env: 'V', required: false, mode: 0o400, uid: 0, gid: 0 },
   ],
+  ['type=ssh', { type: 'ssh', id: 'default', target: undefined, required: false, mode: 0o600, uid: 0, gid: 0 }],
+  [
+    'type=ssh,id=$A,target=/s,required=true,mode=0660,uid=1,gid=2',
+    { type: 'ssh', id: 'a', target: '/s', required: true, mode: 0o660, uid: 1, gid: 2 },
+  ],
 ])('%s', (text, mount) => expect(parse(text)).toEqual(mount));
 
 test.each([
-  ['type=ssh', 'not supported yet'],
+  ['type=ssh,source=/s', 'unexpected key "source" for mount type ssh'],
+  ['type=ssh,env=A', 'unexpected key "env" for mount type ssh'],
   ['type=volume,target=/t', 'unsupported mount type "volume"'],
   ['type=constructor,target=/t', 'unsupported mount type'],
   ['type=bind', 'a target is needed'],
