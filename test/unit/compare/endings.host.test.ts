@@ -1,7 +1,7 @@
 // A comparison that is ended in any of its phases: it has what was done, and leaves no process, cgroup,
 // folder or image. A wait that has no end would be the end of the test's patience.
 import { EventEmitter, once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
@@ -82,16 +82,18 @@ test.each(PHASES.flatMap((phase) => [0, 20, 200].map((delay) => [phase, delay] a
   },
 );
 
-/** Ends a comparison of the levels 100 ms after a step begins. Nothing in it ends by itself. */
-async function endAt(phase: string, levels: readonly Level[], onPhase = () => {}) {
+/**
+ * Ends a comparison of the levels 100 ms after a step begins and `onPhase` resolves. Nothing in it
+ * ends by itself.
+ */
+async function endAt(phase: string, levels: readonly Level[], onPhase: () => unknown = () => {}) {
   const ending = new AbortController();
   return await compare({
     ...{ image: EMPTY_IMAGE, home: made.home, levels, version: '1.0.0', signal: ending.signal },
     ...{ rounds: 1, memory: 2 ** 28, time: 10, limit: Infinity, atOnce: 0, tcp: false },
     onStep(text) {
       if (!text.startsWith(phase)) return;
-      onPhase();
-      setTimeout(() => ending.abort(), 100);
+      void Promise.resolve(onPhase()).then(() => setTimeout(() => ending.abort(), 100));
     },
   });
 }
@@ -141,7 +143,8 @@ test('a comparison ends while a program is asked for its version, and the progra
   writeFileSync(join(folder, 'runc'), script, { mode: 0o755 });
   vi.stubEnv('PATH', `${folder}:${process.env.PATH}`);
   onTestFinished(() => void vi.unstubAllEnvs());
-  const report = await endAt('preparing: runc', levelsOf(['runc']));
+  const started = () => existsSync(file) && readFileSync(file, 'latin1').endsWith('\n');
+  const report = await endAt('preparing: runc', levelsOf(['runc']), () => expect.poll(started).toBe(true));
   expect(report).toMatchObject({ complete: false, levels: [{ state: 'measured', measures: [] }] });
   await expect.poll(() => identify(Number(readFileSync(file, 'latin1')))).toBe('');
 });

@@ -35,7 +35,7 @@ export async function pushFrom(
  */
 export async function inspected(name: string, ...options: string[]): Promise<{ Digest: string; Layers: string[] }> {
   const words = ['inspect', '--tls-verify=false', ...options, `docker://${name}`];
-  return JSON.parse((await promisify(execFile)('skopeo', words, { timeout: 30_000 })).stdout);
+  return JSON.parse((await promisify(execFile)('skopeo', words, { timeout: 120_000 })).stdout);
 }
 
 /** A store with an image of `layers`, loaded without compression, under `name`. */

@@ -26,7 +26,7 @@ export function someLayers(seed = 1): Buffer[] {
 
 /** Copies an image with skopeo. */
 export async function skopeo(from: string, to: string, ...options: string[]): Promise<void> {
-  await promisify(execFile)('skopeo', ['copy', '--quiet', ...options, from, to], { timeout: 30_000 });
+  await promisify(execFile)('skopeo', ['copy', '--quiet', ...options, from, to], { timeout: 120_000 });
 }
 
 /** Pushes a layout's image to a registry over plain HTTP. */
