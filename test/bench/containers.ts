@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type Benchmark, need, ratio, Samples } from './measurement.js';
 import { CLI } from './paths.js';
-import { descendantsOf, memoryUse } from './proc.js';
+import { containerUse, pidOfMachine } from './proc.js';
 import { time } from './stopwatch.js';
 
 const CONTAINERS = 100;
@@ -75,12 +75,7 @@ export const containers: Benchmark = {
         samples.add('runc exec CONTAINER true', 'ms', await timeEnd('runc', 'exec', runc.id, '/bin/true'));
       }
       for (const id of made) {
-        const machine = Number(tsvm('inspect', '-f', '{{.State.Pid}}', id));
-        const parentOf = (pid: number) =>
-          Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
-        // Between them is the launcher of the jail.
-        const supervisor = parentOf(parentOf(machine));
-        const all = [supervisor, ...descendantsOf(supervisor)].map(memoryUse);
+        const all = containerUse(pidOfMachine(id));
         samples.add(
           'host memory of an idle container of 128 MiB (PSS)',
           'MiB',

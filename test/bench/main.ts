@@ -20,6 +20,7 @@ import { emulatedStream } from './emulated-stream.js';
 import { emulatedTuning } from './emulated-tuning.js';
 import { firstByte } from './first-byte.js';
 import { flows } from './flows.js';
+import { forks } from './forks.js';
 import { jailStart } from './jail-start.js';
 import { jailThroughput } from './jail-throughput.js';
 import type { Benchmark, BenchmarkOptions, BenchmarkResult } from './measurement.js';
@@ -41,6 +42,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   cliStart,
   runPhases,
   warm,
+  forks,
   runMemory,
   besideQemu,
   throughput,
@@ -103,7 +105,7 @@ async function measureHere(benchmarks: readonly Benchmark[], options: BenchmarkO
 }
 
 /** Runs the benchmarks in the lab. @throws Error if the program there fails */
-function measureInLab(benchmarks: readonly Benchmark[], { runs, image }: BenchmarkOptions): BenchmarkResult[] {
+function measureInLab(benchmarks: readonly Benchmark[], { runs, image, scale }: BenchmarkOptions): BenchmarkResult[] {
   const names = benchmarks.map(({ name }) => name);
   const args = [
     LAB_PROGRAM,
@@ -114,6 +116,8 @@ function measureInLab(benchmarks: readonly Benchmark[], { runs, image }: Benchma
     String(runs),
     '--image',
     image,
+    '--scale',
+    String(scale),
     ...names,
   ];
   const { stdout, status } = spawnSync(process.execPath, args, {

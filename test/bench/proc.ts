@@ -1,6 +1,8 @@
 // The host memory of processes: proc(5), /proc/PID/smaps and status.
+import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { descendantsOf, parentOf } from '../../compare/memory.js';
+import { CLI } from './paths.js';
 
 export { descendantsOf, parentOf };
 
@@ -43,6 +45,36 @@ export function guestResident(pid: number): number {
   const memory = readdirSync(folder).find((fd) => readLink(`${folder}/${fd}`).startsWith('/memfd:tsvm-guest-memory'));
   if (memory === undefined) throw new Error(`process ${pid} has no guest memory`);
   return (statSync(`${folder}/${memory}`).blocks * 512) / 2 ** 20;
+}
+
+/** The page size of x86-64, in KiB. */
+const PAGE = 4;
+
+/** Returns how many pages of saved memory machine process `pid`, which continues it, has copied. */
+export function copiedPages(pid: number): number {
+  let [isMemory, found, pages] = [false, false, 0];
+  for (const line of readFileSync(`/proc/${pid}/smaps`, 'latin1').split('\n')) {
+    if (/^[0-9a-f]+-[0-9a-f]+ /.test(line)) {
+      isMemory = /\/memory$/.test(line);
+      found ||= isMemory;
+    }
+    const copied = /^Anonymous:\s+(\d+) kB/.exec(line);
+    if (isMemory && copied !== null) pages += Number(copied[1]) / PAGE;
+  }
+  if (!found) throw new Error(`process ${pid} does not continue a saved machine`);
+  return pages;
+}
+
+/** Returns the pid of the machine process of a container. */
+export function pidOfMachine(container: string, env?: NodeJS.ProcessEnv): number {
+  return Number(execFileSync(CLI, ['inspect', '-f', '{{.State.Pid}}', container], { encoding: 'utf8', env }));
+}
+
+/** Returns the memory of the processes of a container in the background, its supervisor's first. */
+export function containerUse(machine: number): MemoryUse[] {
+  // Between the two is the launcher of the jail.
+  const supervisor = parentOf(parentOf(machine));
+  return [supervisor, ...descendantsOf(supervisor)].map(memoryUse);
 }
 
 function readLink(path: string): string {

@@ -1,7 +1,7 @@
 // The life of a machine, which is the same for each kind: what each call does, and which calls each
 // state forbids.
 
-import { ftruncateSync, mkdtempSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -259,6 +259,14 @@ const COUNTER = `
     inc byte ptr [0x2000000]
     jmp again`;
 
+/** KiB of private copies that this process has of pages of a file. */
+function copies(path: string): number {
+  const mappings = readFileSync('/proc/self/smaps', 'latin1').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
+  const ours = mappings.filter((mapping) => mapping.slice(0, mapping.indexOf('\n')).endsWith(path));
+  expect(ours).not.toHaveLength(0);
+  return ours.reduce((sum, mapping) => sum + Number(/^Anonymous:\s+(\d+) kB/m.exec(mapping)?.[1]), 0);
+}
+
 test('machines that continue a saved one on KVM count on where it stood, each for itself', async () => {
   const { path, fd } = memoryFile();
   using tested = new TestedMachine('kvm', COUNTER);
@@ -272,9 +280,11 @@ test('machines that continue a saved one on KVM count on where it stood, each fo
   const next = (tested.console.at(-1)! + 1) % 256;
   for (let clone = 0; clone < 2; clone++) {
     using restored = new TestedMachine('kvm', COUNTER, { state, memory: openSync(path, 'r') });
+    expect(copies(path)).toBe(0);
     restored.machine.start();
     await restored.serveUntil(() => restored.written > 10);
     expect(restored.console.slice(0, 4)).toEqual([0, 1, 2, 3].map((more) => (next + more) % 256));
+    expect(copies(path)).toBeGreaterThan(0);
   }
   // The machine itself goes on too.
   tested.machine.resume();
