@@ -23,10 +23,10 @@ export default defineConfig({
           // The files of one worker share its modules. That takes a third less CPU time than one
           // process per file.
           isolate: false,
-          ...patience(120_000),
+          ...patience(300_000),
         },
       },
-      { test: { name: 'host', include: ['test/unit/**/*.host.test.ts'], ...patience(120_000) } },
+      { test: { name: 'host', include: ['test/unit/**/*.host.test.ts'], ...patience(300_000) } },
       { test: { name: 'kvm', include: ['test/kvm/**/*.test.ts'], ...patience(60_000) } },
       {
         test: {
