@@ -148,6 +148,7 @@ export class Keeper implements PodMember {
     caller.on('close', () => {
       if (!this.#isCreated) void this.end();
     });
+    if (this.#isFirst) this.#pod.hold(caller);
     const plan = await this.#plan(hasConsole);
     caller.write([...plan, 'done', ''].join('\n'));
   }
@@ -326,6 +327,7 @@ export class Keeper implements PodMember {
   }
 
   #serve(socket: Socket): void {
+    this.#pod.hold(socket);
     let stubbed: StubbedProcess | undefined;
     let joining: Keeper | undefined;
     const ok = () => void socket.write('ok\n');

@@ -13,7 +13,7 @@ import {
   statfsSync,
   statSync,
 } from 'node:fs';
-import { connect, type Server } from 'node:net';
+import { connect, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { hasCode } from '../../errors/index.js';
 import { type InterfaceSpec, type MachineNamespace, NAMESPACES } from '../../sandbox/agent/protocol.js';
@@ -57,6 +57,7 @@ export class Pod {
   /** Those of the first container. Empty: the guest has the loopback interface alone. */
   networks: readonly InterfaceSpec[] = [];
   #sockets = 1;
+  #connections = 0;
   #containers = 0;
   #process = 0;
 
@@ -107,16 +108,34 @@ export class Pod {
     return this.#members.size === 0;
   }
 
-  /** Members, with those that have ended and with one that is being made. */
-  get size(): number {
-    return this.#members.size;
+  get #isIdle(): boolean {
+    return ![...this.#members].some(({ isLive }) => isLive);
   }
 
   /** Ends the machine if no member has processes any more. @returns whether that is so */
   endIfIdle(): boolean {
-    const isIdle = ![...this.#members].some(({ isLive }) => isLive);
+    const isIdle = this.#isIdle;
     if (isIdle) this.machine[Symbol.dispose]();
     return isIdle;
+  }
+
+  /** Keeps this process as long as a command or a stub is connected. */
+  hold(socket: Socket): void {
+    this.#connections++;
+    socket.once('close', () => {
+      this.#connections--;
+      void this.#exitIfUnused();
+    });
+  }
+
+  /** Ends this process, which containers that have ended do not need. An engine may never delete them. */
+  async #exitIfUnused(): Promise<void> {
+    const isUnused = () => this.#connections === 0 && this.#isIdle;
+    if (!isUnused()) return;
+    await this.machine.gone;
+    if (!isUnused()) return;
+    this[Symbol.dispose]();
+    process.exit(0);
   }
 
   /** Takes the machine and this process out of the cgroup of a member, if they are in it, into another's. */

@@ -49,10 +49,18 @@ export class EngineNamespaces implements Disposable {
 
   /** Runs a program beside the daemon. */
   run(words: readonly string[], input = ''): Answer {
+    return spawnSync('nsenter', this.#inside(words), { input, encoding: 'utf8', env: this.#env });
+  }
+
+  /** Starts a program beside the daemon, whose output nobody reads. */
+  start(words: readonly string[]): ChildProcess {
+    return spawn('nsenter', this.#inside(words), { stdio: 'ignore', env: this.#env });
+  }
+
+  #inside(words: readonly string[]): string[] {
     const { pid } = this.#first;
     const namespaces = [`--mount=/proc/${pid}/ns/mnt`, `--net=/proc/${pid}/ns/net`];
-    const argv = [...namespaces, `--pid=/proc/${pid}/ns/pid_for_children`, '--', ...words];
-    return spawnSync('nsenter', argv, { input, encoding: 'utf8', env: this.#env });
+    return [...namespaces, `--pid=/proc/${pid}/ns/pid_for_children`, '--', ...words];
   }
 
   /** Runs a program on a terminal of 101 columns and 33 rows. */

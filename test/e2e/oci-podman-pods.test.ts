@@ -2,7 +2,7 @@
 // themselves.
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { CLIENT, SERVER } from './network-image.js';
-import { IMAGE, PAUSE, Podman } from './podman.js';
+import { IMAGE, Podman } from './podman.js';
 
 const BOOT_ID = '/proc/sys/kernel/random/boot_id';
 /** Not the size of whole segments. */
@@ -18,14 +18,11 @@ afterAll(() => podman[Symbol.dispose]());
 const call = (...words: string[]) => podman.call(...words);
 const OK = { status: 0, stderr: '' };
 
-/** Makes a pod, whose infra container brings the machine. */
 function makePod(name: string, ...options: string[]): void {
-  const infra = ['--infra-image', IMAGE, '--infra-command', PAUSE];
   onTestFinished(() => {
     call('pod', 'rm', '--force', '--time', '0', name);
   });
-  const on = ['--cgroup-parent', `/${podman.cgroup}`, ...infra, ...options];
-  expect(call('pod', 'create', '--name', name, ...on)).toMatchObject(OK);
+  podman.makePod(name, ...options);
 }
 
 const run = (pod: string, name: string, ...words: string[]) =>
@@ -94,4 +91,22 @@ test('containers of a pod are in one machine, and each ends by itself', async ()
   expect(again[0]).not.toBe(ids[0]);
   expect(call('pod', 'rm', '--force', '--time', '0', 'one')).toMatchObject(OK);
   await expect.poll(() => podman.left).toEqual([]);
+});
+
+test('a pod has the network of its infra container, and a published port reaches what serves in it', async () => {
+  makePod('two', '--network', 'podman', '-p', '127.0.0.1:18082:80');
+  run('two', 'web', 'perl', '-e', SERVER, '80', String(SIZE));
+  run('two', 'beside', 'sleep', '1000');
+  await expect.poll(() => call('logs', 'web').stdout).toBe('up\n');
+  const ask = ['perl', '-e', CLIENT];
+  expect(execute('beside', ...ask, '127.0.0.1:80').stdout).toHaveLength(SIZE);
+  const address = podman.inspect(pod('two').InfraContainerID, '.NetworkSettings.Networks.podman.IPAddress');
+  for (const to of [`${address}:80`, '127.0.0.1:18082']) {
+    const answer = podman.engine.run([...ask, to]);
+    expect(answer).toMatchObject(OK);
+    expect(answer.stdout).toHaveLength(SIZE);
+  }
+  expect(call('pod', 'rm', '--force', '--time', '0', 'two')).toMatchObject(OK);
+  await expect.poll(() => podman.left).toEqual([]);
+  await expect.poll(() => podman.engine.run(['ip', '-brief', 'link', 'show', 'type', 'veth']).stdout).toBe('');
 });

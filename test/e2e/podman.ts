@@ -1,5 +1,5 @@
 // podman of this host in namespaces of the test, with an image of its own and networks of CNI's plugins.
-import { execFileSync } from 'node:child_process';
+import { type ChildProcess, execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,7 @@ import { populateWithPerl } from './network-image.js';
 const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
 export const IMAGE = 'localhost/oci-test:1';
 /** A process of the image that waits until it is asked to end, for a pod. */
-export const PAUSE = '/bin/pause';
+const PAUSE = '/bin/pause';
 const FOLDERS = ['/run/netns', '/var/lib/cni', '/run/cni', '/run/containers', '/run/tsvm-oci'];
 
 export class Podman implements Disposable {
@@ -52,17 +52,37 @@ export class Podman implements Disposable {
     return this.engine.run(['podman', ...this.#global, ...words]);
   }
 
+  /** Starts a call. */
+  start(...words: string[]): ChildProcess {
+    return this.engine.start(['podman', ...this.#global, ...words]);
+  }
+
+  /** Calls the runtime. */
+  runtime(...words: string[]): Answer {
+    return this.engine.run([RUNTIME, ...words]);
+  }
+
+  /** Makes a pod, whose infra container brings the machine. */
+  makePod(name: string, ...options: string[]): void {
+    const infra = ['--infra-image', IMAGE, '--infra-command', PAUSE, '--cgroup-parent', `/${this.cgroup}`];
+    expect(this.call('pod', 'create', '--name', name, ...infra, ...options)).toMatchObject({ status: 0, stderr: '' });
+  }
+
   /** @param format a field, as `.Id` */
   inspect(name: string, format: string): string {
     return this.call('inspect', '-f', `{{${format}}}`, name).stdout.trim();
   }
 
+  /** State folders of the runtime. */
+  get states(): string[] {
+    return this.engine.run(['ls', '/run/tsvm-oci']).stdout.split('\n').slice(0, -1);
+  }
+
   /** What its containers have on this host: processes, state folders, cgroups. */
   get left(): string[] {
-    const states = this.engine.run(['ls', '/run/tsvm-oci']).stdout.split('\n');
     const named = ['-type', 'd', '-path', `*/${this.cgroup}/*libpod-*`, '!', '-name', 'libpod-conmon-*'];
     const cgroups = execFileSync('find', ['/sys/fs/cgroup', ...named], { encoding: 'utf8' }).split('\n');
-    return [...this.engine.containers, ...states, ...cgroups].filter((line) => line !== '');
+    return [...this.engine.containers, ...this.states, ...cgroups].filter((line) => line !== '');
   }
 
   [Symbol.dispose](): void {
