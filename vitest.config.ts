@@ -23,6 +23,7 @@ export default defineConfig({
           // The files of one worker share its modules. That takes a third less CPU time than one
           // process per file.
           isolate: false,
+          setupFiles: ['test/setup.ts'],
           ...patience(300_000),
         },
       },

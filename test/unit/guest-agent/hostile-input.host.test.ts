@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ERROR_KINDS, encodeFrame, HostFrameDecoder, MAX_HOST_PAYLOAD } from '../../../sandbox/agent/protocol.js';
+import { fuzzing } from '../../fixtures/fuzz.js';
 import { damagedPayload, damagedStream, hostFrame } from './arbitrary-frames.js';
 import { buildCodec, type FrameCase, findUsers, understand } from './codec-program.js';
 import { withDefaults } from './understood.js';
@@ -65,7 +66,7 @@ describe('requests', () => {
         );
         expect(understood).toEqual(cases.map(({ frame }) => [comparable(withDefaults(frame))]));
       }),
-      { numRuns: 10 },
+      fuzzing(10),
     );
   });
 
@@ -91,7 +92,7 @@ describe('requests', () => {
           }
         }
       }),
-      { numRuns: 20 },
+      fuzzing(20),
     );
   });
 
@@ -110,7 +111,7 @@ describe('requests', () => {
           expect(answer).toEqual(comparable(withDefaults(decoded)));
         }
       }),
-      { numRuns: 20 },
+      fuzzing(20),
     );
   });
 
@@ -179,7 +180,7 @@ describe('passwd and group files', () => {
           }
         }
       }),
-      { numRuns: 20 },
+      fuzzing(20),
     );
   });
 
