@@ -1,6 +1,7 @@
 // Connects the streams of one process in the guest to the caller's streams.
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
+import { setImmediate as turn } from 'node:timers/promises';
 import type { StreamName, TerminalSize } from './protocol.js';
 import { type Copy, copy } from './streams.js';
 
@@ -59,8 +60,15 @@ export class ProcessIo {
       return this.#drain(stream, stdout);
     }
     if (stdin) source('stdin').then((stream) => this.#feed(stream));
-    const drain = async (name: StreamName, sink: Writable) => this.#drain(await source(name), sink);
-    await Promise.all([drain('stdout', stdout), drain('stderr', stderr)]);
+    const drainStderr = async () => {
+      const stream = await source('stderr');
+      // Its first bytes come with its opening. Those of stdout that were written before them wait in
+      // another socket: this turn of the event loop may not have them, the next one does.
+      await turn();
+      await turn();
+      await this.#drain(stream, stderr);
+    };
+    await Promise.all([source('stdout').then((stream) => this.#drain(stream, stdout)), drainStderr()]);
   }
 
   /**
