@@ -11,7 +11,7 @@ import { Home } from '../../sandbox/home/home.js';
 import { makeCertificates } from '../fixtures/certificates.js';
 import { writeLayout } from '../fixtures/oci-layout.js';
 import { tar } from '../fixtures/tar-writer.js';
-import { DEBIAN, type Result, run, TSVM, uml } from './machine.js';
+import { DEBIAN, type Result, readUntil, run, TSVM, uml } from './machine.js';
 import { copyStores } from './own-home.js';
 import { Terminal } from './tmux.js';
 
@@ -114,7 +114,7 @@ test('SIGINT ends a build with its machines, and leaves no image and no containe
   const before = await tsvm('images', '-aq');
   writeFileSync(join(context, 'Dockerfile'), `FROM ${DEBIAN}\nRUN echo begun; sleep 1000`);
   const running = uml.spawn([TSVM, 'build', '-t', `${NAME}-ended`, context], { env: { TSVM_HOME: home } });
-  for await (const chunk of running.stderr) if (/^#2 \d+\.\d+ begun$/m.test(String(chunk))) break;
+  await readUntil(running.stderr, (said) => /^#2 \d+\.\d+ begun$/m.test(said));
   running.kill('SIGINT');
   expect(await running.exit).toBe(130);
   expect(await tsvm('images', '-aq')).toEqual(before);

@@ -63,7 +63,7 @@ for (const sandbox of sandboxes) answers.add((await sandbox.run(['hostname'])).s
 const { processes, memory } = descendants();
 const accelerators = [...new Set(sandboxes.map(({ accelerator }) => accelerator))];
 await Promise.all(sandboxes.map((sandbox) => sandbox.close()));
-for (let wait = 0; wait < 100 && descendants().processes > 0; wait++)
+for (let wait = 0; wait < 1000 && descendants().processes > 0; wait++)
   await new Promise((resolve) => setTimeout(resolve, 100));
 const left = { processes: descendants().processes, containers: countListed() };
 const result = { accelerators, listed, answers: answers.size, atLeastOneProcessEach: processes >= count, left };

@@ -32,7 +32,7 @@ const run = (...words: string[]) => ctr(...RUN_BY, '--rm', ...words);
 const SHOWN = /33 101\r+\n/;
 const onTerminal = (words: string[]) => engine.onTerminal(ctrWords(words));
 
-/** Processes and state that containers have left. */
+/** Processes and state that containers have left. A shim ends some time after it has answered. */
 function left(): string[] {
   const folders = engine.run(['find', `${RUN}/runc`, '-mindepth', '2']).stdout.split('\n');
   return [...engine.containers, ...folders.filter(Boolean)];
@@ -65,6 +65,7 @@ beforeAll(async () => {
   execFileSync(TSVM, ['import', join(folder, 'image.tar'), 'oci-test:1'], { env });
   execFileSync(TSVM, ['save', '-o', join(folder, 'saved.tar'), 'oci-test:1'], { env });
   while (ctr('version').status !== 0) await setTimeout(100);
+  while (engine.run(['perl', '-e', CLIENT, `127.0.0.1:${PORT}`]).status !== 0) await setTimeout(100);
   expect(ctr('image', 'import', '--snapshotter', 'native', join(folder, 'saved.tar'))).toMatchObject({ status: 0 });
   expect(ctr('image', 'ls', '-q').stdout).toBe(`${IMAGE}\n`);
 });
@@ -74,17 +75,17 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-test('containerd runs a program in a machine, with its streams and exit code', () => {
+test('containerd runs a program in a machine, with its streams and exit code', async () => {
   const script = 'uname -r; pwd; echo $A; echo err >&2; exit 3';
   const ran = run('--cwd', '/tmp', '--env', 'A=b', IMAGE, 'streams', 'sh', '-c', script);
   expect(ran).toMatchObject({ stderr: 'err\n', status: 3 });
   expect(ran.stdout).toMatch(/^6\.\S*\n\/tmp\nb\n$/);
   expect(ran.stdout).not.toContain(execFileSync('uname', ['-r'], { encoding: 'utf8' }));
   expect(ctr('container', 'ls', '-q').stdout).toBe('');
-  expect(left()).toEqual([]);
+  await expect.poll(left).toEqual([]);
 });
 
-test('the limits, capabilities, mounts and the seccomp profile of ctr are those of the container', () => {
+test('the limits, capabilities, mounts and the seccomp profile of ctr are those of the container', async () => {
   const limits = ['--memory-limit', '134217728', '--cpus', '0.5'];
   const files = ['/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/cpu.max'];
   expect(run(...limits, '--seccomp', IMAGE, 'limits', 'cat', ...files)).toMatchObject({
@@ -103,7 +104,7 @@ test('the limits, capabilities, mounts and the seccomp profile of ctr are those 
   expect(stdout.match(/Read-only file system/g)).toHaveLength(2);
   expect(stdout).toContain('CapEff:\t00000000a80425fa\n');
   expect(readFileSync(join(shared, 'made'), 'utf8')).toBe('made\n');
-  expect(left()).toEqual([]);
+  await expect.poll(left).toEqual([]);
 });
 
 test('the network that ctr has CNI plugins make between create and start is that of the container', async () => {
@@ -126,13 +127,13 @@ test('the network that ctr has CNI plugins make between create and start is that
   expect(ran.stdout).toMatch(/^1400\n1\n\n10\.93\.0\.\d+ x\nfd00:93::\w+ x$/);
   // The kernel ends a network namespace, and the links in it, after its last process.
   await expect.poll(() => engine.run(['ip', '-brief', 'link', 'show', 'master', 'cni0']).stdout).toBe('');
-  expect(left()).toEqual([]);
+  await expect.poll(left).toEqual([]);
 });
 
-test('a program runs on a terminal of ctr, with its size', () => {
+test('a program runs on a terminal of ctr, with its size', async () => {
   const ran = onTerminal([...RUN_BY, '--rm', '-t', IMAGE, 'terminal', 'sh', '-c', `${SIZE}; exit 4`]);
   expect(ran).toMatchObject({ stdout: expect.stringMatching(SHOWN), status: 4 });
-  expect(left()).toEqual([]);
+  await expect.poll(left).toEqual([]);
 });
 
 describe('a task in the background', () => {
@@ -194,11 +195,11 @@ describe('a task in the background', () => {
     await expect.poll(() => status('task')).toBe('STOPPED');
     expect(task('rm', 'task').stderr).toContain('task task exit with non-zero exit code 5');
     expect(ctr('container', 'rm', 'task')).toMatchObject({ status: 0 });
-    expect(left()).toEqual([]);
+    await expect.poll(left).toEqual([]);
   });
 });
 
-test('what a machine cannot have is refused in one line, and nothing is left', () => {
+test('what a machine cannot have is refused in one line, and nothing is left', async () => {
   const refusal = (words: string[], text: string) => {
     const { status, stdout, stderr } = run(...words);
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
@@ -210,7 +211,7 @@ test('what a machine cannot have is refused in one line, and nothing is left', (
   refusal(['--with-ns', `network:/proc/1/ns/net`, IMAGE, 'refused', 'true'], host);
   refusal(['--device', '/dev/loop-control', IMAGE, 'refused', 'true'], 'device /dev/loop-control is not supported');
   refusal([IMAGE, 'refused', 'nosuch'], 'exec: "nosuch": executable file not found in $PATH');
-  expect(left()).toEqual([]);
+  await expect.poll(left).toEqual([]);
 });
 
 test.each([
@@ -226,7 +227,7 @@ test.each([
   await expect.poll(() => status('victim')).toBe('STOPPED');
   expect(ctr('task', 'rm', 'victim').stderr).toContain(`exit with non-zero exit code ${code}`);
   expect(ctr('container', 'rm', 'victim')).toMatchObject({ status: 0 });
-  expect(left()).toEqual([]);
+  await expect.poll(left).toEqual([]);
 });
 
 test('after the death of its shim, containerd removes the container with its machine', async () => {

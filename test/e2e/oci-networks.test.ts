@@ -7,6 +7,7 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EngineNamespaces } from './engine-namespaces.js';
+import { removeCgroups } from './folders.js';
 import { CLIENT, populateWithPerl, SERVER } from './network-image.js';
 
 const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
@@ -47,7 +48,7 @@ beforeAll(async () => {
   mkdirSync(join(folder, 'image'));
   populateWithPerl(join(folder, 'image'));
   execFileSync('tar', ['-C', join(folder, 'image'), '-cf', join(folder, 'image.tar'), '.']);
-  while (!engine.run(['ip', 'link', 'show', 'lo']).stdout.includes('UP')) await setTimeout(100);
+  while (engine.run(client(`127.0.0.1:${PORT}`)).status !== 0) await setTimeout(100);
   expect(podman('import', join(folder, 'image.tar'), IMAGE)).toMatchObject({ status: 0 });
 });
 
@@ -55,8 +56,7 @@ afterAll(() => {
   podman('rm', '--all', '--force', '--time', '0');
   engine[Symbol.dispose]();
   rmSync(folder, { recursive: true, force: true });
-  const named = ['-depth', '-type', 'd', '-path', `*/${CGROUP}*`];
-  execFileSync('find', ['/sys/fs/cgroup', ...named, '-exec', 'rmdir', '{}', '+']);
+  removeCgroups(CGROUP);
 });
 
 test.each(['uml', 'tcg'])("a container on podman's bridge reaches a server beside it, with %s", async (accel) => {
@@ -76,7 +76,7 @@ test.each(['uml', 'tcg'])("a container on podman's bridge reaches a server besid
   expect(podman('rm', '--force', '--time', '0', 'here')).toMatchObject({ status: 0, stderr: '' });
   expect(podman('network', 'rm', 'small')).toMatchObject({ status: 0 });
   expect(rules()).toEqual([]);
-  expect(engine.containers).toEqual([]);
+  await expect.poll(() => engine.containers).toEqual([]);
 });
 
 test('two containers on one bridge talk, and a published port reaches its container', async () => {
@@ -142,7 +142,7 @@ test('without a network there is the loopback interface alone', () => {
   expect(run('--rm', '--network', 'none', IMAGE, 'ls', '/sys/class/net').stdout).toBe('lo\n');
 });
 
-test("the host's network is refused, and another container's is that of one machine", () => {
+test("the host's network is refused, and another container's is that of one machine", async () => {
   expect(run('--rm', '--network', 'host', IMAGE, 'true')).toMatchObject({
     stderr: expect.stringContaining("tsvm runs no container in the host's network: use runc for this one"),
     status: 126,
@@ -156,5 +156,5 @@ test("the host's network is refused, and another container's is that of one mach
   const executed = podman('exec', 'first', ...client(`${GATEWAY}:${PORT}`));
   expect(executed.stdout).toHaveLength(SIZE);
   expect(podman('rm', '--force', '--time', '0', 'first')).toMatchObject({ status: 0 });
-  expect(engine.containers).toEqual([]);
+  await expect.poll(() => engine.containers).toEqual([]);
 });

@@ -18,7 +18,9 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { populate } from '../unit/guest-agent/container-image.js';
+import { cgroupsNamed, removeCgroups } from './folders.js';
 import { fastest, isUml } from './machine.js';
+import { list } from './own-home.js';
 
 const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
 const IMAGE = 'localhost/oci-test:1';
@@ -39,28 +41,30 @@ function podman(args: string[], input = ''): { status: number | null; stdout: st
   return spawnSync('podman', [...global(), ...args], { input, encoding: 'utf8', env: environment });
 }
 
+/** The text of a file that others may remove meanwhile. */
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+const commandLine = (pid: number) => readText(`/proc/${pid}/cmdline`).replaceAll('\0', ' ');
+
 /** The cgroups of containers of this test, in all hierarchies. */
-const cgroups = () => {
-  const names = ['-type', 'd', '-path', `*/${CGROUP}/libpod-*`, '!', '-name', 'libpod-conmon-*'];
-  return execFileSync('find', ['/sys/fs/cgroup', ...names], { encoding: 'utf8' })
-    .split('\n')
-    .slice(0, -1);
-};
+const cgroups = () =>
+  cgroupsNamed(CGROUP).filter((path) => path.includes(`/${CGROUP}/libpod-`) && !/\/libpod-conmon-[^/]*$/.test(path));
 
 /** What the runtime has on this host for containers of this test. */
 const left = () => {
   const found: string[] = [];
-  for (const id of existsSync('/run/tsvm-oci') ? readdirSync('/run/tsvm-oci') : []) {
-    const head = join('/run/tsvm-oci', id, 'head.json');
-    if (existsSync(head) && readFileSync(head, 'utf8').includes(folder)) found.push(id);
+  for (const id of list('/run/tsvm-oci')) {
+    if (readText(join('/run/tsvm-oci', id, 'head.json')).includes(folder)) found.push(id);
   }
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    try {
-      const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
-      if (line.includes('keeper.js') && line.includes(folder)) found.push(line);
-    } catch {
-      // It has ended.
-    }
+  for (const pid of list('/proc').filter((name) => /^\d+$/.test(name))) {
+    const line = commandLine(Number(pid));
+    if (line.includes('keeper.js') && line.includes(folder)) found.push(line);
   }
   return [...found, ...cgroups()];
 };
@@ -80,18 +84,7 @@ beforeAll(() => {
 afterAll(() => {
   podman(['rm', '--all', '--force', '--time', '0']);
   rmSync(folder, { recursive: true, force: true });
-  execFileSync('find', [
-    '/sys/fs/cgroup',
-    '-depth',
-    '-type',
-    'd',
-    '-path',
-    `*/${CGROUP}*`,
-    '-exec',
-    'rmdir',
-    '{}',
-    '+',
-  ]);
+  removeCgroups(CGROUP);
 });
 
 test('podman runs a program in a machine, with its streams, ids and exit code', () => {
@@ -180,8 +173,8 @@ describe('in a running container', () => {
     exec.stdin.end('\n');
     expect(await once(exec, 'exit')).toEqual([0, null]);
     const [first = ''] = cgroups();
-    const processes = readFileSync(join(first, 'cgroup.procs'), 'utf8').trim().split('\n');
-    const lines = processes.map((each) => readFileSync(`/proc/${each}/cmdline`, 'utf8'));
+    const processes = readFileSync(join(first, 'cgroup.procs'), 'utf8').trim().split('\n').map(Number);
+    const lines = processes.map(commandLine);
     for (const part of ['keeper.js', 'machine.js', 'tsvm-oci']) expect(lines.join('\n')).toContain(part);
     expect(sh('true').status).toBe(0);
   });
@@ -388,18 +381,8 @@ const SEED = process.env.TSVM_KILLS_SEED ?? '1';
 
 /** Processes of containers, and of the runtime's commands, by the cgroups that they are in. */
 function processesInCgroups(): number[] {
-  const folders = execFileSync('find', ['/sys/fs/cgroup', '-type', 'd', '-path', `*/${CGROUP}/*`], {
-    encoding: 'utf8',
-  });
-  const pids = folders.split('\n').flatMap((path) => {
-    try {
-      return path === ''
-        ? []
-        : readFileSync(join(path, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
-    } catch {
-      return [];
-    }
-  });
+  const below = cgroupsNamed(CGROUP).filter((path) => !path.endsWith(`/${CGROUP}`));
+  const pids = below.flatMap((path) => readText(join(path, 'cgroup.procs')).split('\n').filter(Boolean).map(Number));
   return [...new Set(pids)].sort((a, b) => a - b);
 }
 
@@ -408,14 +391,6 @@ function kill(pid: number): void {
     process.kill(pid, 'SIGKILL');
   } catch {
     // It has ended.
-  }
-}
-
-function commandLine(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
-  } catch {
-    return '';
   }
 }
 

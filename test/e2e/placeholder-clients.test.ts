@@ -163,7 +163,9 @@ test('uml: curl, git, Node.js and pip use a host, and a proxy that is killed end
   expect(job).toMatchObject({ code: 0, stdout: 'by a job', stderr: '' });
 
   const supervisorOf = (name: string) => Container.find(new Home(home), name).state.supervisorPid;
-  process.kill(proxyOf(supervisorOf(id)), 'SIGKILL');
+  const killed = proxyOf(supervisorOf(id));
+  process.kill(killed, 'SIGKILL');
+  while (list('/proc').includes(String(killed))) await sleep(50);
   // 7: the connection is refused.
   expect(await sh(ask)).toMatchObject({ exitCode: 7, stdout: '' });
   expect(await sh('echo alive')).toMatchObject({ exitCode: 0, stdout: 'alive\n' });

@@ -5,12 +5,13 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { mountedHierarchy } from '../../sandbox/cgroup/hierarchy.js';
 import { isCgroupOf } from '../../sandbox/cgroup/machine-cgroup.js';
 import { Random } from '../fixtures/random.js';
+import { foldersBelow } from './folders.js';
 import { heldImages, list, OwnHome } from './own-home.js';
 
 const NAMES = ['one', 'two'];
@@ -289,21 +290,6 @@ async function checkTruth(): Promise<void> {
       break;
     }
   }
-}
-
-/** The folder, if there is one, and all below it. */
-function foldersBelow(path: string | undefined): string[] {
-  if (path === undefined) return [];
-  const found = [path];
-  for (const each of found) {
-    try {
-      const entries = readdirSync(each, { withFileTypes: true });
-      for (const entry of entries) if (entry.isDirectory()) found.push(join(each, entry.name));
-    } catch {
-      // It has just been removed.
-    }
-  }
-  return found;
 }
 
 async function checkNothingLeft(): Promise<void> {

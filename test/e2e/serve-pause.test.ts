@@ -96,9 +96,9 @@ test('one whose time is over is paused if it says so, over the death of the serv
 });
 
 test('one that is idle is paused, and one that is used is not', async () => {
-  const id = await served.create(key, { idle: 2000, lifetime: 3_600_000 });
+  const id = await served.create(key, { idle: 4000, lifetime: 3_600_000 });
   const status = async () => (await served.call(key, 'GET', `/${id}`)).body.status;
-  const long = await served.exec(key, id, ['sleep', '5'], { timeout: 600_000 });
+  const long = await served.exec(key, id, ['sleep', '6'], { timeout: 600_000 });
   expect(long.body).toMatchObject({ exitCode: 0 });
   while ((await status()) !== 'paused') await sleep(100);
   const words = (...own: string[]) =>

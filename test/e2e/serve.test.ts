@@ -195,7 +195,7 @@ describe('one server', () => {
 
   test('a command is killed at its timeout, and its output so far is told', async () => {
     const command = ['sh', '-c', 'echo begun; exec sleep 1001'];
-    expect(await served.exec(key, id, command, { timeout: 2000 })).toMatchObject({
+    expect(await served.exec(key, id, command, { timeout: 5000 })).toMatchObject({
       status: 200,
       body: { exitCode: 137, stdout: 'begun\n', timedOut: true },
     });
@@ -203,8 +203,10 @@ describe('one server', () => {
   });
 
   test('a command whose caller goes away is killed', async () => {
-    const abandoned = served.abandon(key, `/${id}/exec`, { command: ['sleep', '1002'] }, 3000);
+    const caller = new AbortController();
+    const abandoned = served.abandon(key, `/${id}/exec`, { command: ['sleep', '1002'] }, caller.signal);
     while (!(await runs('sleep 1002'))) await sleep(50);
+    caller.abort();
     await abandoned;
     while (await runs('sleep 1002')) await sleep(50);
   });
@@ -270,18 +272,20 @@ describe('one server', () => {
   });
 
   test('a server that is killed loses no sandbox, and the next one ends what was starting', async () => {
-    const starting = async () => (await served.call(otherKey, 'GET', '?status=starting')).body.sandboxes.length > 0;
-    for (const delay of [undefined, 300, 1500]) {
+    const newest = async () => (await served.call(otherKey, 'GET', '?limit=1')).body.sandboxes[0];
+    const delays = [undefined, 300, 1500];
+    for (const delay of delays) {
+      const before = (await newest())?.id;
       const spec = { image: DEBIAN, memory: 128 * 2 ** 20 };
-      const abandoned = served.abandon(otherKey, '', spec, 60_000);
+      const abandoned = served.abandon(otherKey, '', spec, AbortSignal.timeout(60_000));
       if (delay !== undefined) await sleep(delay);
-      else while (!(await starting()));
+      else while ((await newest())?.id === before);
       await served.end('SIGKILL');
       await abandoned;
       await served.start();
-      const [record] = (await served.call(otherKey, 'GET', '?limit=1')).body.sandboxes;
-      // It was killed before it had started, or after.
-      if (delay === undefined) expect(record).toMatchObject({ status: 'ended' });
+      const record = await newest();
+      // A busy host may have let it start before the kill: that is one of the others.
+      if (delay === undefined && record?.status !== 'ended') delays.push(undefined);
       if (record?.status === 'running') expect((await served.exec(otherKey, record.id, ['true'])).status).toBe(200);
       else expect(record).toMatchObject({ reason: 'failed', error: 'the server ended while it started' });
       const alive = (await served.call(otherKey, 'GET', '?status=running')).body.sandboxes.map((each) => each.id);
@@ -384,7 +388,7 @@ describe('one server', () => {
 
   test('a job runs again as often as it may, then its timeout is its end', async () => {
     const command = ['sh', '-c', 'echo begun; exec sleep 1003'];
-    const slow = await served.submit(key, command, { timeout: 1000, retries: 1 });
+    const slow = await served.submit(key, command, { timeout: 3000, retries: 1 });
     expect(await served.jobThatIs(key, slow, 'ended')).toMatchObject({
       reason: 'timed-out',
       attempts: 2,
@@ -451,6 +455,7 @@ describe('one server', () => {
     const detached = await served.client(key, ['run', '-d', '-m', '128m', DEBIAN, 'sh', '-c', 'echo on; sleep 1006']);
     const id = detached.stdout.trim();
     await served.jobThatIs(key, id, 'running');
+    while ((await served.output(key, id)).length === 0) await sleep(50);
     const following = served.client(key, ['logs', '-f', id]);
     expect((await served.client(key, ['ls', '-q', '--status', 'running'])).stdout).toBe(`${id}\n`);
     expect(await served.client(otherKey, ['show', id])).toMatchObject({ code: 125, stderr: 'tsvm: no such job\n' });

@@ -84,7 +84,12 @@ export class Served implements AsyncDisposable {
     for (const tenant of list(`${this.data}/tenants`)) {
       for (const { state } of Container.list(this.home(tenant))) {
         if (state.supervisorPid === undefined) continue;
-        process.kill(state.supervisorPid, 'SIGSTOP');
+        try {
+          process.kill(state.supervisorPid, 'SIGSTOP');
+        } catch {
+          // It has ended.
+          continue;
+        }
         pids.push(state.supervisorPid);
       }
     }
@@ -193,10 +198,9 @@ export class Served implements AsyncDisposable {
     }
   }
 
-  /** A request whose answer nobody waits for. */
-  async abandon(key: string, path: string, body: object, milliseconds: number): Promise<void> {
+  /** A request whose answer nobody waits for after the signal. */
+  async abandon(key: string, path: string, body: object, signal: AbortSignal): Promise<void> {
     const headers = { Authorization: `Bearer ${key}`, 'Content-Type': 'application/json' };
-    const signal = AbortSignal.timeout(milliseconds);
     const request = { method: 'POST', headers, body: JSON.stringify(body), signal };
     await fetch(`${this.#url}/v1/sandboxes${path}`, request).then(
       () => {},

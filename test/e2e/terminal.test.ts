@@ -98,7 +98,7 @@ describe.each(fastest)('on $name', (machine) => {
       await using terminal = await Terminal.open(machine, `echo $$ > ${folder}/pid; exec ${container}`, [80, 24]);
       await terminal.shows(/^up$/m);
     }
-    const gone = `for _ in $(seq 300); do kill -0 $(cat ${folder}/pid) || break; sleep 0.1; done 2> /dev/null`;
+    const gone = `for _ in $(seq 3000); do kill -0 $(cat ${folder}/pid) || break; sleep 0.1; done 2> /dev/null`;
     expect((await shell(`${gone}; cat ${folder}/stderr; rm -r ${folder}`)).stdout).toBe('tsvm: the terminal is gone\n');
   });
 

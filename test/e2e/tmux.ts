@@ -35,7 +35,7 @@ export class Terminal implements AsyncDisposable {
 
   /** Waits until the screen matches `wanted`, calling `prompt` before each further look. */
   async shows(wanted: RegExp, prompt?: () => Promise<unknown>): Promise<void> {
-    for (let tries = 0; tries < 200; tries++) {
+    for (let tries = 0; tries < 500; tries++) {
       const screen = await this.screen();
       if (wanted.test(screen)) return;
       await prompt?.();
