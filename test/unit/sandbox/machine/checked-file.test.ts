@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type CheckedFile, changeOf, checkFile } from '../../../../sandbox/machine/checked-file.js';
 import { fileChecksum } from '../../../../sandbox/machine/file-checksum.js';
@@ -27,6 +28,13 @@ beforeEach(async () => {
   path = join(folder, 'file');
   writeFileSync(path, 'contents');
   written = await checkFile(path, fileChecksum);
+  // A file system counts times in steps. What changes within a step has the times that it had.
+  const timeOf = (file: string) => statSync(file, { bigint: true }).ctimeNs;
+  const later = join(folder, 'later');
+  do {
+    await sleep(1);
+    writeFileSync(later, 'later');
+  } while (timeOf(later) <= timeOf(path));
   checksum.mockClear();
 });
 afterEach(() => rmSync(folder, { recursive: true }));
