@@ -5,7 +5,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CriClient, type Fields } from '../fixtures/cri/client.js';
 import { EngineNamespaces } from './engine-namespaces.js';
 import { TSVM } from './machine.js';
@@ -194,6 +194,8 @@ test('a pod is one machine, whose containers run, execute programs, log, stop an
     stderr: 'err\n',
     code: 7,
   });
+  expect(await cri.execSync(one, 'sh', '-c', 'echo shared >/dev/shm/file')).toMatchObject({ code: 0 });
+  expect(await cri.execSync(two, 'cat', '/dev/shm/file')).toMatchObject({ stdout: 'shared\n' });
   await expect(cri.execSync(two, 'nosuch')).rejects.toThrow('exec: "nosuch": executable file not found in $PATH');
   // Each other by the loopback interface, the node by the pod's address, and by the port of the node.
   const { status } = await cri.call<{ status: { network: { ip: string } } }>('PodSandboxStatus', {
@@ -257,6 +259,46 @@ test('the machine of a pod has the size that its containers need, and the limits
   // More than the machine has.
   const most = { container_id: id, linux: { memory_limit_in_bytes: 201 * MIB } };
   await expect(cri.call('UpdateContainerResources', most)).rejects.toThrow('machine');
+  const { stats } = await cri.call<{ stats: { memory: { working_set_bytes: { value: number } } } }>('ContainerStats', {
+    container_id: id,
+  });
+  expect(stats.memory.working_set_bytes.value).toBeGreaterThan(0);
   await removePod(pod);
   expect(left()).toEqual([]);
+});
+
+describe('after the death of', () => {
+  const [ready, ended] = ['SANDBOX_READY', 'SANDBOX_NOTREADY'];
+  /** Prints the process id of a container's part. */
+  const victims = {
+    'the stub of a container': (_: string, id: string) => `read pid _ <${RUN}/runc/k8s.io/${id}/stub`,
+    'the stub that holds the pod': (pod: string) => `read pid _ <${RUN}/runc/k8s.io/${pod}/stub`,
+    'the keeper': (pod: string) => `read pid _ <${RUN}/runc/k8s.io/${pod}/keeper.pid`,
+    'the machine': (pod: string) => `read keeper _ <${RUN}/runc/k8s.io/${pod}/keeper.pid; pid=$(pgrep -P $keeper)`,
+  };
+
+  test.each([
+    ['the stub of a container', 137, ready],
+    // As with runc, the containers run on until the kubelet stops the pod.
+    ['the stub that holds the pod', undefined, ended],
+    ['the keeper', 255, ended],
+    ['the machine', 255, ended],
+  ] as const)('%s, the engine is told, and nothing is left', async (victim, code, state) => {
+    const pod = await runPod();
+    const id = await start(pod, 'victim', WAIT);
+    const killed = engine.run(['sh', '-c', `${victims[victim](pod.id, id)}; kill -9 $pid`]);
+    expect(killed).toMatchObject({ status: 0, stderr: '' });
+    const told = code === undefined ? { state: 'CONTAINER_RUNNING' } : { state: 'CONTAINER_EXITED', exit_code: code };
+    await expect.poll(() => cri.status(id)).toMatchObject(told);
+    const status = async () =>
+      (await cri.call<{ status: { state: string } }>('PodSandboxStatus', { pod_sandbox_id: pod.id })).status.state;
+    await expect.poll(status).toBe(state);
+    if (code === undefined) expect(await cri.execSync(id, 'echo', 'on')).toMatchObject({ stdout: 'on\n', code: 0 });
+    // The kubelet's next container is in the same pod, as long as there is one.
+    const next = start(pod, 'next', WAIT);
+    if (state === ready) await next;
+    else await expect(next).rejects.toThrow('no running task found');
+    await removePod(pod);
+    await expect.poll(left).toEqual([]);
+  });
 });
