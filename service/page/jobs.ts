@@ -35,7 +35,7 @@ function short(text: string): string {
 }
 
 function row(job: Job): HTMLElement {
-  const link = html('a', { href: `#/jobs/${encodeURIComponent(job.id)}` }, job.id);
+  const link = html('a', { href: `#/jobs/${job.id}` }, job.id);
   return html(
     'tr',
     {},

@@ -94,7 +94,7 @@ function showTenant(api: Api, name: string): void {
       try {
         tell('');
         if (view === 'usage') await showUsage(main, api, signal);
-        else if (id !== undefined) await showJob(main, api, decodeURIComponent(id), signal);
+        else if (id !== undefined) await showJob(main, api, id, signal);
         else await showJobs(main, api, signal);
         return;
       } catch (error) {

@@ -170,6 +170,12 @@ test('a key that is revoked logs out', async () => {
   const other = await served.tenant('other');
   await logIn(other);
   await shows(textOf('.who'), 'other');
+  // What is no address of a job is told once, as a job that there is not.
+  await browser.evaluate("location.hash = '#/jobs/%'");
+  await shows(textOf('[role=alert]'), 'no such job');
+  expect(browser.messages.splice(0)).toEqual([expect.stringContaining('status of 404')]);
+  await browser.evaluate("location.hash = '#/jobs'");
+  await shows(textOf('[role=alert]'), '');
   await served.revoke('other');
   await shows(textOf('[role=alert]'), 'The key is no longer valid.');
   expect(browser.messages.splice(0)).toEqual([expect.stringContaining('status of 401')]);
