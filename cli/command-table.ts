@@ -139,6 +139,10 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'run a job at a service',
     load: async () => ({ command: (await import('./commands/service/job.js')).run }),
   },
+  'job batch': {
+    summary: 'queue several jobs at a service',
+    load: async () => ({ command: (await import('./commands/service/job.js')).batch }),
+  },
   'job ls': {
     summary: 'list jobs',
     load: async () => ({ command: (await import('./commands/service/job.js')).ls }),

@@ -179,6 +179,34 @@ test('the client in Python that the documentation has does what it says there', 
   });
 });
 
+test('jobs are queued by a file, all of them or none, and run as they say', async () => {
+  const job = (words: string[], stdin?: string) =>
+    run(uml, [TSVM, 'job', ...words], { env: env(), ...(stdin === undefined ? {} : { stdin }) });
+  const jobs = [7, 0].map((code) => ({ image: DEBIAN, command: ['sh', '-c', `exit ${code}`] }));
+  const file = join(folder, 'jobs.json');
+  writeFileSync(file, JSON.stringify({ jobs }));
+  const made = await job(['batch', '--idempotency-key', 'both', file]);
+  expect(made).toEqual({ code: 0, stdout: expect.stringMatching(/^(job-[0-9a-f]{16}\n){2}$/), stderr: '' });
+  expect(await job(['batch', '--idempotency-key', 'both', '-'], JSON.stringify({ jobs }))).toEqual(made);
+  const ids = made.stdout.trim().split('\n');
+  const codes = await Promise.all(ids.map((each) => job(['wait', each])));
+  expect(codes.map(({ code }) => code)).toEqual([7, 0]);
+  // A batch with one that is none, and a file that is none.
+  expect(await job(['batch', '-'], JSON.stringify({ jobs: [...jobs, { image: DEBIAN, cpus: 'x' }] }))).toEqual({
+    ...{ code: 125, stdout: '', stderr: expect.stringMatching(/^tsvm: .*jobs.*2.*cpus.*\n$/) },
+  });
+  expect(await job(['batch', '-'], 'no JSON')).toEqual({
+    ...{ code: 125, stdout: '', stderr: expect.stringMatching(/^tsvm: cannot read stdin: .*JSON.*\n/) },
+  });
+  expect((await job(['ls', '-q'])).stdout.trim().split('\n').sort()).toEqual(ids.sort());
+  expect(await job(['run', '--callback', 'ftp://127.0.0.1/', DEBIAN, 'true'])).toEqual({
+    ...{ code: 125, stdout: '', stderr: expect.stringContaining('an http or https URL is needed') },
+  });
+  const hook = 'https://hook.invalid/ended';
+  const { stdout } = await job(['run', '-d', '--callback', hook, DEBIAN, 'true']);
+  expect(JSON.parse((await job(['show', stdout.trim()])).stdout)).toMatchObject({ callback: hook });
+});
+
 test('it ends', async () => {
   expect(await sandbox(['rm', id])).toEqual({ code: 0, stdout: `${id}\n`, stderr: '' });
   expect(await sandbox(['exec', id, 'true'])).toMatchObject({ code: 125, stderr: expect.stringContaining('tsvm: ') });

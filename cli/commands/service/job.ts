@@ -5,8 +5,10 @@ import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
+import { messageOf } from '../../../errors/index.js';
 import { printableLine } from '../../../printable/index.js';
 import { archiveFiles, copyArchive } from '../../../sandbox/internal.js';
+import { readUserFile } from '../../../user-files/index.js';
 import { parseDuration } from '../../options/duration.js';
 import { parseCount, parseInteger } from '../../options/number.js';
 import { FAILED, UsageError } from '../../output/errors.js';
@@ -47,6 +49,7 @@ interface RunOptions extends MachineOptions {
   retries?: string;
   priority?: string;
   idempotencyKey?: string;
+  callback?: string;
   interactive?: boolean;
   file?: string[];
   outputs?: string;
@@ -72,6 +75,7 @@ export function run(context: Context): Command {
     .option('--retries <N>', 'how often it runs again if it failed, timed out or was lost (default: 0)')
     .option('--priority <N>', "the highest of the tenant's jobs is first (default: 0)")
     .option('--idempotency-key <KEY>', 'a second job with this key is the first one')
+    .option('--callback <URL>', 'where its record is sent when it has ended')
     .addHelpText('after', `\nExamples:\n  tsvm job run -m 1g --timeout 10m python:3 python -c 'print(1)'\n${ADDRESS}`)
     .action(async (image: string, command: string[], options: RunOptions) => {
       const client = new ServiceClient(options);
@@ -86,6 +90,38 @@ export function run(context: Context): Command {
       await followJob(client, id);
       context.exitCode = exitCodeOf(await waitFor(client, id));
     });
+}
+
+export function batch(context: Context): Command {
+  return createCommand('tsvm job batch', context)
+    .description('Queues the jobs of a file, all of them or none, and prints their IDs.')
+    .usage('[options] FILE|-')
+    .argument('<FILE>', "JSON as of the service's POST /v1/jobs/batch, or - for stdin")
+    .addOption(SERVER())
+    .option('--idempotency-key <KEY>', 'a second batch with this key is the first one')
+    .addHelpText(
+      'after',
+      `\nExample:\n  echo '{"jobs": [{"image": "debian:12", "command": ["true"]}]}' | tsvm job batch -\n${ADDRESS}`,
+    )
+    .action(async (file: string, { idempotencyKey, ...options }: { server: string; idempotencyKey?: string }) => {
+      const client = new ServiceClient(options);
+      const headers = { 'Idempotency-Key': idempotencyKey ?? randomUUID() };
+      const answer = await client.call('/v1/jobs/batch', { method: 'POST', headers, body: readJson(file) });
+      for (const { id } of (answer as { jobs: Job[] }).jobs) process.stdout.write(`${id}\n`);
+    });
+}
+
+/** @throws UsageError */
+function readJson(path: string): object {
+  const fail = (why: string) => new UsageError(`cannot read ${path === '-' ? 'stdin' : path}: ${why}`);
+  let value: unknown;
+  try {
+    value = JSON.parse(readUserFile(path, { stdin: true }).toString());
+  } catch (error) {
+    throw fail(messageOf(error));
+  }
+  if (typeof value !== 'object' || value === null) throw fail('an object is needed');
+  return value;
 }
 
 /** Sends what the job reads. @throws UsageError, ClientError, SandboxError if a file cannot be read */
@@ -120,9 +156,9 @@ function parseSource(text: string): Source {
 
 /** The job of the words of a command line. @throws UsageError */
 function bodyOf(image: string, command: string[], options: RunOptions): object {
-  const { workdir: cwd, user, timeout, deadline, retries, priority, outputs } = options;
+  const { workdir: cwd, user, timeout, deadline, retries, priority, outputs, callback } = options;
   return defined({
-    ...{ image, command, cwd, user, outputs },
+    ...{ image, command, cwd, user, outputs, callback },
     ...machineOf(options),
     timeout: given(timeout, parseDuration, '--timeout'),
     deadline: given(deadline, parseDuration, '--deadline'),
