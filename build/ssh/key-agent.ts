@@ -2,7 +2,9 @@
 // memory, and go with it.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { within } from '../../deadline/index.js';
 import { messageOf } from '../../errors/index.js';
 import { ImageError } from '../../images/build.js';
@@ -12,6 +14,8 @@ import { BuildError } from '../build-error.js';
 
 /** Milliseconds for an agent to start, and to take a key. */
 const PATIENCE = 30_000;
+/** Milliseconds for an agent to end. */
+const END_PATIENCE = 10_000;
 /** Characters of what a program says that are kept. */
 const MAX_SAID = 4096;
 
@@ -91,6 +95,9 @@ export class KeyAgent implements AsyncDisposable {
     } catch {
       // It has ended.
     }
+    // It removes its socket at last.
+    const deadline = performance.now() + END_PATIENCE;
+    while (existsSync(this.socket) && performance.now() < deadline) await sleep(5);
     stdin?.end();
     await ended;
   }
