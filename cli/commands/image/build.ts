@@ -84,7 +84,7 @@ export function command(context: Context): Command {
     )
     .option(
       '--ssh <default|ID[=SOCKET|KEY,...]>',
-      'SSH agent for RUN --mount=type=ssh: yours, or one with these key files (repeatable)',
+      'SSH agent for RUN --mount=type=ssh and ADD by ssh: yours, another, or one with these key files (repeatable)',
       collect,
     )
     .option('--no-cache', 'run every step, whatever the cache has')
