@@ -382,8 +382,8 @@ export class Sandbox implements AsyncDisposable {
   }
 
   /**
-   * Listens on a unix socket in it, until the result is disposed of or the processes in it are killed.
-   * Up to 16 connections are open at once; further clients wait.
+   * Listens on a unix socket in it, until the result is disposed of or the processes in it are
+   * killed. Up to 16 connections are open at once; further clients wait.
    * @param onConnection called with each connection, which its owner ends or destroys
    * @throws SandboxError `not-running`, `unresponsive`, `agent`, `tool`; the reason of `signal`
    * @internal

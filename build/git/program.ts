@@ -48,7 +48,10 @@ const START = `umask 022; ulimit -f ${MAX_DOWNLOAD_BYTES / 512}; exec "$0" "$@"`
 
 const SSH = 'ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=2';
 
-/** Nothing of the user's but the keys of the agent and the known hosts, which say which server it is. */
+/**
+ * Nothing of the user's but the keys of the agent and the known hosts, which say which server it
+ * is.
+ */
 const STRANGERS_SSH = [
   '-F none -o IdentityFile=none -o PreferredAuthentications=publickey -o PKCS11Provider=none',
   '-o StrictHostKeyChecking=yes -o CheckHostIP=no -o UpdateHostKeys=no -o ForwardAgent=no -o ClearAllForwardings=yes',

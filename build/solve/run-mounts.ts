@@ -1,6 +1,6 @@
 // The mounts of a RUN. Files of the context, of stages and of images are layers below those of the
-// machine, secrets a file system in its memory, caches volumes, SSH agents sockets in its memory. None
-// of it reaches the RUN's layer.
+// machine, secrets a file system in its memory, caches volumes, SSH agents sockets in its memory.
+// None of it reaches the RUN's layer.
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';

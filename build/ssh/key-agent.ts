@@ -19,7 +19,10 @@ const END_PATIENCE = 10_000;
 /** Characters of what a program says that are kept. */
 const MAX_SAID = 4096;
 
-/** The command of the agent: it ends when the build does, and the agent within 10 s of it (`ssh-agent COMMAND`). */
+/**
+ * The command of the agent: it ends when the build does, and the agent within 10 s of it
+ * (`ssh-agent COMMAND`).
+ */
 const HOLDER = 'echo "$SSH_AGENT_PID $SSH_AUTH_SOCK"; exec cat';
 
 export class KeyAgent implements AsyncDisposable {

@@ -1,5 +1,5 @@
-// Messages of the agent protocol of SSH (draft-ietf-sshm-ssh-agent): a length and its bytes, of which
-// the first is the type. A RUN writes them, so they may be anything.
+// Messages of the agent protocol of SSH (draft-ietf-sshm-ssh-agent): a length and its bytes, of
+// which the first is the type. A RUN writes them, so they may be anything.
 import { GatheredBytes } from '../../bytes/index.js';
 
 /** Bytes of a message without its length, as OpenSSH bounds them. */
@@ -57,8 +57,9 @@ export function framed(message: Uint8Array): Buffer {
 }
 
 /**
- * The type of the answer to a request that a RUN may make, if that is well formed: to list the keys,
- * and to sign with one of them. All else (adding and removing keys, locking, extensions) is refused.
+ * The type of the answer to a request that a RUN may make, if that is well formed: to list the
+ * keys, and to sign with one of them. All else (adding and removing keys, locking, extensions) is
+ * refused.
  */
 export function answerOf(request: Buffer): number | undefined {
   if (request[0] === REQUEST_IDENTITIES) return request.length === 1 ? IDENTITIES_ANSWER : undefined;

@@ -1,5 +1,5 @@
-// Carries what a RUN asks of an SSH agent to one of the host. A RUN may be a stranger's: it may list
-// the keys and sign with them, and nothing else reaches the agent.
+// Carries what a RUN asks of an SSH agent to one of the host. A RUN may be a stranger's: it may
+// list the keys and sign with them, and nothing else reaches the agent.
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { within } from '../../deadline/index.js';
@@ -12,8 +12,8 @@ const ANSWER_DEADLINE = 120_000;
 const REFUSED = framed(Buffer.of(FAILURE));
 
 /**
- * Answers the requests of a client, one after the other, until it ends. A client that sends what is no
- * message is closed.
+ * Answers the requests of a client, one after the other, until it ends. A client that sends what is
+ * no message is closed.
  * @param agent path of the agent's socket
  */
 export async function relay(client: Duplex, agent: string): Promise<void> {

@@ -41,8 +41,8 @@ static bool says_frozen(int events)
 	return strstr(text, "frozen 1\n") != NULL;
 }
 
-// Waits for the kernel's word. Its file polls as POLLPRI when it has changed since it was read. Without
-// it in time, errno is ETIMEDOUT.
+// Waits for the kernel's word. Its file polls as POLLPRI when it has changed since it was read.
+// Without it in time, errno is ETIMEDOUT.
 static bool wait_frozen(int cgroup, int64_t deadline)
 {
 	int events = openat(cgroup, "cgroup.events", O_RDONLY | O_CLOEXEC);

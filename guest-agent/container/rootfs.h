@@ -15,7 +15,8 @@ bool rootfs_change_files(const struct identity_spec *identity, struct failure *f
 // Removes them.
 void rootfs_remove_files(void);
 
-// Makes the /dev/shm of the containers in the machine's ipc namespace, if this is the first of them.
+// Makes the /dev/shm of the containers in the machine's ipc namespace, if this is the first of
+// them.
 bool rootfs_share_memory(const struct container_request *container, struct failure *failure);
 
 // Called in the container's directory and fresh namespaces: mounts everything on the overlay, makes

@@ -20,8 +20,8 @@ void connection_use_unix(const char *path)
 	unix_path = path;
 }
 
-// The kernel gives up after two seconds otherwise, also on a connection that does not block. The device
-// always answers, but a busy host may keep its process waiting for longer.
+// The kernel gives up after two seconds otherwise, also on a connection that does not block. The
+// device always answers, but a busy host may keep its process waiting for longer.
 static const struct timeval patience = { .tv_sec = 3600 };
 
 static int connect_vsock(uint32_t port)

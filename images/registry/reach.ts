@@ -87,8 +87,8 @@ export function checkHost(hostname: string, limit: Reach): void {
 }
 
 /**
- * An address of a server that a stranger names: on the public Internet, unless the user's settings open
- * the server.
+ * An address of a server that a stranger names: on the public Internet, unless the user's settings
+ * open the server.
  * @param host `HOST[:PORT]`, as the settings name it
  * @throws ImageError `network`
  */

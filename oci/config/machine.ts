@@ -21,8 +21,8 @@ export interface OciMachine {
 const POD = 'io.kubernetes.cri.sandbox-';
 
 /**
- * What the machine that a container brings may use of the host. The first container of a pod only waits,
- * and its own configuration leaves it next to no CPU time: the pod's resources count.
+ * What the machine that a container brings may use of the host. The first container of a pod only
+ * waits, and its own configuration leaves it next to no CPU time: the pod's resources count.
  * @throws OciError that names the annotation
  */
 export function machineResources({ annotations, linux }: Pick<OciConfig, 'annotations' | 'linux'>): OciResources {

@@ -32,7 +32,10 @@ export interface Translation {
   /** The root first. The container names them by their index. */
   shares: SharedPath[];
   container: Omit<ContainerSetup, 'id'>;
-  /** What the configuration has at /dev/shm: a tmpfs, or a folder of the host, that of its ipc namespace. */
+  /**
+   * What the configuration has at /dev/shm: a tmpfs, or a folder of the host, that of its ipc
+   * namespace.
+   */
   shm?: TmpfsMount | string;
   process: Omit<ProcessSpec, 'id'>;
   /** Of each process of the container; undefined: tsvm's own. */

@@ -133,7 +133,8 @@ export class HostCgroup {
    * Makes the cgroup. The file `cgroups` of the state folder has its paths from then on. Where the host
    * does not let this process make one, there is none.
    * @param options.enters puts this process into it
-   * @param options.caller process id of the caller, whose cgroup a path that is not absolute is below
+   * @param options.caller process id of the caller, whose cgroup a path that is not absolute is
+   *   below
    * @throws OciError if another container is in it
    */
   static make(
@@ -181,7 +182,8 @@ export class HostCgroup {
   }
 
   /**
-   * Moves all processes, but for one, to another container's cgroup, or to the one above where that has none.
+   * Moves all processes, but for one, to another container's cgroup, or to the one above where that
+   * has none.
    * @throws Error of a system call
    */
   moveTo(other: HostCgroup, stays?: number): void {

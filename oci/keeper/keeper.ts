@@ -101,7 +101,8 @@ export class Keeper implements PodMember {
    * @param id the engine's name of the container
    * @param bundle absolute path of the bundle
    * @param state absolute path of the state folder
-   * @param joins the machine that it joins, and the process id of the caller; undefined: it brings one
+   * @param joins the machine that it joins, and the process id of the caller; undefined: it brings
+   *   one
    * @throws OciError
    */
   constructor(
@@ -450,7 +451,10 @@ export class Keeper implements PodMember {
     this.cgroup.starve();
   }
 
-  /** The container has no process any more. Ends the machine, if no other one has. @returns whether none has */
+  /**
+   * The container has no process any more. Ends the machine, if no other one has.
+   * @returns whether none has
+   */
   #isDone(): boolean {
     this.#isOver = true;
     return this.#pod.endIfIdle();

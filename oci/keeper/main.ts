@@ -1,6 +1,7 @@
 // The keeper of one machine, a process that `tsvm-oci create` starts: reads the configuration, tells what
 // the stub has to be (a plan of lines over file descriptor 3), boots the machine, and starts the container
-// when it is told to. It ends with the machine. As `poststop`, it runs the hooks of a container that is gone.
+// when it is told to. It ends with the machine. As `poststop`, it runs the hooks of a container
+// that is gone.
 import '../../libc/no-debugger.js';
 
 import { symlinkSync } from 'node:fs';

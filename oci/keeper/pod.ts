@@ -128,7 +128,10 @@ export class Pod {
     });
   }
 
-  /** Ends this process, which containers that have ended do not need. An engine may never delete them. */
+  /**
+   * Ends this process, which containers that have ended do not need. An engine may never delete
+   * them.
+   */
   async #exitIfUnused(): Promise<void> {
     const isUnused = () => this.#connections === 0 && this.#isIdle;
     if (!isUnused()) return;
@@ -138,7 +141,10 @@ export class Pod {
     process.exit(0);
   }
 
-  /** Takes the machine and this process out of the cgroup of a member, if they are in it, into another's. */
+  /**
+   * Takes the machine and this process out of the cgroup of a member, if they are in it, into
+   * another's.
+   */
   leaveCgroup(member: PodMember, stays?: number): void {
     if (this.#cgroup !== member.cgroup) return;
     const others = [...this.#members].filter((each) => each !== member);
@@ -230,7 +236,10 @@ export function joinedNamespaces(
   });
 }
 
-/** Bytes of a file system of the host that stands for that of a container. @throws Error of a system call */
+/**
+ * Bytes of a file system of the host that stands for that of a container.
+ * @throws Error of a system call
+ */
 export function tmpfsSize(path: string): number | undefined {
   const { type, blocks, bsize } = statfsSync(path);
   return type === TMPFS && blocks > 0 ? blocks * bsize : undefined;

@@ -62,8 +62,8 @@ export class ProcessIo {
     if (stdin) source('stdin').then((stream) => this.#feed(stream));
     const drainStderr = async () => {
       const stream = await source('stderr');
-      // Its first bytes come with its opening. Those of stdout that were written before them wait in
-      // another socket: this turn of the event loop may not have them, the next one does.
+      // Its first bytes come with its opening. Those of stdout that were written before them wait
+      // in another socket: this turn of the event loop may not have them, the next one does.
       await turn();
       await turn();
       await this.#drain(stream, stderr);

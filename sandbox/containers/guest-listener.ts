@@ -20,8 +20,8 @@ export interface GuestSocket {
 }
 
 /**
- * Listens until it is disposed of, or the container's processes are killed. Up to 16 connections are
- * open at once; further clients wait.
+ * Listens until it is disposed of, or the container's processes are killed. Up to 16 connections
+ * are open at once; further clients wait.
  * @param onConnection called with each connection, which its owner ends or destroys
  * @throws SandboxError `not-running`, `unresponsive`, `agent`, `tool`; the reason of `signal`
  */

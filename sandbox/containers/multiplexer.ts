@@ -1,5 +1,5 @@
-// The connections that the agent's tool `listen` carries over its two streams (guest-agent/PROTOCOL.md,
-// "Connections of listen"). The guest is hostile: it may send any bytes.
+// The connections that the agent's tool `listen` carries over its two streams
+// (guest-agent/PROTOCOL.md, "Connections of listen"). The guest is hostile: it may send any bytes.
 import { Duplex, type Writable } from 'node:stream';
 import { SandboxError } from '../errors.js';
 

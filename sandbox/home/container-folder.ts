@@ -15,7 +15,7 @@ import { removeSocketFolder } from './socket-folder.js';
 const CONFIG = 'config.json';
 const STATE = 'state.json';
 const LOCK = 'lock';
-/** A supervisor locks byte 0 too. Who tidies up or removes the container locks what comes after it. */
+/** A supervisor locks byte 0 too. A process that removes the container locks what comes after it. */
 const AFTER_SUPERVISOR = 1;
 /** Milliseconds that another process may take to tidy up. */
 const PATIENCE = 30_000;
@@ -145,7 +145,7 @@ export class ContainerFolder {
     return readIfThere<ContainerState>(join(this.path, STATE)) ?? CREATED;
   }
 
-  /** Only who holds the lock may call this. @throws SandboxError `state` */
+  /** Only the holder of the lock may call this. @throws SandboxError `state` */
   writeState(state: ContainerState): void {
     const path = join(this.path, STATE);
     try {
@@ -157,8 +157,8 @@ export class ContainerFolder {
   }
 
   /**
-   * Keeps supervisors and all others who change the container away, and leaves it unsupervised in the
-   * eyes of those who read its state. Undefined if another process keeps it.
+   * Keeps supervisors and all others who change the container away, and leaves it unsupervised for
+   * processes that read its state. Undefined if another process keeps it.
    * @throws SandboxError `state`
    */
   hold(): FileLock | undefined {
@@ -166,7 +166,8 @@ export class ContainerFolder {
   }
 
   /**
-   * As {@link hold}, and waits for one who holds it. Undefined if it is supervised or does not exist.
+   * As {@link hold}, and waits for a process that holds it. Undefined if it is supervised or does
+   * not exist.
    * @throws SandboxError `state`, also if it is held for too long
    */
   async waitToHold(): Promise<FileLock | undefined> {
@@ -220,8 +221,8 @@ export class ContainerFolder {
   }
 
   /**
-   * Ends what a supervisor that was killed left of the machine, with the cgroups. Only who holds
-   * the lock may call this.
+   * Ends what a supervisor that was killed left of the machine, with the cgroups. Only the
+   * holder of the lock may call this.
    * @throws SandboxError `cgroup`
    */
   async removeCgroups(): Promise<void> {
@@ -232,8 +233,8 @@ export class ContainerFolder {
   }
 
   /**
-   * Removes the folder, and the sockets of a supervisor that was killed. Only who holds the lock may
-   * call this.
+   * Removes the folder, and the sockets of a supervisor that was killed. Only the holder of the
+   * lock may call this.
    * @param runtime path of the runtime folder
    * @throws SandboxError `state`
    */

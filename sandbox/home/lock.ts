@@ -13,7 +13,10 @@ const F_WRLCK = 1;
 const F_UNLCK = 2;
 const EAGAIN = 11;
 const EACCES = 13;
-/** Bytes of `struct flock` on x86-64: `i16` type, `i16` whence, `i64` start, `i64` length, `i32` pid. */
+/**
+ * Bytes of `struct flock` on x86-64: `i16` type, `i16` whence, `i64` start, `i64` length, `i32`
+ * pid.
+ */
 const FLOCK_LENGTH = 32;
 
 const fcntl = libcFunction<[fd: number, command: number, argument: Buffer]>('int fcntl(int, int, void *)');
@@ -53,7 +56,10 @@ export class FileLock implements Disposable {
     }
   }
 
-  /** Locks the whole file. Returns false if another process holds a part of it. @throws SandboxError `state` */
+  /**
+   * Locks the whole file. Returns false if another process holds a part of it.
+   * @throws SandboxError `state`
+   */
   widen(): boolean {
     return setLock(this.#fd, range(F_WRLCK));
   }

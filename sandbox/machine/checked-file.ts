@@ -1,5 +1,6 @@
-// Files whose checksum was computed once: while a file has the inode, size and times that it had then,
-// its contents are the same. Gigabytes are not read again each time a machine comes from them.
+// Files whose checksum was computed once: while a file has the inode, size and times that it had
+// then, its contents are the same. Gigabytes are not read again each time a machine comes from
+// them.
 import { type BigIntStats, fstatSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { type Check, integer, record, text } from '../../vmm/saved-state.js';
@@ -26,8 +27,8 @@ export function fileIdentity(path: string): string {
 }
 
 /**
- * Writes a file out, and computes its checksum. Nothing but its contents may be changed afterwards: not
- * its mode, and not its name.
+ * Writes a file out, and computes its checksum. Nothing but its contents may be changed afterwards:
+ * not its mode, and not its name.
  * @throws Error of the file system
  */
 export async function checkFile(

@@ -1,5 +1,5 @@
-// CRC-32 of files, among them files of gigabytes that are mostly holes. It finds damage. Whoever may
-// write such a file may write what its checksum is compared with, so no digest would find more.
+// CRC-32 of files, among them files of gigabytes that are mostly holes. It finds damage. Whoever
+// may write such a file may write what its checksum is compared with, so no digest would find more.
 import { open } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { eachBlock } from './sparse-file.js';

@@ -1,5 +1,5 @@
-// Clones of a running container beside containers that start cold: the time until each has answered a
-// command, and the host memory of the clones.
+// Clones of a running container beside containers that start cold: the time until each has answered
+// a command, and the host memory of the clones.
 import { execFileSync } from 'node:child_process';
 import { OwnHome } from '../e2e/own-home.js';
 import { type Benchmark, measurement, need, ratio, Samples } from './measurement.js';
@@ -12,8 +12,8 @@ const COLD = 'as many containers, each cold: all answer a command';
 const TIME_GOAL = 0.1;
 /** `MiB` of a clone. */
 const MEMORY_GOAL = 25;
-// The lab's file system (9p) tells no holes, so that a disk is read whole, once for each copy and each
-// checksum. The default of 10 GiB takes minutes each time.
+// The lab's file system (9p) tells no holes, so that a disk is read whole, once for each copy and
+// each checksum. The default of 10 GiB takes minutes each time.
 const RUN = ['run', '-d', '--accel', 'kvm', '--cold', '-m', '512M', '--disk', '64M', '--network', 'none'];
 
 export const forks: Benchmark = {

@@ -44,7 +44,10 @@ async function measureRun(
 
 const total = (counts: Record<string, number>): number => Object.values(counts).reduce((sum, count) => sum + count, 0);
 
-/** Pages of the template that the machine of a container has copied, once the container's process sleeps. */
+/**
+ * Pages of the template that the machine of a container has copied, once the container's process
+ * sleeps.
+ */
 function measureCopies(image: string, env: NodeJS.ProcessEnv, samples: Samples): void {
   const tsvm = (...words: string[]) =>
     execFileSync(CLI, words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], env }).trim();

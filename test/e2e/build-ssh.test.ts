@@ -1,5 +1,5 @@
-// tsvm build --ssh: OpenSSH and git in a RUN, and ADD, use keys of this host's agents, which do not leave
-// it.
+// tsvm build --ssh: OpenSSH and git in a RUN, and ADD, use keys of this host's agents, which do not
+// leave it.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// Proves that containerd runs Kubernetes' pods in machines: by the calls of the Container Runtime Interface
-// that a kubelet makes, with the network of CNI's plugins.
+// Proves that containerd runs Kubernetes' pods in machines: by the calls of the Container Runtime
+// Interface that a kubelet makes, with the network of CNI's plugins.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -197,7 +197,8 @@ test('a pod is one machine, whose containers run, execute programs, log, stop an
   expect(await cri.execSync(one, 'sh', '-c', 'echo shared >/dev/shm/file')).toMatchObject({ code: 0 });
   expect(await cri.execSync(two, 'cat', '/dev/shm/file')).toMatchObject({ stdout: 'shared\n' });
   await expect(cri.execSync(two, 'nosuch')).rejects.toThrow('exec: "nosuch": executable file not found in $PATH');
-  // Each other by the loopback interface, the node by the pod's address, and by the port of the node.
+  // Each other by the loopback interface, the node by the pod's address, and by the port of the
+  // node.
   const { status } = await cri.call<{ status: { network: { ip: string } } }>('PodSandboxStatus', {
     pod_sandbox_id: pod.id,
   });
@@ -232,7 +233,8 @@ test('the machine of a pod has the size that its containers need, and the limits
   const resources = { memory_limit_in_bytes: 200 * MIB, cpu_quota: 150_000, cpu_period: 100_000, cpu_shares: 512 };
   const security_context = { namespace_options: { pid: 'CONTAINER' } };
   const pod = await runPod({ linux: { cgroup_parent: parent, security_context, resources } });
-  // The machine is in the cgroup of the container that holds the pod, whose own share is next to nothing.
+  // The machine is in the cgroup of the container that holds the pod, whose own share is next to
+  // nothing.
   const host = (file: string) =>
     readFileSync(join('/sys/fs/cgroup', file.replace('POD', `${parent}/${pod.id}`)), 'utf8');
   expect(host('cpu/POD/cpu.shares')).toBe('512\n');

@@ -1,5 +1,5 @@
-// Proves that the death of any process of a pod, at any time, is told truthfully by podman, and that nothing is
-// left of it.
+// Proves that the death of any process of a pod, at any time, is told truthfully by podman, and
+// that nothing is left of it.
 import { once } from 'node:events';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';

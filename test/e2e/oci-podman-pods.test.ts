@@ -1,5 +1,5 @@
-// Proves that podman's pods are machines: their containers share what a pod shares, and start, stop and end by
-// themselves.
+// Proves that podman's pods are machines: their containers share what a pod shares, and start, stop
+// and end by themselves.
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { CLIENT, SERVER } from './network-image.js';
 import { IMAGE, Podman } from './podman.js';

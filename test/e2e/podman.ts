@@ -1,4 +1,5 @@
-// podman of this host in namespaces of the test, with an image of its own and networks of CNI's plugins.
+// podman of this host in namespaces of the test, with an image of its own and networks of CNI's
+// plugins.
 import { type ChildProcess, execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,6 +1,6 @@
-// The server, supervisors and processes of machines are killed at random while tenants submit jobs. No
-// job is lost unless a process of its own machine was killed, none runs twice unless it says so, and
-// nothing is left. TSVM_KILLS=200 TSVM_KILLS_SEED=2 kill more, and others.
+// The server, supervisors and processes of machines are killed at random while tenants submit jobs.
+// No job is lost unless a process of its own machine was killed, none runs twice unless it says so,
+// and nothing is left. TSVM_KILLS=200 TSVM_KILLS_SEED=2 kill more, and others.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';

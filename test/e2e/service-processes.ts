@@ -33,7 +33,9 @@ function openPaths(pid: number | string): string[] {
   });
 }
 
-/** What the machines of each tenant hold, by the command lines of the kernels of User-Mode Linux. */
+/**
+ * What the machines of each tenant hold, by the command lines of the kernels of User-Mode Linux.
+ */
 export function heldByProcesses(data: string): Map<string, Held> {
   const found = new Map<string, Held>();
   for (const pid of pids()) {

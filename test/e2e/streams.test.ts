@@ -27,7 +27,8 @@ describe.each(machines)('on $name', (machine) => {
       // The guest's kernel boots, its process has not started.
       await readUntil(command.stderr, 'Linux version');
       const rest = text(command.stderr);
-      // On a busy host it may have started before the signal, and ignores that: the third one ends it.
+      // On a busy host it may have started before the signal, and ignores that: the third one ends
+      // it.
       const again = setInterval(() => command.kill('SIGINT'), 500);
       command.kill('SIGINT');
       expect(await command.exit).toBe(130);

@@ -1,5 +1,5 @@
-// A host that keeps the process of a machine waiting for seconds at a time makes the machine slow. It
-// does not end it, and takes nothing of its output.
+// A host that keeps the process of a machine waiting for seconds at a time makes the machine slow.
+// It does not end it, and takes nothing of its output.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { DEBIAN, run, TSVM, uml } from './machine.js';

@@ -217,7 +217,8 @@ test('an ioctl of a vCPU that fails in its thread is reported', () => {
   Object.defineProperty(machine.guest.vcpu, 'fd', { value: fd });
 });
 
-// A thread that is gone cannot be kicked, and one that leaves after the process took its filter ends it.
+// A thread that is gone cannot be kicked, and one that leaves after the process took its filter
+// ends it.
 test('the thread of a vCPU that ended stays until it is stopped', async () => {
   using machine = new Machine('hlt');
   const { shared, worker } = machine.started;

@@ -38,7 +38,10 @@ export function command(context: Context): Command {
 
 type Images = Home['images'];
 
-/** The names in the store that a name without a tag stands for, those of lists that a build made too. */
+/**
+ * The names in the store that a name without a tag stands for, those of lists that a build made
+ * too.
+ */
 async function allNames(images: Images, lists: ManifestLists, name: string): Promise<string[]> {
   if (/[:@][^/]*$/.test(name)) throw new UsageError("tag can't be used with --all-tags/-a");
   const repository = familiar(name);

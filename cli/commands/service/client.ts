@@ -93,7 +93,8 @@ export class ServiceClient {
   async read<T>(path: string, request: Request, use: (answer: IncomingMessage) => Promise<T>): Promise<T> {
     const answer = await this.open(path, request);
     let isBroken = false;
-    // What reads it may take an answer that breaks off for one that ends, or tell of it in its own words.
+    // What reads it may take an answer that breaks off for one that ends, or tell of it in its own
+    // words.
     answer.on('error', (error) => {
       isBroken ||= hasCode(error, 'ECONNRESET');
     });

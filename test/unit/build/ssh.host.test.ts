@@ -1,6 +1,6 @@
-// SSH agents of builds, with OpenSSH's ssh-agent, ssh-add and ssh-keygen at both ends: a client lists
-// keys and signs with them, and changes nothing. The agent of a build holds the user's key files, and
-// ends with the build, however that ends.
+// SSH agents of builds, with OpenSSH's ssh-agent, ssh-add and ssh-keygen at both ends: a client
+// lists keys and signs with them, and changes nothing. The agent of a build holds the user's key
+// files, and ends with the build, however that ends.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

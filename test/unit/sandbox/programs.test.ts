@@ -4,8 +4,8 @@ import { expect, test, vi } from 'vitest';
 import { programEnvironment } from '../../../sandbox/programs.js';
 
 /**
- * Opens a file on each thread of libuv's pool, and prints how many arenas malloc has beside the first:
- * each begins at a multiple of 64 MiB (malloc/arena.c, HEAP_MAX_SIZE).
+ * Opens a file on each thread of libuv's pool, and prints how many arenas malloc has beside the
+ * first: each begins at a multiple of 64 MiB (malloc/arena.c, HEAP_MAX_SIZE).
  */
 const COUNT = `
   const { open, readFileSync } = require('node:fs');

@@ -150,8 +150,8 @@ shared.words[Word.END] = main();
 shared.store(Word.STATE, ThreadState.ended);
 libc.signalEventFd(machine.wakeFd);
 // The thread stays until it is told to stop: until then, it may be kicked and the process may be
-// filtered. Node.js ends a thread by system calls that the filter forbids, and the process ends with
-// the machine.
+// filtered. Node.js ends a thread by system calls that the filter forbids, and the process ends
+// with the machine.
 for (
   let command = shared.load(Word.COMMAND);
   command !== ThreadCommand.stop || shared.filter !== 0;

@@ -1,5 +1,5 @@
-// The connections of the agent's tool `listen`: whole and in order however their frames are cut, within
-// bounds whatever a hostile guest sends.
+// The connections of the agent's tool `listen`: whole and in order however their frames are cut,
+// within bounds whatever a hostile guest sends.
 import { once } from 'node:events';
 import { type Duplex, Writable } from 'node:stream';
 import fc from 'fast-check';
