@@ -33,7 +33,7 @@ const RECORD = 'snapshot.json';
 const MACHINE = 'machine';
 const LAYER = 'layer.ext4';
 const LOCK = 'lock';
-/** Has the digests of the saved machine's other files. */
+/** Has the checksums of the saved machine's other files. */
 const MANIFEST = join(MACHINE, 'manifest.json');
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}$/;
 const FOLDER = /^\.[0-9a-f]{64}$/;
