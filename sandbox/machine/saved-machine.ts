@@ -279,7 +279,10 @@ function readManifest(path: string): Manifest {
   }
   if (found === undefined) throw new RangeError(`the saved machine has no whole ${MANIFEST}`);
   const { version } = { version: undefined, ...found };
-  if (version !== VERSION) throw new RangeError(`the saved machine has version ${String(version)}, not ${VERSION}`);
+  if (version !== VERSION)
+    throw new RangeError(
+      `the saved machine has version ${String(version)}, not ${VERSION}: another release of tsvm made it`,
+    );
   if (!isSealed(found)) throw new RangeError(`the saved machine is damaged: its ${MANIFEST} has another SHA-256`);
   return parseState('manifest', checkManifest, found);
 }

@@ -426,5 +426,8 @@ function readSnapshotRecord(path: string, name: string): SnapshotRecord {
   }
   // Whoever wrote the digest wrote the rest, so only a version can be another.
   if (found.version === VERSION) return found;
-  throw new SandboxError('snapshot', `the snapshot ${name} has version ${found.version}, not ${VERSION}`);
+  throw new SandboxError(
+    'snapshot',
+    `the snapshot ${name} has version ${found.version}, not ${VERSION}: another release of tsvm made it`,
+  );
 }

@@ -181,7 +181,11 @@ describe('refused in one line is', () => {
       () => rmSync(join(path, 'state.json')),
       "ENOENT: no such file or directory, open '/suspended/state.json'",
     ],
-    ['another version', () => change({ version: 3 }), 'the saved machine has version 3, not 4'],
+    [
+      'another version',
+      () => change({ version: 3 }),
+      'the saved machine has version 3, not 4: another release of tsvm made it',
+    ],
     [
       'a field of the manifest that differs',
       () => {
