@@ -74,6 +74,8 @@ function looksSupervised(words: readonly string[]): boolean {
 }
 
 function flush(stream: NodeJS.WriteStream): Promise<void> {
+  // A command that failed early holds its output back still.
+  while (stream.writableCorked > 0) stream.uncork();
   return new Promise((resolve) => {
     if (stream.destroyed) resolve();
     else stream.write('', () => resolve());

@@ -173,3 +173,11 @@ test.each([
   const [said] = await Promise.all([text(terminal.stdout), once(terminal, 'close')]);
   expect(said).toBe(shown);
 });
+
+test('a command that fails before the start says why, and ends with its code', async () => {
+  const env = { ...process.env, TSVM_KEY: 'key', TSVM_SERVER: 'http://127.0.0.1:1' };
+  const call = `'${join(root, 'bin/tsvm')}' sandbox exec -it sb-0000000000000000 sh; echo "code $?"`;
+  const terminal = spawn('script', ['-qec', call, '/dev/null'], { env, stdio: ['pipe', 'pipe', 'inherit'] });
+  const [said] = await Promise.all([text(terminal.stdout), once(terminal, 'close')]);
+  expect(said).toBe('tsvm: cannot reach http://127.0.0.1:1: nothing listens there\r\ncode 125\r\n');
+});
