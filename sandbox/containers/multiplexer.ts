@@ -1,6 +1,7 @@
 // The connections that the agent's tool `listen` carries over its two streams
 // (guest-agent/PROTOCOL.md, "Connections of listen"). The guest is hostile: it may send any bytes.
 import { Duplex, type Writable } from 'node:stream';
+import { GatheredBytes } from '../../bytes/index.js';
 import { SandboxError } from '../errors.js';
 
 /** Bytes of a frame: the ID of its connection and a length. */
@@ -118,11 +119,15 @@ interface Way {
 /** A connection of a client in the guest. To end it closes it. */
 class GuestConnection extends Duplex {
   readonly #way: Way;
+  /** Bytes that the reader has not asked for yet. */
+  #unread = new GatheredBytes();
+  #isWanted = false;
   #hasEnded = false;
   #isClosed = false;
 
   constructor(way: Way) {
-    super();
+    // The pieces that a client cuts its bytes into wait here, and not in a list of them.
+    super({ readableHighWaterMark: 1 });
     this.#way = way;
     // Its owner may have left.
     this.on('error', () => {});
@@ -130,18 +135,35 @@ class GuestConnection extends Duplex {
 
   receive(bytes: Buffer): void {
     if (this.#hasEnded || this.#isClosed) return;
-    if (this.readableLength + bytes.length > MAX_UNREAD) {
+    if (this.readableLength + this.#unread.length + bytes.length > MAX_UNREAD) {
       this.destroy(new SandboxError('agent', `a client in the guest has sent more than ${MAX_UNREAD} bytes unasked`));
-    } else this.push(bytes);
+      return;
+    }
+    this.#unread.add(bytes);
+    this.#pass();
   }
 
   receiveEnd(): void {
     if (this.#hasEnded || this.#isClosed) return;
     this.#hasEnded = true;
-    this.push(null);
+    this.#pass();
   }
 
-  override _read(): void {}
+  override _read(): void {
+    this.#isWanted = true;
+    this.#pass();
+  }
+
+  /** Gives the reader what has come, if it has asked. */
+  #pass(): void {
+    if (!this.#isWanted) return;
+    const { bytes } = this.#unread;
+    if (bytes.length > 0) {
+      this.#isWanted = false;
+      this.#unread = new GatheredBytes();
+      this.push(bytes);
+    } else if (this.#hasEnded) this.push(null);
+  }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     const [first, rest] = [chunk.subarray(0, MAX_FRAME), chunk.subarray(MAX_FRAME)];

@@ -94,6 +94,19 @@ test('a connection that nobody reads is closed when it has sent too much, and no
   expect(connections.map(({ destroyed }) => destroyed)).toEqual([true, true]);
 });
 
+test('bytes that nobody reads take memory by their number, not by that of the pieces', async () => {
+  const { multiplexer, connections } = opened();
+  multiplexer.push(LISTENING);
+  const before = process.memoryUsage().heapUsed + process.memoryUsage().external;
+  for (const id of [1, 2, 3, 4]) {
+    const pieces = Buffer.concat(Array.from({ length: 7000 }, () => frame(id, 'a')));
+    for (let count = 0; count < 74; count++) multiplexer.push(Buffer.from(pieces));
+  }
+  expect(process.memoryUsage().heapUsed + process.memoryUsage().external - before).toBeLessThan(100 * 2 ** 20);
+  multiplexer.push(frame(1, ''));
+  expect(await all(connections[0]!)).toHaveLength(2 * 74 * 7000);
+});
+
 test('a guest that takes no ends of connections opens no more of them', () => {
   const takes: (() => void)[] = [];
   const output = new Writable({ write: (_chunk, _encoding, done) => void takes.push(done) });
