@@ -115,7 +115,11 @@ export class Pod {
   /** Ends the machine if no member has processes any more. @returns whether that is so */
   endIfIdle(): boolean {
     const isIdle = this.#isIdle;
-    if (isIdle) this.machine[Symbol.dispose]();
+    if (isIdle) {
+      this.machine[Symbol.dispose]();
+      // The last connection may have been its stub's.
+      void this.#exitIfUnused();
+    }
     return isIdle;
   }
 
