@@ -131,8 +131,10 @@ export class ContainerFolder {
     const state = this.#written();
     if (this.isSuspended()) return suspended(orphaned(state));
     if (state.supervisorPid === undefined) return state;
-    // The container may have ended in between, and recorded how.
+    // It may be the record of one that has begun in between, or of one that has recorded its end since.
+    const isSupervised = this.isSupervised();
     const again = this.#written();
+    if (isSupervised) return again;
     return again.supervisorPid === undefined ? again : orphaned(again);
   }
 
@@ -190,8 +192,13 @@ export class ContainerFolder {
   async lock(): Promise<FileLock | undefined> {
     const lock = await this.waitToHold();
     if (lock === undefined) return undefined;
-    this.#settle();
-    if (lock.widen()) return lock;
+    try {
+      this.#settle();
+      if (lock.widen()) return lock;
+    } catch (error) {
+      lock[Symbol.dispose]();
+      throw error;
+    }
     lock[Symbol.dispose]();
     return undefined;
   }

@@ -79,7 +79,7 @@ export interface ContainerState {
   supervisorCgroup?: string;
   /** What its machine is jailed by. Absent: nothing. */
   jail?: JailReport;
-  /** The supervisor was killed. Set when the state is read, never written. */
+  /** The supervisor was killed. Set when the state is read; the next one writes it before it begins. */
   isOrphaned?: true;
   /** The supervisor only gives access to files, or did when it was killed: it begins no process. */
   filesOnly?: true;

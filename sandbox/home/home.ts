@@ -157,6 +157,8 @@ export class Home {
    */
   async removeDamaged(folder: ContainerFolder): Promise<void> {
     using lock = await folder.waitToHold();
+    // Another process may have removed it.
+    if (!folder.isDamaged()) return;
     if (lock === undefined) throw new SandboxError('running', `container ${folder.shortId} is running`);
     await folder.removeCgroups();
     await this.containers.withLock(() => this.containers.names.release(folder.id));

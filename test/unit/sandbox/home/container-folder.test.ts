@@ -6,9 +6,10 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Container } from '../../../../sandbox/containers/container.js';
-import type { ContainerFolder } from '../../../../sandbox/home/container-folder.js';
+import { ContainerFolder } from '../../../../sandbox/home/container-folder.js';
 import { bootId, CREATED } from '../../../../sandbox/home/container-record.js';
 import { Home } from '../../../../sandbox/home/home.js';
+import { FileLock } from '../../../../sandbox/home/lock.js';
 import { openRuntimeFolder, SocketFolder } from '../../../../sandbox/home/socket-folder.js';
 import { bundleProgram } from './bundle.js';
 import { containerConfig, makeContainer } from './containers.js';
@@ -91,6 +92,23 @@ describe('the state', () => {
     expect(folder.hold()).toBeUndefined();
   });
 
+  test('of one that begins while it is read is not that of a killed one', async () => {
+    const { id } = await makeContainer(home, 'box');
+    let lock: FileLock | undefined;
+    /** Another supervisor begins right after the first look at the lock. */
+    class Raced extends ContainerFolder {
+      override isSupervised(): boolean {
+        const isSupervised = super.isSupervised();
+        lock ??= FileLock.take(join(this.path, 'lock'));
+        this.writeState({ ...CREATED, supervisorPid: process.pid });
+        return isSupervised;
+      }
+    }
+    const state = new Raced(home.containers.path, id).state();
+    lock![Symbol.dispose]();
+    expect(state).toEqual({ ...CREATED, supervisorPid: process.pid });
+  });
+
   test('is always read complete while it is being rewritten', async () => {
     const folder = await makeContainer(home, 'box');
     for (let count = 0; count < 200; count++) {
@@ -115,6 +133,16 @@ test('any number of readers query the lock without taking it', async () => {
   for (let count = 0; count < 10; count++) expect(folder.isSupervised()).toBe(true);
   lock![Symbol.dispose]();
   expect(folder.isSupervised()).toBe(false);
+});
+
+test('a supervisor that cannot read the record leaves the lock', async () => {
+  const folder = await makeContainer(home, 'box');
+  const state = join(folder.path, 'state.json');
+  rmSync(state);
+  mkdirSync(state);
+  await expect(folder.lock()).rejects.toThrow(/cannot read/);
+  using lock = folder.hold();
+  expect(lock).toBeDefined();
 });
 
 describe('a container is found', () => {
