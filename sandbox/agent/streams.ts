@@ -50,6 +50,8 @@ export function copy(source: Readable, sink: Writable, onChunk?: () => void): Co
     source.once('end', onEnd);
     source.once('error', onEnd);
     source.once('close', onEnd);
+    // One without bytes ends also while it is paused, and tells so once.
+    if (source.readableEnded || source.destroyed) onEnd();
     // The source may be paused until it has a reader.
     source.resume();
     sink.on('drain', onDrain);

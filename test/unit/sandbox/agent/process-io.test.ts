@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { afterAll, expect, test } from 'vitest';
 import { ProcessIo } from '../../../../sandbox/agent/process-io.js';
+import { encodeFrame } from '../../../../sandbox/agent/protocol.js';
+import { StreamListener } from '../../../../sandbox/agent/stream-listener.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -44,4 +46,26 @@ test('stdout comes before what was written to stderr after it, though stderr ope
   guestStderr.end();
   await io.connect(async (name) => (name === 'stdout' ? stdout : stderr), { terminal: false, stdin: false });
   expect(said.filter((each) => !each.endsWith(': '))).toEqual(['stdout: one', 'stderr: two']);
+});
+
+test.each(['', 'some'])('streams that end as they open end the output: %j', async (words) => {
+  const path = join(folder, `streams-${words}`);
+  using listener = await StreamListener.listen(path);
+  listener.expect({ id: 7 });
+  const said: string[] = [];
+  const sink = new Writable({
+    write(chunk, _encoding, done) {
+      said.push(`${chunk}`);
+      done();
+    },
+  });
+  const io = new ProcessIo({ stdout: sink, stderr: sink }, { onBrokenPipe: () => {}, onWriteError: () => {} });
+  const output = io.connect((name) => listener.stream(7, name), { terminal: false, stdin: false });
+  for (const stream of ['stdout', 'stderr'] as const) {
+    const guest = connect(path);
+    guest.write(encodeFrame({ type: 'stream', process: 7, stream }));
+    guest.end(words);
+  }
+  await output;
+  expect(said.join('')).toBe(words.repeat(2));
 });
