@@ -160,11 +160,16 @@ export class ContainerFolder {
 
   /**
    * Keeps supervisors and all others who change the container away, and leaves it unsupervised for
-   * processes that read its state. Undefined if another process keeps it.
+   * processes that read its state. Undefined if another process keeps it, or has removed it.
    * @throws SandboxError `state`
    */
   hold(): FileLock | undefined {
-    return FileLock.take(join(this.path, LOCK), { from: AFTER_SUPERVISOR });
+    try {
+      return FileLock.take(join(this.path, LOCK), { from: AFTER_SUPERVISOR });
+    } catch (error) {
+      if (!existsSync(this.path)) return undefined;
+      throw error;
+    }
   }
 
   /**
@@ -175,7 +180,7 @@ export class ContainerFolder {
   async waitToHold(): Promise<FileLock | undefined> {
     const deadline = performance.now() + PATIENCE;
     while (existsSync(this.path)) {
-      const lock = this.#holdIfThere();
+      const lock = this.hold();
       if (lock !== undefined || this.isSupervised()) return lock;
       if (performance.now() > deadline) {
         throw new SandboxError('state', `another process has kept ${this.path} for ${PATIENCE / 1000} s`);
@@ -201,15 +206,6 @@ export class ContainerFolder {
     }
     lock[Symbol.dispose]();
     return undefined;
-  }
-
-  #holdIfThere(): FileLock | undefined {
-    try {
-      return this.hold();
-    } catch (error) {
-      if (!existsSync(this.path)) return undefined;
-      throw error;
-    }
   }
 
   /** Records the end of a container whose supervisor was killed, before the next one is seen. */

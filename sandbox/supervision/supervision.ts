@@ -370,7 +370,12 @@ export class Supervision {
     const lock = held ?? (await this.#folder.lock());
     if (lock === undefined) {
       machine?.[Symbol.dispose]();
-      throw new SandboxError('running', `container ${this.#folder.shortId} is running already`);
+      const { shortId } = this.#folder;
+      // Another process has removed it.
+      if (this.#folder.config() === undefined) {
+        throw new SandboxError('no-such-container', `no such container: ${shortId}`);
+      }
+      throw new SandboxError('running', `container ${shortId} is running already`);
     }
     if (this.#folder.isSuspended() !== (this.#options.resumes === true) && !this.#options.rollsBack) {
       machine?.[Symbol.dispose]();

@@ -145,6 +145,14 @@ test('a supervisor that cannot read the record leaves the lock', async () => {
   expect(lock).toBeDefined();
 });
 
+test('a container that another process has removed is held by nobody', async () => {
+  const folder = await makeContainer(home, 'box');
+  folder.remove(home.runtime);
+  expect(folder.hold()).toBeUndefined();
+  expect(await folder.lock()).toBeUndefined();
+  await home.removeDamaged(folder);
+});
+
 describe('a container is found', () => {
   test('by its name, its ID and the beginning of its ID', async () => {
     const { id } = await makeContainer(home, 'box');

@@ -179,3 +179,16 @@ test('a container that is stopped on its way back to a snapshot keeps the exit c
   expect(state()).toMatchObject({ status: 'exited', exitCode: 137 });
   expect(state().error).toBeUndefined();
 });
+
+test.each([
+  ['is removed', true, 'no-such-container: no such container: ID'],
+  ['has another supervisor', false, 'running: container ID is running already'],
+])('a container that %s before it is supervised', async (_, isRemoved, refusal) => {
+  const stored = await makeContainer(home, 'box');
+  const config = stored.config()!;
+  const lock = isRemoved ? stored.remove(home.runtime) : await stored.lock();
+  const image = { digest: config.image, config: CONFIG, disk: [] };
+  const error = await new Supervision({ home, folder: stored, config, image }).exit.catch((error) => error);
+  lock?.[Symbol.dispose]();
+  expect(`${error.code}: ${error.message}`.replace(stored.shortId, 'ID')).toBe(refusal);
+});
