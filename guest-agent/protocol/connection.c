@@ -21,8 +21,10 @@ void connection_use_unix(const char *path)
 }
 
 // The kernel gives up after two seconds otherwise, also on a connection that does not block. The
-// device always answers, but a busy host may keep its process waiting for longer.
-static const struct timeval patience = { .tv_sec = 3600 };
+// device always answers, but a busy host may keep its process waiting for longer: the host gives a
+// process that starts as long. The kernel keeps the socket for all of the time, though it is closed
+// before.
+static const struct timeval patience = { .tv_sec = 120 };
 
 static int connect_vsock(uint32_t port)
 {
