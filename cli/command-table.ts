@@ -338,7 +338,7 @@ const GROUPS: Record<string, CommandGroup> = {
   },
   job: {
     summary: 'run jobs at a service',
-    commands: inGroup('job', 'run', 'ls', 'show', 'logs', 'cp', 'cancel', 'wait', 'rm'),
+    commands: inGroup('job', 'run', 'batch', 'ls', 'show', 'logs', 'cp', 'cancel', 'wait', 'rm'),
   },
   sandbox: {
     summary: 'use sandboxes at a service',

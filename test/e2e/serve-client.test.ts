@@ -183,6 +183,8 @@ test('jobs are queued by a file, all of them or none, and run as they say', asyn
   const job = (words: string[], stdin?: string) =>
     run(uml, [TSVM, 'job', ...words], { env: env(), ...(stdin === undefined ? {} : { stdin }) });
   const jobs = [7, 0].map((code) => ({ image: DEBIAN, command: ['sh', '-c', `exit ${code}`] }));
+  const all = async () => (await job(['ls', '-q'])).stdout.split('\n').filter(Boolean).sort();
+  const before = await all();
   const file = join(folder, 'jobs.json');
   writeFileSync(file, JSON.stringify({ jobs }));
   const made = await job(['batch', '--idempotency-key', 'both', file]);
@@ -198,7 +200,7 @@ test('jobs are queued by a file, all of them or none, and run as they say', asyn
   expect(await job(['batch', '-'], 'no JSON')).toEqual({
     ...{ code: 125, stdout: '', stderr: expect.stringMatching(/^tsvm: cannot read stdin: .*JSON.*\n/) },
   });
-  expect((await job(['ls', '-q'])).stdout.trim().split('\n').sort()).toEqual(ids.sort());
+  expect(await all()).toEqual([...ids, ...before].sort());
   expect(await job(['run', '--callback', 'ftp://127.0.0.1/', DEBIAN, 'true'])).toEqual({
     ...{ code: 125, stdout: '', stderr: expect.stringContaining('an http or https URL is needed') },
   });
