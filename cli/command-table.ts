@@ -199,6 +199,14 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'let paused sandboxes go on',
     load: async () => ({ command: (await import('./commands/service/sandbox.js')).resume }),
   },
+  'sandbox fork': {
+    summary: 'start copies of a sandbox',
+    load: async () => ({ command: (await import('./commands/service/sandbox-copies.js')).fork }),
+  },
+  'sandbox snapshot': {
+    summary: 'keep sandboxes as they are now',
+    load: async () => ({ command: (await import('./commands/service/sandbox-copies.js')).snapshot }),
+  },
   'sandbox rm': {
     summary: 'end sandboxes',
     load: async () => ({ command: (await import('./commands/service/sandbox.js')).rm }),
@@ -342,7 +350,7 @@ const GROUPS: Record<string, CommandGroup> = {
   },
   sandbox: {
     summary: 'use sandboxes at a service',
-    commands: inGroup('sandbox', 'create', 'ls', 'show', 'exec', 'cp', 'pause', 'resume', 'rm'),
+    commands: inGroup('sandbox', 'create', 'ls', 'show', 'exec', 'cp', 'pause', 'resume', 'fork', 'snapshot', 'rm'),
   },
   tenant: {
     summary: 'manage the tenants of a service',

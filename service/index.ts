@@ -16,6 +16,7 @@ import { Files } from './sandboxes/files.js';
 import { Places } from './sandboxes/places.js';
 import { Ports } from './sandboxes/ports.js';
 import { Sandboxes } from './sandboxes/sandboxes.js';
+import { Snapshots } from './sandboxes/snapshots.js';
 import type { Scope } from './scope.js';
 import type { SecretRecord } from './secret.js';
 import { type Database, holdFolder, openDatabase } from './store/database.js';
@@ -24,6 +25,7 @@ import { held } from './store/held.js';
 import { JobStore } from './store/job-store.js';
 import { SandboxStore } from './store/sandbox-store.js';
 import { SecretStore } from './store/secret-store.js';
+import { SnapshotStore } from './store/snapshot-store.js';
 import { Statistics } from './store/statistics.js';
 import { TenantStore } from './store/tenant-store.js';
 
@@ -93,6 +95,8 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
     const secrets = new SecretStore(database, folder);
     const sandboxStore = new SandboxStore(database);
     const sandboxes = new Sandboxes(sandboxStore, secrets, places, machines);
+    const snapshotStore = new SnapshotStore(database);
+    const snapshots = new Snapshots(snapshotStore, sandboxes, machines);
     const commands = new Commands(sandboxes, places);
     const contents = new Files(sandboxes);
     const jobStore = new JobStore(database, { onEnd: (tenant, reason) => metrics?.jobEnded(tenant, reason) });
@@ -110,11 +114,13 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
       sandboxes.close();
       closeFolder();
     };
-    const known = new Set([...sandboxStore.alive().map(({ id }) => id), ...jobStore.placed().map(runName)]);
+    const containers = [...sandboxStore.alive().map(({ id }) => id), ...jobStore.placed().map(runName)];
+    const known = new Set([...containers, ...snapshotStore.ids()]);
     await Promise.all(tenants.list().map(({ name }) => removeLeft(machines, name, known)));
     files.removeOthers(new Set(tenants.list().map(({ name }) => name)));
     for (const { name } of tenants.list()) files.sweep(name, jobStore.keepings(name));
     await sandboxes.recover();
+    await snapshots.recover();
     jobs.recover();
     // Both may find their port taken. Nothing waits for what the first has begun.
     if (metrics !== undefined && options.metrics !== undefined) {
@@ -124,6 +130,7 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
       folder,
       tenants,
       sandboxes,
+      snapshots,
       jobs,
       places,
       secrets,

@@ -18,6 +18,8 @@ export interface Tenant extends Resources {
   name: string;
   /** Number of sandboxes. */
   sandboxes: number;
+  /** Number of snapshots of sandboxes. */
+  snapshots: number;
   /** Number of jobs that have not ended: also of those in the queue. */
   jobs: number;
   /** Bytes of the files of jobs: uploads, and what jobs read and leave. */
@@ -95,6 +97,16 @@ export const specSchema = z.strictObject({
 });
 export type SandboxSpec = z.output<typeof specSchema>;
 
+/** What one that continues a copy may ask for. All else is as it was then. */
+export const continuedSchema = z.strictObject({
+  metadata: specSchema.shape.metadata.removeDefault().optional(),
+  lifetime: specSchema.shape.lifetime.removeDefault().optional(),
+  atExpiry: specSchema.shape.atExpiry.removeDefault().optional(),
+  idle: specSchema.shape.idle,
+  resumeOnUse: specSchema.shape.resumeOnUse.removeDefault().optional(),
+});
+export type ContinuedSpec = z.output<typeof continuedSchema>;
+
 /**
  * - `starting`: it holds its resources, and its machine may boot.
  * - `running`: it takes commands.
@@ -131,6 +143,8 @@ export interface SandboxRecord {
   id: string;
   tenant: string;
   spec: SandboxSpec;
+  /** The ID of the snapshot or sandbox that it has continued. */
+  origin?: string | undefined;
   status: (typeof STATUSES)[number];
   /** RFC 3339. */
   created: string;
@@ -145,4 +159,17 @@ export interface SandboxRecord {
   ended?: string | undefined;
   reason?: End['reason'] | undefined;
   error?: string | undefined;
+}
+
+/** A sandbox as it was: its memory, processes and files. */
+export interface SnapshotRecord {
+  /** Also its name in the tenant's home. */
+  id: string;
+  tenant: string;
+  /** The ID of the sandbox. */
+  sandbox: string;
+  /** That of the sandbox. */
+  spec: SandboxSpec;
+  /** RFC 3339. */
+  created: string;
 }

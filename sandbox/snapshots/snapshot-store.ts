@@ -245,7 +245,7 @@ export class SnapshotStore {
 
   /** Those that are whole, sorted by name. @throws SandboxError `state` */
   list(): Snapshot[] {
-    return this.#names().flatMap((name) => {
+    return this.names().flatMap((name) => {
       try {
         return [this.find(name)];
       } catch (error) {
@@ -258,7 +258,7 @@ export class SnapshotStore {
   /** Names of the snapshots whose record is damaged. `remove` removes them. @throws SandboxError `state` */
   damaged(): string[] {
     const whole = new Set(this.list().map(({ name }) => name));
-    return this.#names().filter((name) => !whole.has(name));
+    return this.names().filter((name) => !whole.has(name));
   }
 
   /** True if there is one of that name, whole or not. */
@@ -308,7 +308,7 @@ export class SnapshotStore {
       }
     });
     if (lock === undefined) throw new SandboxError('state', `cannot lock ${path}`);
-    await this.#sweep();
+    await this.sweep();
     return new UnfinishedSnapshot(this, path, lock);
   }
 
@@ -343,9 +343,9 @@ export class SnapshotStore {
     }
   }
 
-  /** Removes the folders without a name with which no process works. */
-  async #sweep(): Promise<void> {
-    const entries = readdirSync(this.#path);
+  /** Removes the folders without a name with which no process works. @throws SandboxError `state` @internal */
+  async sweep(): Promise<void> {
+    const entries = this.#entries();
     const named = new Set(entries.flatMap((name) => this.#target(name) ?? []));
     for (const folder of entries) {
       if (!FOLDER.test(folder) || named.has(folder)) continue;
@@ -355,7 +355,7 @@ export class SnapshotStore {
       if (lock === undefined) continue;
       try {
         // It got its name, and its maker ended, meanwhile.
-        if (!this.#names().some((name) => this.#target(name) === folder)) await this.#discard(path);
+        if (!this.names().some((name) => this.#target(name) === folder)) await this.#discard(path);
       } finally {
         lock[Symbol.dispose]();
       }
@@ -368,10 +368,14 @@ export class SnapshotStore {
     rmSync(path, { recursive: true, force: true });
   }
 
-  /** @throws SandboxError `state` */
-  #names(): string[] {
+  /** The names of all, whole or not. @throws SandboxError `state` @internal */
+  names(): string[] {
+    return this.#entries().filter((name) => this.#target(name) !== undefined);
+  }
+
+  #entries(): string[] {
     try {
-      return readdirSync(this.#path).filter((name) => this.#target(name) !== undefined);
+      return readdirSync(this.#path);
     } catch (cause) {
       if (hasCode(cause, 'ENOENT')) return [];
       throw new SandboxError('state', `cannot list the snapshots: ${messageOf(cause)}`, { cause });

@@ -68,9 +68,11 @@ export class Metrics {
     }
     const ofTenants = (read: (tenant: Tenant) => number) => () =>
       tenants.list().map((tenant): Sample => [{ tenant: tenant.name }, read(tenant)]);
+    const snapshots = ofTenants((tenant) => statistics.snapshots(tenant.name));
+    gauge('tsvm_snapshots', 'The snapshots of sandboxes', ['tenant'], snapshots);
     for (const [name, what, of] of RESOURCES) {
       const reserved = ofTenants((tenant) => of(statistics.held(tenant.name)));
-      gauge(`tsvm_reserved_${name}`, `${what} that sandboxes and jobs hold`, ['tenant'], reserved);
+      gauge(`tsvm_reserved_${name}`, `${what} that sandboxes, their snapshots and jobs hold`, ['tenant'], reserved);
       gauge(`tsvm_tenant_limit_${name}`, `${what} of the tenant's share`, ['tenant'], ofTenants(of));
       gauge(`tsvm_limit_${name}`, `${what} that all tenants together may hold`, [], () => [[{}, of(host)]]);
     }

@@ -8,6 +8,7 @@ import type { Tenant } from '../records.js';
 import type { Commands } from '../sandboxes/commands.js';
 import type { Places } from '../sandboxes/places.js';
 import type { Sandboxes } from '../sandboxes/sandboxes.js';
+import type { Snapshots } from '../sandboxes/snapshots.js';
 import type { Scope } from '../scope.js';
 import type { SecretStore } from '../store/secret-store.js';
 import type { Statistics } from '../store/statistics.js';
@@ -16,6 +17,7 @@ import type { Statistics } from '../store/statistics.js';
 export interface Call {
   tenant: Tenant;
   sandboxes: Sandboxes;
+  snapshots: Snapshots;
   jobs: Jobs;
   places: Places;
   secrets: SecretStore;
@@ -51,7 +53,7 @@ interface Schemas {
 
 export interface Route extends Schemas {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE';
-  /** `{id}` stands for the ID of a sandbox or job, or the name of a secret. */
+  /** `{id}` stands for the ID of a sandbox, snapshot or job, or the name of a secret. */
   path: string;
   operation: string;
   summary: string;

@@ -8,9 +8,10 @@ import { execOverSocket } from './exec-socket.js';
 import { hostOf } from './port-host.js';
 import { type Route, route } from './route.js';
 
-const sandboxSchema = z.object({
+export const sandboxSchema = z.object({
   id: z.string(),
   ...specSchema.shape,
+  origin: z.string().optional().describe('The ID of the snapshot or sandbox that it has continued'),
   status: z.enum(STATUSES),
   created: z.iso.datetime(),
   started: z.iso.datetime().optional(),
@@ -54,9 +55,9 @@ const portsSchema = z.object({
 });
 
 /** Of what may resume a sandbox, beside its own. */
-const OF_USE = ['conflict', 'no-secret', 'quota', 'no-room', 'unresponsive'] as const;
+export const OF_USE = ['conflict', 'no-secret', 'quota', 'no-room', 'unresponsive'] as const;
 
-function described({ tenant: _, spec, ...rest }: SandboxRecord): object {
+export function described({ tenant: _, spec, ...rest }: SandboxRecord): object {
   return { ...spec, ...rest };
 }
 

@@ -13,6 +13,7 @@ import type { Files } from '../sandboxes/files.js';
 import type { Places } from '../sandboxes/places.js';
 import type { Ports } from '../sandboxes/ports.js';
 import type { Sandboxes } from '../sandboxes/sandboxes.js';
+import type { Snapshots } from '../sandboxes/snapshots.js';
 import { checkScope } from '../scope.js';
 import type { SecretStore } from '../store/secret-store.js';
 import type { Statistics } from '../store/statistics.js';
@@ -54,6 +55,7 @@ export interface ServerParts {
   folder: string;
   tenants: TenantStore;
   sandboxes: Sandboxes;
+  snapshots: Snapshots;
   jobs: Jobs;
   places: Places;
   secrets: SecretStore;
@@ -235,11 +237,12 @@ async function answer(context: Context<Shared>, route: Route, parts: AnswerParts
   const { signal } = context.req.raw;
   const id = context.req.param('id') ?? '';
   const archive = Readable.from(bounded(context.req.raw.body, MAX_ARCHIVE));
-  const { sandboxes, jobs, places, secrets, statistics, commands, domain } = parts;
+  const { sandboxes, snapshots, jobs, places, secrets, statistics, commands, domain } = parts;
   const { upgrades, onFault, readers = READER_TIMES } = parts;
   const lastEvent = context.req.header('Last-Event-ID');
   const call: Call = {
-    ...{ tenant, sandboxes, jobs, places, secrets, statistics, commands, domain, id, key: keyOf(context), lastEvent },
+    ...{ tenant, sandboxes, snapshots, jobs, places, secrets, statistics, commands, domain },
+    ...{ id, key: keyOf(context), lastEvent },
     ...{ ...readers, onFault, signal, archive },
   };
   const result = await route.handle(call, { query, body });

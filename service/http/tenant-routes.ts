@@ -9,6 +9,7 @@ const tenantSchema = z.object({
   limits: z
     .object({
       sandboxes: z.int().describe('Number of sandboxes'),
+      snapshots: z.int().describe('Number of snapshots of sandboxes'),
       jobs: z.int().describe('Number of jobs that have not ended'),
       cpus: z.number(),
       memory: z.int().describe('Bytes'),
@@ -23,6 +24,7 @@ const tenantSchema = z.object({
     disk: z.number().describe('Bytes'),
   }),
   sandboxes: countsSchema.describe('The number of those that have not ended, by status'),
+  snapshots: z.int().describe('The number of snapshots of sandboxes'),
   jobs: countsSchema.describe('The number of those that have not ended, by status'),
 });
 
@@ -57,7 +59,8 @@ export const TENANT_ROUTES: readonly Route[] = [
     handle: async ({ statistics, tenant: { name, ...limits } }) => {
       const countOf = (kind: 'sandboxes' | 'jobs') =>
         Object.fromEntries(statistics.alive(kind, [name]).map(({ status, count }) => [status, count]));
-      return { name, limits, held: statistics.held(name), sandboxes: countOf('sandboxes'), jobs: countOf('jobs') };
+      const [held, snapshots] = [statistics.held(name), statistics.snapshots(name)];
+      return { name, limits, held, sandboxes: countOf('sandboxes'), snapshots, jobs: countOf('jobs') };
     },
   }),
   route({

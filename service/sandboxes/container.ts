@@ -10,6 +10,7 @@ import {
   Home,
   type JailMode,
   type Secrets,
+  SnapshotStore,
   type Upstream,
 } from '../../sandbox/index.js';
 import { ServiceError } from '../errors.js';
@@ -24,13 +25,15 @@ const RESUME_TIMEOUT = 60_000;
  * Milliseconds for what keeps a container from being saved: processes that just start, and another
  * copy of it.
  */
-const SUSPEND_TIMEOUTS = new Map([
+const SAVE_TIMEOUTS = new Map([
   ['agent', 10_000],
   ['conflict', 600_000],
 ]);
 
 /** Names of containers that are sandboxes, or runs of jobs. Others in a home are the administrator's own. */
 const OWN_NAME = /^(sb-[0-9a-f]{16}|job-[0-9a-f]{16}-\d+)$/;
+/** Names of snapshots that are of sandboxes. */
+const OWN_SNAPSHOT = /^sn-[0-9a-f]{16}$/;
 
 export interface MachineOptions {
   /** Path of the data folder. */
@@ -104,16 +107,42 @@ export async function removeContainer(home: Home, id: string): Promise<void> {
  * @throws SandboxError as `Container.suspend`
  */
 export async function suspendContainer(container: Container): Promise<void> {
+  await save(async () => {
+    try {
+      await container.suspend();
+    } catch (error) {
+      if (container.state.status !== 'suspended') throw error;
+    }
+  });
+}
+
+/** Makes a snapshot of the container, which runs on. @throws SandboxError as `Container.snapshot` */
+export async function copyContainer(container: Container, name: string): Promise<void> {
+  await save(async () => {
+    await container.snapshot(name);
+  });
+}
+
+/** Calls `act` until nothing stands in its way that goes by. */
+async function save(act: () => Promise<void>): Promise<void> {
   const began = performance.now();
   for (;;) {
     try {
-      return await container.suspend();
+      return await act();
     } catch (error) {
-      if (container.state.status === 'suspended') return;
-      const timeout = SUSPEND_TIMEOUTS.get(codeOf(error) ?? '') ?? 0;
+      const timeout = SAVE_TIMEOUTS.get(codeOf(error) ?? '') ?? 0;
       if (performance.now() - began >= timeout) throw error;
       await sleep(PAUSE);
     }
+  }
+}
+
+/** Removes a snapshot, if it is there. @throws SandboxError `state` */
+export async function removeSnapshot(home: Home, name: string): Promise<void> {
+  try {
+    await new SnapshotStore(home).remove(name);
+  } catch (error) {
+    if (!hasCode(error, 'no-such-snapshot')) throw error;
   }
 }
 
@@ -138,7 +167,8 @@ export async function resumeContainer(
 }
 
 /**
- * Removes the containers of sandboxes and jobs that an earlier server left in a tenant's home.
+ * Removes the containers of sandboxes and jobs, and the snapshots, that an earlier server left in a
+ * tenant's home.
  * @param known names of those that records are of
  */
 export async function removeLeft(
@@ -146,11 +176,16 @@ export async function removeLeft(
   tenant: string,
   known: ReadonlySet<string>,
 ): Promise<void> {
-  const home = homeOf(folder, tenant);
   try {
+    const home = homeOf(folder, tenant);
     for (const { name = '' } of Container.list(home)) {
       if (OWN_NAME.test(name) && !known.has(name)) await removeContainer(home, name);
     }
+    const snapshots = new SnapshotStore(home);
+    for (const name of snapshots.names()) {
+      if (OWN_SNAPSHOT.test(name) && !known.has(name)) await snapshots.remove(name);
+    }
+    await snapshots.sweep();
   } catch (error) {
     onFault(`cannot remove what an earlier server left of ${tenant}: ${messageOf(error)}`);
   }

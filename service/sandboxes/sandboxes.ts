@@ -59,6 +59,10 @@ function checkPause({ state: { accelerator } }: Container, { secrets }: SandboxS
   }
 }
 
+function newId(): string {
+  return `sb-${randomBytes(8).toString('hex')}`;
+}
+
 export class Sandboxes {
   readonly #store: SandboxStore;
   readonly #options: MachineOptions;
@@ -147,29 +151,84 @@ export class Sandboxes {
   async create(tenant: Tenant, spec: SandboxSpec, key?: string): Promise<SandboxRecord> {
     const image = imageName(spec.image);
     checkPlaceholders(spec);
-    const id = `sb-${randomBytes(8).toString('hex')}`;
-    const { record, isNew } = this.#store.add(tenant, this.#options.host, { id, spec, key });
+    const { record, isNew } = this.#store.add(tenant, this.#options.host, { id: newId(), spec, key });
     if (!isNew) return record;
-    try {
-      const secrets = this.#secretsOf(record);
-      const container = await Container.create(this.#home(tenant.name), {
-        ...{ image, name: id, command: [], noCommand: true, pull: 'never' },
+    return await this.#start(record, () =>
+      Container.create(this.#home(tenant.name), {
+        ...{ image, name: record.id, command: [], noCommand: true, pull: 'never' },
         ...{ cpus: spec.cpus, memory: spec.memory, disk: spec.disk, env: spec.env },
         network: spec.network === 'none' ? { mode: 'none' } : {},
         ...{ accel: this.#options.accel, jail: this.#options.jail },
-      });
+      }),
+    );
+  }
+
+  /**
+   * Adds sandboxes that are to continue a snapshot: all of them, or none. They hold their share.
+   * @param origin the ID of what they continue
+   * @throws ServiceError `quota`, `no-room`
+   */
+  reserve(tenant: Tenant, specs: readonly SandboxSpec[], origin: string): SandboxRecord[] {
+    const wanted = specs.map((spec) => ({ id: newId(), spec, origin }));
+    return this.#store.addAll(tenant, this.#options.host, wanted);
+  }
+
+  /** Starts one that `reserve` has added. If that fails, it has ended. @throws ServiceError */
+  async begin(record: SandboxRecord, snapshot: string): Promise<SandboxRecord> {
+    const { tenant, id } = record;
+    return await this.#start(record, () => Container.restore(this.#home(tenant), snapshot, { name: id }));
+  }
+
+  /** What `reserve` has added has nothing to continue. */
+  async giveUp(record: SandboxRecord, error: string): Promise<void> {
+    await this.#endOrTryAgain(record, { reason: 'failed', error });
+  }
+
+  /**
+   * Starts a sandbox as a copy of another: `reserve` and `begin` for one with an idempotency key.
+   * @throws ServiceError
+   */
+  async continue(tenant: Tenant, spec: SandboxSpec, snapshot: string, key?: string): Promise<SandboxRecord> {
+    const wanted = { id: newId(), spec, origin: snapshot, key };
+    const { record, isNew } = this.#store.add(tenant, this.#options.host, wanted);
+    return isNew ? await this.begin(record, snapshot) : record;
+  }
+
+  async #start(record: SandboxRecord, make: () => Promise<Container>): Promise<SandboxRecord> {
+    const { id, tenant, spec } = record;
+    try {
+      const secrets = this.#secretsOf(record);
+      const container = await make();
       await container.start({ onFallback: this.#options.onFallback, secrets });
       if (spec.atExpiry === 'pause' || spec.idle !== undefined) checkPause(container, spec);
       this.#store.run(id);
-      const running = this.#store.find(tenant.name, id);
+      const running = this.#store.find(tenant, id);
       this.#watch(running, container);
       this.#expire(running);
       return running;
     } catch (error) {
-      const told = this.tell(error, 'the sandbox did not start');
+      const told = this.#tellStart(record, error);
       await this.#endOrTryAgain(record, { reason: 'failed', error: told.message });
       throw told;
     }
+  }
+
+  #tellStart({ id, tenant }: SandboxRecord, error: unknown): ServiceError {
+    if (!hasCode(error, 'snapshot', 'no-such-snapshot')) return this.tell(error, 'the sandbox did not start');
+    this.#options.onFault(`${id} of ${tenant} did not start: ${messageOf(error)}`);
+    return new ServiceError('conflict', 'the snapshot cannot go on here', { cause: error });
+  }
+
+  /**
+   * Calls `act` with a sandbox that runs. It is neither paused nor ended meanwhile.
+   * @throws ServiceError as `occupy`; the error of `act`
+   */
+  async hold<T>(tenant: Tenant, id: string, act: (record: SandboxRecord, container: Container) => Promise<T>) {
+    using _use = await this.occupy(tenant, id);
+    return await this.#inTurn(id, async () => {
+      const record = this.#store.find(tenant.name, id);
+      return await act(record, this.#containerOf(record));
+    });
   }
 
   /** @throws ServiceError `not-found` */

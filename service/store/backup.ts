@@ -68,6 +68,8 @@ async function copyState(folder: string, to: string): Promise<void> {
   using database = new DatabaseSync(copy);
   // The next server finds no machine of these runs, and they may have begun.
   database.exec("UPDATE jobs SET status = 'running', started = placed WHERE status = 'starting'");
+  // Their files are in the homes.
+  database.exec('DELETE FROM snapshots');
   database.exec('PRAGMA journal_mode = DELETE');
 }
 

@@ -105,6 +105,24 @@ export const MIGRATIONS = [
       CASE WHEN saved THEN disk + memory ELSE disk END
       FROM sandboxes WHERE status <> 'ended' UNION ALL
     SELECT 'jobs', tenant, cpus, memory, disk FROM jobs WHERE status IN ('starting', 'running');`,
+  `
+  ALTER TABLE tenants ADD COLUMN snapshots INTEGER NOT NULL DEFAULT 10;
+  ALTER TABLE sandboxes ADD COLUMN origin TEXT;
+  CREATE TABLE snapshots (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+    tenant TEXT NOT NULL REFERENCES tenants (name) ON DELETE CASCADE, sandbox TEXT NOT NULL,
+    spec TEXT NOT NULL, status TEXT NOT NULL, disk INTEGER NOT NULL, created TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX snapshots_by_tenant ON snapshots (tenant, number);
+  DROP VIEW held;
+  CREATE VIEW held (kind, tenant, cpus, memory, disk) AS
+    SELECT 'sandboxes', tenant,
+      CASE WHEN status = 'paused' AND saved THEN 0 ELSE cpus END,
+      CASE WHEN status = 'paused' AND saved THEN 0 ELSE memory END,
+      CASE WHEN saved THEN disk + memory ELSE disk END
+      FROM sandboxes WHERE status <> 'ended' UNION ALL
+    SELECT 'snapshots', tenant, 0, 0, disk FROM snapshots UNION ALL
+    SELECT 'jobs', tenant, cpus, memory, disk FROM jobs WHERE status IN ('starting', 'running');`,
 ];
 
 /** Milliseconds to wait for another process's transaction. */

@@ -1,4 +1,4 @@
-// What sandboxes and jobs hold together, in the database.
+// What sandboxes, their snapshots and jobs hold together, in the database.
 import { z } from 'zod';
 import { ServiceError } from '../errors.js';
 import type { Resources, Tenant } from '../records.js';
@@ -11,13 +11,13 @@ const UNITS = { cpus: 'CPUs', memory: 'bytes of memory', disk: 'bytes of disks' 
 /**
  * What is held now.
  * @param tenant Default: of all
- * @param kind Default: sandboxes and jobs
+ * @param without Default: all kinds count
  */
-export function held(database: Database, tenant?: string, kind?: 'sandboxes'): Resources {
+export function held(database: Database, tenant?: string, without?: 'jobs'): Resources {
   const statement = `SELECT total(cpus) AS cpus, total(memory) AS memory, total(disk) AS disk FROM held
-    WHERE (? IS NULL OR tenant = ?) AND (? IS NULL OR kind = ?)`;
-  const [of, as] = [tenant ?? null, kind ?? null];
-  return HELD.parse(database.prepare(statement).get(of, of, as, as));
+    WHERE (? IS NULL OR tenant = ?) AND (? IS NULL OR kind <> ?)`;
+  const [of, not] = [tenant ?? null, without ?? null];
+  return HELD.parse(database.prepare(statement).get(of, of, not, not));
 }
 
 /** What there is too little of for `wanted` beside what is taken: `4 CPUs`, the most. Undefined: it fits. */
@@ -26,6 +26,23 @@ export function lacking(wanted: Resources, most: Resources, taken = NOTHING): st
     if (taken[kind] + wanted[kind] > most[kind]) return `${most[kind]} ${UNITS[kind]}`;
   }
   return undefined;
+}
+
+/**
+ * Call it in the transaction that adds what is wanted.
+ * @throws ServiceError `quota`, `no-room` if the tenant's share or the host does not hold it now
+ */
+export function checkShare(database: Database, tenant: Tenant, host: Resources, wanted: Resources): void {
+  const little = lacking(wanted, tenant, held(database, tenant.name));
+  if (little !== undefined) throw shareIs(little);
+  if (lacking(wanted, host, held(database)) !== undefined) {
+    throw new ServiceError('no-room', 'the host has no room for it now');
+  }
+}
+
+/** The share of a tenant is used up. @param most `4 CPUs` */
+export function shareIs(most: string): ServiceError {
+  return new ServiceError('quota', `the tenant's share is ${most}`);
 }
 
 /** @throws ServiceError `quota` if the tenant's share or the host never holds it */

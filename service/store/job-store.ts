@@ -251,7 +251,7 @@ export class JobStore {
           this.#change(set, this.#time(), boot, job.id);
           return this.find(tenant.name, job.id);
         }
-        if (fits(job.spec, host, held(this.#database, undefined, 'sandboxes'))) return undefined;
+        if (fits(job.spec, host, held(this.#database, undefined, 'jobs'))) return undefined;
       }
       return undefined;
     });

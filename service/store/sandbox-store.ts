@@ -14,7 +14,7 @@ import {
   type Tenant,
 } from '../records.js';
 import { type Database, transaction } from './database.js';
-import { held, lacking } from './held.js';
+import { checkShare, shareIs } from './held.js';
 import { TenantStore } from './tenant-store.js';
 import { addUsage } from './usage.js';
 
@@ -27,6 +27,7 @@ const ROW = z.object({
   id: z.string(),
   tenant: z.string(),
   spec: z.string(),
+  origin: text,
   status: z.enum(STATUSES),
   created: z.string(),
   started: text,
@@ -59,6 +60,16 @@ export interface Page {
   statuses?: readonly SandboxRecord['status'][] | undefined;
 }
 
+/** A sandbox that is to be. */
+export interface NewSandbox {
+  id: string;
+  spec: SandboxSpec;
+  /** The ID of what it continues. */
+  origin?: string | undefined;
+  /** The tenant's idempotency key. */
+  key?: string | undefined;
+}
+
 export class SandboxStore {
   readonly #database: Database;
   readonly #tenants: TenantStore;
@@ -77,25 +88,33 @@ export class SandboxStore {
    * @param host what all sandboxes together may hold
    * @throws ServiceError `quota`; `no-room`; `conflict` if the key belongs to another spec
    */
-  add(
-    tenant: Tenant,
-    host: Resources,
-    { id, spec, key }: { id: string; spec: SandboxSpec; key?: string | undefined },
-  ): { record: SandboxRecord; isNew: boolean } {
+  add(tenant: Tenant, host: Resources, wanted: NewSandbox): { record: SandboxRecord; isNew: boolean } {
+    return transaction(this.#database, () => this.#add(tenant, host, wanted));
+  }
+
+  /** Adds all of them, or none. @throws ServiceError as `add` */
+  addAll(tenant: Tenant, host: Resources, wanted: readonly NewSandbox[]): SandboxRecord[] {
+    return transaction(this.#database, () => wanted.map((each) => this.#add(tenant, host, each).record));
+  }
+
+  #add(tenant: Tenant, host: Resources, { id, spec, origin, key }: NewSandbox) {
     const described = JSON.stringify(spec);
-    return transaction(this.#database, () => {
-      const [known] = key === undefined ? [] : this.#all('tenant = ? AND idempotencyKey = ?', tenant.name, key);
-      if (known !== undefined) {
-        if (JSON.stringify(known.spec) === described) return { record: known, isNew: false };
-        throw new ServiceError('conflict', 'the idempotency key belongs to a sandbox with another spec');
-      }
-      this.#checkRoom(tenant, host, spec);
-      const statement = `INSERT INTO sandboxes (id, tenant, spec, status, cpus, memory, disk, created, idempotencyKey)
-        VALUES (?, ?, ?, 'starting', ?, ?, ?, ?, ?)`;
-      const { cpus, memory, disk } = spec;
-      this.#database.prepare(statement).run(id, tenant.name, described, cpus, memory, disk, now(), key ?? null);
-      return { record: this.find(tenant.name, id), isNew: true };
-    });
+    const [known] = key === undefined ? [] : this.#all('tenant = ? AND idempotencyKey = ?', tenant.name, key);
+    if (known !== undefined) {
+      const isSame = JSON.stringify(known.spec) === described && known.origin === origin;
+      if (isSame) return { record: known, isNew: false };
+      throw new ServiceError('conflict', 'the idempotency key belongs to a sandbox with another spec');
+    }
+    const { cpus, memory, disk } = spec;
+    // One that continues another has that memory on the disk until it ends, whether or not the snapshot is there.
+    const saved = origin === undefined ? 0 : 1;
+    this.#checkRoom(tenant, host, { cpus, memory, disk: disk + saved * memory });
+    const columns = ['id', 'tenant', 'spec', 'status', 'cpus', 'memory', 'disk', 'created', 'idempotencyKey'];
+    const statement = `INSERT INTO sandboxes (${columns.join(', ')}, origin, saved)
+      VALUES (?, ?, ?, 'starting', ?, ?, ?, ?, ?, ?, ?)`;
+    const values = [id, tenant.name, described, cpus, memory, disk, now(), key ?? null, origin ?? null, saved];
+    this.#database.prepare(statement).run(...values);
+    return { record: this.find(tenant.name, id), isNew: true };
   }
 
   /** The tenant's sandbox. That of another does not exist. @throws ServiceError `not-found` */
@@ -247,22 +266,14 @@ export class SandboxStore {
   #checkRoom(tenant: Tenant, host: Resources, wanted: Resources): void {
     const alive = "SELECT count(*) AS count FROM sandboxes WHERE tenant = ? AND status <> 'ended'";
     const { count } = COUNT.parse(this.#database.prepare(alive).get(tenant.name));
-    if (count >= tenant.sandboxes) throw quota(`${tenant.sandboxes} sandboxes`);
-    this.#checkShare(tenant, host, wanted);
+    if (count >= tenant.sandboxes) throw shareIs(`${tenant.sandboxes} sandboxes`);
+    checkShare(this.#database, tenant, host, wanted);
   }
 
   /** @throws ServiceError `quota`, `no-room` if there is no room for so much more */
   #checkHeld(name: string, host: Resources, wanted: Resources): void {
     const tenant = this.#tenants.find(name);
-    if (tenant !== undefined) this.#checkShare(tenant, host, wanted);
-  }
-
-  #checkShare(tenant: Tenant, host: Resources, wanted: Resources): void {
-    const little = lacking(wanted, tenant, held(this.#database, tenant.name));
-    if (little !== undefined) throw quota(little);
-    if (lacking(wanted, host, held(this.#database)) !== undefined) {
-      throw new ServiceError('no-room', 'the host has no room for it now');
-    }
+    if (tenant !== undefined) checkShare(this.#database, tenant, host, wanted);
   }
 
   #isUnsaved(id: string): boolean {
@@ -281,10 +292,6 @@ export class SandboxStore {
       return { ...rest, keptIn, spec: specSchema.parse(JSON.parse(spec)) };
     });
   }
-}
-
-function quota(of: string): ServiceError {
-  return new ServiceError('quota', `the tenant's share is ${of}`);
 }
 
 function portsTokenOf(token: string): string {

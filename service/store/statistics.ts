@@ -4,6 +4,7 @@ import { JOB_STATUSES } from '../job.js';
 import { type PeriodName, type Resources, STATUSES } from '../records.js';
 import type { Database } from './database.js';
 import { held } from './held.js';
+import { SnapshotStore } from './snapshot-store.js';
 import { type Usage, usageOf } from './usage.js';
 
 const ROW = z.object({ tenant: z.string(), status: z.string(), count: z.number() });
@@ -13,9 +14,11 @@ export type Count = z.output<typeof ROW>;
 
 export class Statistics {
   readonly #database: Database;
+  readonly #snapshots: SnapshotStore;
 
   constructor(database: Database) {
     this.#database = database;
+    this.#snapshots = new SnapshotStore(database);
   }
 
   /** Those that have not ended, for each of the tenants and each status: also if there is none. */
@@ -29,7 +32,12 @@ export class Statistics {
     );
   }
 
-  /** What the sandboxes and jobs of a tenant hold. */
+  /** How many snapshots of sandboxes a tenant has. */
+  snapshots(tenant: string): number {
+    return this.#snapshots.count(tenant);
+  }
+
+  /** What the sandboxes, their snapshots and the jobs of a tenant hold. */
   held(tenant: string): Resources {
     return held(this.#database, tenant);
   }

@@ -11,6 +11,7 @@ export const TENANT = z.object({
   ...{
     name: z.string(),
     sandboxes: z.number(),
+    snapshots: z.number(),
     jobs: z.number(),
     cpus: z.number(),
     memory: z.number(),

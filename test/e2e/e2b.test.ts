@@ -100,7 +100,7 @@ test('another tenant, a wrong key and a wrong token get what there is not', asyn
 
 test('what this server cannot do is refused, and a share that is used up is a rate limit', async () => {
   await using sandbox = await own();
-  await expect(sandbox.fork()).rejects.toThrow('400: this server has no fork of sandboxes');
+  await expect(sandbox.fork()).rejects.toThrow('400: a sandbox that is not on KVM has no snapshots');
   await expect(sandbox.pause()).rejects.toThrow('400: a sandbox on User-Mode Linux cannot be paused');
   await expect(sandbox.pause({ keepMemory: false })).rejects.toThrow('paused with its memory alone');
   await expect(own({ lifecycle: { onTimeout: 'pause' } })).rejects.toThrow('cannot be paused');

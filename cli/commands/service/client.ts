@@ -130,7 +130,7 @@ export class ServiceClient {
   }
 
   /** The newest records of a kind, so many of them. @throws ClientError */
-  async list<Kind>(kind: 'jobs' | 'sandboxes', count: number, status: string | undefined): Promise<Kind[]> {
+  async list<Kind>(kind: 'jobs' | 'sandboxes' | 'snapshots', count: number, status?: string): Promise<Kind[]> {
     const found: Kind[] = [];
     for (let before: string | undefined; found.length < count; ) {
       const limit = String(Math.min(MAX_PAGE, count - found.length));

@@ -35,6 +35,7 @@ interface Sandbox {
 
 interface CreateOptions extends MachineOptions {
   server: string;
+  snapshot?: string;
   lifetime?: string;
   idempotencyKey?: string;
 }
@@ -42,19 +43,23 @@ interface CreateOptions extends MachineOptions {
 export function create(context: Context): Command {
   const command = createCommand('tsvm sandbox create', context)
     .description('Starts a sandbox at a service, and prints its ID once it takes commands.')
-    .usage('[options] IMAGE')
-    .argument('<IMAGE>', "an image of the tenant's")
+    .usage('[options] IMAGE\n       tsvm sandbox create [options] --snapshot ID')
+    .argument('[IMAGE]', "an image of the tenant's")
     .addOption(SERVER());
   return addMachineOptions(command)
-    .option('--lifetime <DURATION>', 'after which it ends (default: 1h)')
+    .option('--snapshot <ID>', 'continue a snapshot of tsvm sandbox snapshot: --metadata and --lifetime may differ')
+    .option('--lifetime <DURATION>', "after which it ends (default: 1h, or the snapshot's)")
     .option('--idempotency-key <KEY>', 'a second sandbox with this key is the first one')
     .addHelpText('after', `\nExamples:\n  box=$(tsvm sandbox create -m 1g --lifetime 8h debian:12)\n${ADDRESS}`)
-    .action(async (image: string, options: CreateOptions) => {
+    .action(async (image: string | undefined, { snapshot, ...options }: CreateOptions) => {
+      if ((image === undefined) === (snapshot === undefined)) throw new UsageError('expected an IMAGE or --snapshot');
       const client = new ServiceClient(options);
       const headers = { 'Idempotency-Key': options.idempotencyKey ?? randomUUID() };
       const lifetime = given(options.lifetime, parseDuration, '--lifetime');
+      // What a snapshot does not take, the service refuses by name.
       const body = defined({ image, ...machineOf(options), lifetime });
-      const { id } = (await client.call('/v1/sandboxes', { method: 'POST', headers, body })) as Sandbox;
+      const path = snapshot === undefined ? '/v1/sandboxes' : `/v1/snapshots${idPath(snapshot)}/sandboxes`;
+      const { id } = (await client.call(path, { method: 'POST', headers, body })) as Sandbox;
       process.stdout.write(`${id}\n`);
     });
 }

@@ -15,6 +15,7 @@ export function add(context: Context): Command {
     .argument('<NAME>', '1 to 32 of a-z, 0-9 and -')
     .requiredOption(...DATA)
     .option('--sandboxes <N>', 'the most sandboxes', '10')
+    .option('--snapshots <N>', 'the most snapshots of its sandboxes', '10')
     .option('--jobs <N>', 'the most jobs that have not ended, with those in the queue', '1000')
     .option('--cpus <N>', 'the most CPUs of its sandboxes and jobs together', '4')
     .option('-m, --memory <SIZE>', 'the most memory of its sandboxes and jobs together', '4g')
@@ -26,6 +27,7 @@ export function add(context: Context): Command {
       const key = tenants.add({
         name,
         sandboxes: parseCount(options.sandboxes, '--sandboxes'),
+        snapshots: parseCount(options.snapshots, '--snapshots'),
         jobs: parseCount(options.jobs, '--jobs'),
         cpus: parseCpus(options.cpus, '--cpus'),
         memory: parseSize(options.memory, '--memory'),
@@ -46,7 +48,7 @@ interface KeyOptions {
   scope: (typeof SCOPES)[number];
 }
 
-type Part = 'sandboxes' | 'jobs' | 'cpus' | 'memory' | 'disk' | 'files' | 'rate';
+type Part = 'sandboxes' | 'snapshots' | 'jobs' | 'cpus' | 'memory' | 'disk' | 'files' | 'rate';
 
 const RATE = ['--rate <RATE>', 'the most requests: 10/s, 10/m, 10/h or none'] as const;
 
@@ -108,6 +110,7 @@ export function set(context: Context): Command {
     .argument('<NAME>', 'of a tenant')
     .requiredOption(...DATA)
     .option('--sandboxes <N>', 'the most sandboxes')
+    .option('--snapshots <N>', 'the most snapshots of its sandboxes')
     .option('--jobs <N>', 'the most jobs that have not ended, with those in the queue')
     .option('--cpus <N>', 'the most CPUs of its sandboxes and jobs together')
     .option('-m, --memory <SIZE>', 'the most memory of its sandboxes and jobs together')
@@ -119,6 +122,7 @@ export function set(context: Context): Command {
         text === undefined ? undefined : parse(text, flag);
       const change = defined({
         sandboxes: given(options.sandboxes, parseCount, '--sandboxes'),
+        snapshots: given(options.snapshots, parseCount, '--snapshots'),
         jobs: given(options.jobs, parseCount, '--jobs'),
         cpus: given(options.cpus, parseCpus, '--cpus'),
         memory: given(options.memory, parseSize, '--memory'),

@@ -2,12 +2,21 @@
 import { Hono } from 'hono';
 import { z } from 'zod';
 import { ServiceError } from '../../errors.js';
-import { type SandboxRecord, specSchema, type Tenant, wordsSchema } from '../../records.js';
+import {
+  type SandboxRecord,
+  type SandboxSpec,
+  type SnapshotRecord,
+  specSchema,
+  type Tenant,
+  wordsSchema,
+} from '../../records.js';
+import type { Snapshots } from '../../sandboxes/snapshots.js';
 import { checkScope } from '../../scope.js';
 import type { Shared } from '../audit.js';
 import { PROBLEMS, retryHeaders } from '../problem.js';
 import { parse, readJson } from '../request.js';
 import { DEFAULT_SCOPE } from '../route.js';
+import { MAX_COPIES } from '../snapshot-routes.js';
 import type { E2bParts } from './parts.js';
 
 /** What the client takes this server's sandboxes to be able to do, by the version of E2B's daemon in them. */
@@ -35,6 +44,21 @@ const pauseSchema = z.strictObject({ memory: withMemory });
 const connectSchema = z.strictObject({ timeout: timeoutSchema.optional(), memory: withMemory });
 const resumeSchema = z.strictObject({ timeout: timeoutSchema.optional(), autoPause: z.literal(false).optional() });
 const setTimeoutSchema = z.strictObject({ timeout: timeoutSchema });
+const forkSchema = z.strictObject({
+  count: z.int().min(1).max(MAX_COPIES).default(1),
+  timeout: timeoutSchema.min(1).default(300),
+});
+const snapshotSchema = z.strictObject({
+  name: z.never({ error: 'snapshots of this server have no names' }).optional(),
+});
+const snapshotsSchema = z.strictObject({
+  sandboxID: z.string().max(64).optional(),
+  name: z.string().max(256).optional(),
+  limit: z.coerce.number().int().min(1).max(100).default(100),
+  nextToken: z.string().max(64).optional(),
+});
+/** The form of the ID of a snapshot, which is a template too. */
+const SNAPSHOT = /^sn-[0-9a-f]{16}$/;
 const listSchema = z.object({
   metadata: z.string().max(65_536).optional(),
   state: z.string().max(64).optional(),
@@ -48,12 +72,14 @@ const listSchema = z.object({
 export interface ControlParts extends E2bParts {
   /** Images by the names of templates. Another name is that of an image. */
   templates: ReadonlyMap<string, string>;
+  snapshots: Snapshots;
   /** What the hosts of ports end with. Undefined: no ports are served. */
   domain?: string | undefined;
 }
 
 export function controlApi({
   sandboxes,
+  snapshots,
   templates,
   domain,
   tenants,
@@ -70,7 +96,7 @@ export function controlApi({
     return Response.json({ code: status, message: told.message }, { status, headers: retryHeaders(told) });
   });
   // Hono takes each for the path above it too.
-  for (const path of ['/sandboxes/*', '/v2/sandboxes/*']) {
+  for (const path of ['/sandboxes/*', '/v2/sandboxes/*', '/snapshots/*', '/templates/*']) {
     api.use(path, (context, next) => {
       const caller = tenants.authenticate(context.req.header('X-API-Key') ?? '');
       if (caller === undefined) {
@@ -105,11 +131,18 @@ export function controlApi({
   api.on('POST', ['/sandboxes', '/v2/sandboxes'], async (context) => {
     const tenant = tenantOf(context.get('tenant'));
     const asked = parse(createSchema, await readJson(context), 'body');
+    const ends = { atExpiry: asked.autoPause ? 'pause' : 'end', resumeOnUse: asked.autoResume.enabled } as const;
+    if (SNAPSHOT.test(asked.templateID)) {
+      const { spec } = snapshots.find(tenant, asked.templateID);
+      checkContinued(asked, spec);
+      const own = { metadata: asked.metadata, lifetime: asked.timeout * SECOND, ...ends };
+      return context.json(opened(tenant, await snapshots.start(tenant, asked.templateID, own)), 201);
+    }
     const spec = specSchema.parse({
       image: imageOf(asked.templateID),
       ...{ env: asked.envVars, metadata: asked.metadata, lifetime: asked.timeout * SECOND },
       network: asked.allow_internet_access ? 'public' : 'none',
-      ...{ atExpiry: asked.autoPause ? 'pause' : 'end', resumeOnUse: asked.autoResume.enabled },
+      ...ends,
     });
     return context.json(opened(tenant, await sandboxes.create(tenant, spec)), 201);
   });
@@ -168,8 +201,40 @@ export function controlApi({
     const { timeout } = parse(resumeSchema, await readJson(context), 'body');
     return context.json(opened(tenant, await sandboxes.resume(tenant, id, timeout && timeout * SECOND)), 201);
   });
+  api.post('/sandboxes/:id/fork', async (context) => {
+    const tenant = tenantOf(context.get('tenant'));
+    const { id } = known(tenant, context.req.param('id'));
+    const { count, timeout } = parse(forkSchema, await readJson(context), 'body');
+    const copies = await snapshots.fork(tenant, id, { count, lifetime: timeout * SECOND });
+    const [code] = PROBLEMS.internal;
+    const results = copies.map((copy) =>
+      copy.status === 'running'
+        ? { sandbox: opened(tenant, copy) }
+        : { error: { code, message: copy.error ?? 'the sandbox has ended' } },
+    );
+    return context.json(results, 201);
+  });
+  api.post('/sandboxes/:id/snapshots', async (context) => {
+    const tenant = tenantOf(context.get('tenant'));
+    const { id } = known(tenant, context.req.param('id'));
+    parse(snapshotSchema, await readJson(context), 'body');
+    return context.json(describedSnapshot(await snapshots.create(tenant, id)), 201);
+  });
+  api.get('/snapshots', (context) => {
+    const query = parse(snapshotsSchema, context.req.query(), 'query');
+    const { limit, nextToken: before, sandboxID: sandbox, name } = query;
+    const found = snapshots.list(tenantOf(context.get('tenant')), { limit: limit + 1, before, sandbox });
+    const page = found.slice(0, limit);
+    if (found.length > limit) context.header('X-Next-Token', page.at(-1)?.id);
+    return context.json(page.filter(({ id }) => name === undefined || id === name).map(describedSnapshot));
+  });
+  // A snapshot is a template to the client.
+  api.delete('/templates/:id', async (context) => {
+    await snapshots.remove(tenantOf(context.get('tenant')), context.req.param('id'));
+    return context.body(null, 204);
+  });
   // What there is of E2B's API beyond this is refused by name.
-  for (const action of ['fork', 'snapshots', 'metrics', 'network', 'refreshes', 'logs']) {
+  for (const action of ['metrics', 'network', 'refreshes', 'logs']) {
     api.all(`/sandboxes/:id/${action}`, (context) => {
       running(tenantOf(context.get('tenant')), context.req.param('id'));
       throw new ServiceError('bad-request', `this server has no ${action} of sandboxes`);
@@ -194,6 +259,20 @@ function described({ id, spec, status, created, started = created, expires = sta
     allowInternetAccess: spec.network === 'public',
     lifecycle: { onTimeout: spec.atExpiry === 'pause' ? 'pause' : 'kill', autoResume: spec.resumeOnUse },
   };
+}
+
+function describedSnapshot({ id }: SnapshotRecord): object {
+  return { snapshotID: id, names: [] };
+}
+
+/** What a snapshot has cannot be changed. @throws ServiceError `bad-request` */
+function checkContinued(asked: z.output<typeof createSchema>, { network }: SandboxSpec): void {
+  if (Object.keys(asked.envVars).length > 0) {
+    throw new ServiceError('bad-request', 'body.envVars: a sandbox has those of its snapshot');
+  }
+  if (!asked.allow_internet_access && network === 'public') {
+    throw new ServiceError('bad-request', 'body.allow_internet_access: the sandbox of the snapshot had it');
+  }
 }
 
 /** The client encodes words twice. @throws ServiceError `bad-request` */

@@ -5,6 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Tenants, writeBackup } from '../../../service/index.js';
+import { specSchema } from '../../../service/records.js';
+import { openDatabase } from '../../../service/store/database.js';
+import { SandboxStore } from '../../../service/store/sandbox-store.js';
+import { SnapshotStore } from '../../../service/store/snapshot-store.js';
 import { HOST } from '../../fixtures/service.js';
 
 let folder: string;
@@ -20,8 +24,16 @@ const modeOf = (...path: string[]) => statSync(join(folder, ...path)).mode & 0o7
 test('the archive and the database in it are for their owner alone', async () => {
   const data = join(folder, 'data');
   using tenants = new Tenants(data);
-  const key = tenants.add({ name: 'acme', sandboxes: 1, jobs: 1, files: 1, rate: 'none', ...HOST });
+  const key = tenants.add({ name: 'acme', sandboxes: 1, snapshots: 1, jobs: 1, files: 1, rate: 'none', ...HOST });
   expect(modeOf('data', 'service.db')).toBe(0o600);
+  // Its files are in the home, which is not copied.
+  using database = openDatabase(data);
+  const [tenant] = tenants.list();
+  const spec = specSchema.parse({ image: 'debian:12' });
+  const { record } = new SandboxStore(database).add(tenant!, HOST, { id: 'sb-1', spec });
+  const snapshots = new SnapshotStore(database);
+  snapshots.add(tenant!, HOST, { id: 'sn-1', of: record, status: 'making' });
+  snapshots.ready('sn-1');
   const file = join(folder, 'copy.tar');
   // What another user has put there.
   writeFileSync(`${file}.part`, 'x');
@@ -36,6 +48,8 @@ test('the archive and the database in it are for their owner alone', async () =>
   expect(statSync(join(copy, 'service.db')).mode & 0o777).toBe(0o600);
   using restored = new Tenants(copy);
   expect(restored.list().map(({ name }) => name)).toEqual(['acme']);
+  using copied = openDatabase(copy);
+  expect([[...snapshots.ids()], [...new SnapshotStore(copied).ids()]]).toEqual([['sn-1'], []]);
 });
 
 test.each(['nothing', '.'])('a folder %s without a database is not copied, and gets none', async (name) => {

@@ -30,17 +30,19 @@ import { Files } from '../../../service/sandboxes/files.js';
 import { Places } from '../../../service/sandboxes/places.js';
 import { Ports } from '../../../service/sandboxes/ports.js';
 import { Sandboxes } from '../../../service/sandboxes/sandboxes.js';
+import { Snapshots } from '../../../service/sandboxes/snapshots.js';
 import { type Database, openDatabase } from '../../../service/store/database.js';
 import { FileStore } from '../../../service/store/file-store.js';
 import { JobStore } from '../../../service/store/job-store.js';
 import { SandboxStore } from '../../../service/store/sandbox-store.js';
 import { SecretStore } from '../../../service/store/secret-store.js';
+import { SnapshotStore } from '../../../service/store/snapshot-store.js';
 import { Statistics } from '../../../service/store/statistics.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
 import { fuzzing } from '../../fixtures/fuzz.js';
 import { HOST, send } from '../../fixtures/service.js';
 
-const ACME: Tenant = { name: 'acme', sandboxes: 1, jobs: 10, files: 2 ** 20, rate: 'none', ...HOST };
+const ACME: Tenant = { name: 'acme', sandboxes: 1, snapshots: 1, jobs: 10, files: 2 ** 20, rate: 'none', ...HOST };
 /** Bytes of a log's file. */
 const LOG = { maxSize: 20_000, maxFiles: 3 };
 /**
@@ -165,6 +167,7 @@ beforeEach(async () => {
     folder,
     tenants,
     sandboxes,
+    snapshots: new Snapshots(new SnapshotStore(database), sandboxes, machines),
     jobs,
     places,
     secrets,

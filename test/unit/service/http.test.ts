@@ -171,7 +171,7 @@ describe('the scope of a key', () => {
   test('that looks neither changes anything nor opens files of a sandbox, which may be secrets', () => {
     const looking = operations.filter(({ needed }) => needed === 0);
     const names = ['listSandboxes', 'showSandbox', 'listJobs', 'showJob', 'readOutput', 'followJob', 'readOutputs'];
-    const own = ['listSecrets', 'showTenant', 'listUsage'];
+    const own = ['listSnapshots', 'showSnapshot', 'listSecrets', 'showTenant', 'listUsage'];
     expect(looking.map(({ operationId }) => operationId).sort()).toEqual([...names, ...own].sort());
     const setting = operations.filter(({ needed }) => needed === 2).map(({ operationId }) => operationId);
     expect(setting.sort()).toEqual(['removeSecret', 'setSecret']);
@@ -328,9 +328,10 @@ describe('requests', () => {
     const ask = async (path: string) => (await send(`${url}/v1/${path}`, { key: own })).body;
     expect(await ask('tenant')).toEqual({
       name: 'seen',
-      limits: { ...HOST, sandboxes: 3, jobs: 5, cpus: 2, files: 2 ** 30, rate: '1000/s' },
+      limits: { ...HOST, sandboxes: 3, snapshots: 4, jobs: 5, cpus: 2, files: 2 ** 30, rate: '1000/s' },
       held: { cpus: 0, memory: 0, disk: 0 },
       sandboxes: { starting: 0, running: 0, pausing: 0, paused: 0, resuming: 0 },
+      snapshots: 0,
       jobs: { queued: 0, starting: 0, running: 0 },
     });
     expect(await ask('usage')).toEqual({ periods: [] });
@@ -630,7 +631,7 @@ describe('the document', () => {
 
   // Each takes milliseconds, or a tenth of a second on a host that other tests keep busy.
   test('each request gets an answer that its operation names', { timeout: 600_000 }, async () => {
-    expect(operations.length).toBe(26);
+    expect(operations.length).toBe(32);
     await fc.assert(
       fc.asyncProperty(asked, async ({ method, path, responses, id, query, body }) => {
         const where = path.replace('{id}', encodeURIComponent(id) || 'x');

@@ -32,7 +32,17 @@ import { fuzzing } from '../../fixtures/fuzz.js';
 
 const GIB = 2 ** 30;
 const share = (name: string, more: Partial<Tenant> = {}): Tenant => ({
-  ...{ name, sandboxes: 100, jobs: 1000, cpus: 4, memory: 64 * GIB, disk: 64 * GIB, files: GIB, rate: 'none' },
+  ...{
+    name,
+    sandboxes: 100,
+    snapshots: 1,
+    jobs: 1000,
+    cpus: 4,
+    memory: 64 * GIB,
+    disk: 64 * GIB,
+    files: GIB,
+    rate: 'none',
+  },
   ...more,
 });
 const ACME = share('acme');
@@ -805,6 +815,7 @@ test('a database of the version before becomes one of this, with all that is in 
   expect(tenant).toEqual({
     name: 'acme',
     sandboxes: 3,
+    snapshots: 10,
     jobs: 1000,
     cpus: 4,
     memory: 1e9,

@@ -24,7 +24,7 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'tsvm-machines-'));
   files = new FileStore(folder);
   database = openDatabase(folder);
-  const limits = { sandboxes: 1, jobs: 1, cpus: 1, memory: 1, disk: 1, files: 1, rate: 'none' };
+  const limits = { sandboxes: 1, snapshots: 1, jobs: 1, cpus: 1, memory: 1, disk: 1, files: 1, rate: 'none' };
   new TenantStore(database).add({ name: 'acme', ...limits });
   secrets = new SecretStore(database, folder);
   const host = { cpus: 1, memory: 1, disk: 1 };

@@ -4,7 +4,15 @@ import type { Tenant } from '../../../service/records.js';
 import { MAX_PLACES, Places } from '../../../service/sandboxes/places.js';
 import { HOST } from '../../fixtures/service.js';
 
-const tenantOf = (name: string): Tenant => ({ name, ...HOST, sandboxes: 1, jobs: 1, files: 1, rate: 'none' });
+const tenantOf = (name: string): Tenant => ({
+  name,
+  ...HOST,
+  sandboxes: 1,
+  snapshots: 1,
+  jobs: 1,
+  files: 1,
+  rate: 'none',
+});
 const ACME = tenantOf('acme');
 
 /** Takes all that are free. Returns how many there were. */

@@ -33,17 +33,19 @@ import { Files } from '../../../service/sandboxes/files.js';
 import { MAX_PLACES, Places } from '../../../service/sandboxes/places.js';
 import { MAX_CONNECTIONS, Ports } from '../../../service/sandboxes/ports.js';
 import { Sandboxes } from '../../../service/sandboxes/sandboxes.js';
+import { Snapshots } from '../../../service/sandboxes/snapshots.js';
 import { tell } from '../../../service/sandboxes/tell.js';
 import { type Database, openDatabase } from '../../../service/store/database.js';
 import { FileStore } from '../../../service/store/file-store.js';
 import { JobStore } from '../../../service/store/job-store.js';
 import { SandboxStore } from '../../../service/store/sandbox-store.js';
 import { SecretStore } from '../../../service/store/secret-store.js';
+import { SnapshotStore } from '../../../service/store/snapshot-store.js';
 import { Statistics } from '../../../service/store/statistics.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
 import { HOST, send } from '../../fixtures/service.js';
 
-const ACME: Tenant = { name: 'acme', sandboxes: 9, jobs: 9, files: 2 ** 20, rate: 'none', ...HOST };
+const ACME: Tenant = { name: 'acme', sandboxes: 9, snapshots: 9, jobs: 9, files: 2 ** 20, rate: 'none', ...HOST };
 const OTHER: Tenant = { ...ACME, name: 'other' };
 const ID = 'sb-00000000000000aa';
 const OTHER_ID = 'sb-00000000000000bb';
@@ -97,6 +99,7 @@ beforeEach(async () => {
       ...{ folder, tenants, sandboxes, places, secrets, onFault, templates: new Map() },
       jobs: new Jobs(new JobStore(database), files, runs, { host: HOST, onFault }),
       statistics: new Statistics(database),
+      snapshots: new Snapshots(new SnapshotStore(database), sandboxes, machines),
       commands: new Commands(sandboxes, places),
       files: new Files(sandboxes),
       ports: { connect: async (_tenant, _id, port) => connectLocally(port) },

@@ -1,10 +1,11 @@
 // A server starts whatever state the homes of its tenants are in.
-import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { specSchema } from '../../../service/records.js';
 import { openDatabase } from '../../../service/store/database.js';
 import { SandboxStore } from '../../../service/store/sandbox-store.js';
+import { SnapshotStore } from '../../../service/store/snapshot-store.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
 import { HOST, OwnService, send } from '../../fixtures/service.js';
 
@@ -44,6 +45,51 @@ test("a home that cannot be read stops neither the server nor others' sandboxes 
   expect(service.faults).toEqual([
     expect.stringMatching(/^cannot remove what an earlier server left of broken: .*containers/),
   ]);
+});
+
+test('of snapshots, what is whole and has a record stays, and all else is removed', async () => {
+  await using service = new OwnService();
+  const keys = { acme: service.tenant('acme'), broken: service.tenant('broken') };
+  const ids = ['making', 'forking', 'removing', 'ready', 'gone'].map((_, n) => `sn-000000000000000${n}`);
+  {
+    using database = openDatabase(service.folder);
+    const [tenants, sandboxes] = [new TenantStore(database).list(), new SandboxStore(database)];
+    const [acme, broken] = tenants;
+    const store = new SnapshotStore(database);
+    const add = (tenant: typeof acme, id: string, status: 'making' | 'forking') => {
+      const { record } = sandboxes.add(tenant!, HOST, { id: `sb-${id}`, spec: SPEC });
+      store.add(tenant!, HOST, { id, of: record, status });
+    };
+    const [making, forking, removing, ready] = ids;
+    add(acme, making!, 'making');
+    add(acme, forking!, 'forking');
+    for (const id of [removing, ready]) {
+      add(acme, id!, 'making');
+      store.ready(id!);
+    }
+    store.removing('acme', removing!);
+    add(broken, 'sn-00000000000000ff', 'making');
+  }
+  const home = `${service.folder}/tenants/acme/snapshots`;
+  mkdirSync(home);
+  // The administrator's own one stays, and nothing of one that was never named.
+  for (const [n, name] of [...ids, 'own', undefined].entries()) {
+    const folder = `.${String(n).repeat(64)}`;
+    mkdirSync(`${home}/${folder}`);
+    if (name !== undefined) symlinkSync(folder, `${home}/${name}`);
+  }
+  rmSync(`${service.folder}/tenants/broken`, { recursive: true });
+  writeFileSync(`${service.folder}/tenants/broken`, 'no folder');
+  const url = await service.start();
+  const found = async (key: string) => {
+    const { body } = await send(`${url}/v1/snapshots`, { key });
+    const { body: tenant } = await send(`${url}/v1/tenant`, { key });
+    return [(body as { snapshots: { id: string }[] }).snapshots.map(({ id }) => id), tenant];
+  };
+  expect(await found(keys.acme)).toMatchObject([[ids[3]], { snapshots: 1 }]);
+  expect(readdirSync(home).sort()).toEqual([`.${'3'.repeat(64)}`, `.${'5'.repeat(64)}`, 'own', ids[3]].sort());
+  // What may be there still holds its share, and so does its sandbox.
+  expect(await found(keys.broken)).toMatchObject([[], { snapshots: 1, held: { disk: 2 * SPEC.disk + SPEC.memory } }]);
 });
 
 test('an end that has failed is tried again, whatever lifetime a sandbox is given meanwhile', async () => {

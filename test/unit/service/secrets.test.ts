@@ -10,7 +10,7 @@ import { SecretStore } from '../../../service/store/secret-store.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
 import { OwnService, send } from '../../fixtures/service.js';
 
-const LIMITS = { sandboxes: 1, jobs: 1, cpus: 1, memory: 1, disk: 1, files: 1, rate: 'none' };
+const LIMITS = { sandboxes: 1, snapshots: 1, jobs: 1, cpus: 1, memory: 1, disk: 1, files: 1, rate: 'none' };
 const VALUE = 'a value that nobody else has: \u{1f511}';
 
 let folder: string;

@@ -25,12 +25,14 @@ import { FileStore } from '../../../service/store/file-store.js';
 import { held } from '../../../service/store/held.js';
 import { JobStore } from '../../../service/store/job-store.js';
 import { SandboxStore } from '../../../service/store/sandbox-store.js';
+import { SnapshotStore } from '../../../service/store/snapshot-store.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
 
 const GIB = 2 ** 30;
 const ACME: Tenant = {
   name: 'acme',
   sandboxes: 3,
+  snapshots: 2,
   jobs: 3,
   cpus: 4,
   memory: 4 * GIB,
@@ -96,6 +98,95 @@ describe('shares', () => {
     expect(add(OTHER, 'b', { disk: 2 * GIB }).isNew).toBe(true);
     sandboxes.end(sandboxes.find('acme', 'a'), { reason: 'stopped' });
     expect(add(ACME, 'c', { disk: 4 * GIB }).isNew).toBe(true);
+  });
+});
+
+describe('snapshots', () => {
+  const SMALL = { memory: GIB / 2, disk: GIB / 2 };
+  const keep = (tenant: Tenant, id: string, status: 'making' | 'forking' = 'making') =>
+    new SnapshotStore(database).add(tenant, HOST, { id, of: sandboxes.find(tenant.name, 'a'), status });
+
+  test('one holds disk and memory of its sandbox from its record on, until its files are gone', () => {
+    const store = new SnapshotStore(database);
+    add(ACME, 'a', SMALL);
+    keep(ACME, 'sn-1');
+    expect(held(database, 'acme')).toEqual({ cpus: 1, memory: GIB / 2, disk: 1.5 * GIB });
+    store.ready('sn-1');
+    store.removing('acme', 'sn-1');
+    expect(held(database, 'acme').disk).toBe(1.5 * GIB);
+    store.remove('sn-1');
+    expect(held(database, 'acme').disk).toBe(GIB / 2);
+  });
+
+  test('their number and their disk are bounded, and a refused one leaves no record', () => {
+    const store = new SnapshotStore(database);
+    add(ACME, 'a', SMALL);
+    for (const id of ['sn-1', 'sn-2']) keep(ACME, id);
+    expect(() => keep(ACME, 'sn-3')).toThrow("the tenant's share is 2 snapshots");
+    // What forks need is bounded by the disk alone.
+    keep(ACME, 'sn-4', 'forking');
+    expect(store.count('acme')).toBe(2);
+    expect(() => keep(ACME, 'sn-5', 'forking')).toThrow(expect.objectContaining({ code: 'quota' }));
+    expect([...store.ids()]).toEqual(['sn-1', 'sn-2', 'sn-4']);
+    add(OTHER, 'b', { ...SMALL, disk: 1.5 * GIB });
+    const other = { id: 'sn-6', of: sandboxes.find('other', 'b'), status: 'making' } as const;
+    expect(() => store.add(OTHER, HOST, other)).toThrow(expect.objectContaining({ code: 'no-room' }));
+  });
+
+  test('only one that is whole is found, by its tenant alone', () => {
+    const store = new SnapshotStore(database);
+    add(ACME, 'a', SMALL);
+    keep(ACME, 'sn-1');
+    keep(ACME, 'sn-2', 'forking');
+    const none = expect.objectContaining({ code: 'not-found', message: 'no such snapshot' });
+    for (const id of ['sn-1', 'sn-2', 'sn-0']) expect(() => store.find('acme', id)).toThrow(none);
+    for (const id of ['sn-1', 'sn-2']) expect(() => store.removing('acme', id)).toThrow(none);
+    expect(store.unfinished().map(({ id }) => id)).toEqual(['sn-1', 'sn-2']);
+    store.ready('sn-1');
+    store.ready('sn-2');
+    expect(store.unfinished().map(({ id }) => id)).toEqual(['sn-2']);
+    expect(store.find('acme', 'sn-1')).toMatchObject({ tenant: 'acme', sandbox: 'a', spec: { ...SPEC, ...SMALL } });
+    expect(() => store.find('other', 'sn-1')).toThrow(none);
+    expect(() => store.removing('other', 'sn-1')).toThrow(none);
+    expect(store.list('other', { limit: 9 })).toEqual([]);
+    expect(store.list('acme', { limit: 9, sandbox: 'b' })).toEqual([]);
+    expect(store.list('acme', { limit: 9, sandbox: 'a' }).map(({ id }) => id)).toEqual(['sn-1']);
+    store.removing('acme', 'sn-1');
+    expect(store.list('acme', { limit: 9 })).toEqual([]);
+    // A removal that has failed is asked for again.
+    store.removing('acme', 'sn-1');
+  });
+
+  test('what continues one holds its memory on the disk too, and all of a fork get their share or none', () => {
+    const copies = (...ids: string[]) => ids.map((id) => ({ id, spec: { ...SPEC, ...SMALL }, origin: 'sn-1' }));
+    expect(sandboxes.addAll(ACME, HOST, copies('a', 'b'))).toMatchObject([{ origin: 'sn-1' }, { id: 'b' }]);
+    expect(held(database, 'acme')).toEqual({ cpus: 2, memory: GIB, disk: 2 * GIB });
+    expect(() => sandboxes.addAll(ACME, HOST, copies('c', 'd'))).toThrow("the tenant's share is 3 sandboxes");
+    expect(sandboxes.alive().map(({ id }) => id)).toEqual(['a', 'b']);
+    // A pause of one saves memory in place of that.
+    sandboxes.run('a');
+    sandboxes.pausing(sandboxes.find('acme', 'a'), HOST, true);
+    sandboxes.pause('a', 'disk');
+    expect(held(database, 'acme')).toEqual({ cpus: 1, memory: GIB / 2, disk: 2 * GIB });
+  });
+
+  test('an idempotency key belongs to what is continued, too', () => {
+    const copy = { spec: { ...SPEC, ...SMALL }, key: 'key' };
+    sandboxes.add(ACME, HOST, { ...copy, id: 'a', origin: 'sn-1' });
+    expect(sandboxes.add(ACME, HOST, { ...copy, id: 'b', origin: 'sn-1' })).toMatchObject({ isNew: false });
+    for (const origin of ['sn-2', undefined]) {
+      expect(() => sandboxes.add(ACME, HOST, { ...copy, id: 'b', origin })).toThrow(
+        expect.objectContaining({ code: 'conflict' }),
+      );
+    }
+  });
+
+  test('a tenant that is removed has none', () => {
+    add(ACME, 'a', SMALL);
+    keep(ACME, 'sn-1');
+    sandboxes.end(sandboxes.find('acme', 'a'), { reason: 'stopped' });
+    tenants.remove('acme');
+    expect([...new SnapshotStore(database).ids()]).toEqual([]);
   });
 });
 
@@ -322,7 +413,7 @@ describe('the folder', () => {
       import(${JSON.stringify(builtFile('service.js'))}).then(({ Tenants }) => {
         const tenants = new Tenants(${JSON.stringify(folder)});
         for (let n = 0; ; n++) {
-          tenants.add({ name: 't' + n, sandboxes: 1, jobs: 1, cpus: 1, memory: 1, disk: 1, files: 1, rate: 'none' });
+          tenants.add({ name: 't' + n, sandboxes: 1, snapshots: 1, jobs: 1, cpus: 1, memory: 1, disk: 1, files: 1, rate: 'none' });
           require('node:fs').writeSync(1, n + '\\n');
         }
       });`;
