@@ -18,7 +18,8 @@ import { readdirSync } from 'node:fs';
 import { Sandbox } from '${E2B.replace(/\.js$/, '.mjs')}';
 const [url, key, otherKey, tsvm, data] = process.argv.slice(1);
 const askAs = async (key, method, path, body) => {
-  const headers = { Authorization: 'Bearer ' + key, 'Content-Type': 'application/json' };
+  // A command blocks this process for longer than the server keeps a connection.
+  const headers = { Authorization: 'Bearer ' + key, 'Content-Type': 'application/json', Connection: 'close' };
   const answer = await fetch(url + '/v1/' + path, { method, headers, body: body && JSON.stringify(body) });
   const text = await answer.text();
   return text === '' ? { code: answer.status } : JSON.parse(text);
@@ -118,7 +119,7 @@ test.each(machines.filter(isLab))('$name: copies of a sandbox continue it, and n
     serve() { rm -f $data/said; "$TSVM" serve --data $data --listen 127.0.0.1:0 > $data/said 2>> $data/faults & server=$!
       until grep -qs listening $data/said; do sleep 0.2; done; url=$(sed "s/listening on //" $data/said); }
     serve
-    SERVER=$server ${node(ASKING)} $url $key $other "$TSVM" $data > $data/asked
+    SERVER=$server ${node(ASKING)} $url $key $other "$TSVM" $data > $data/asked || { cat $data/asked $data/faults; exit 1; }
     id=$(tail -n 1 $data/asked); head -n -1 $data/asked; wait $server || true
     serve; ${node(AFTER)} $url $key $id
     kill $server; wait $server; cat $data/faults
