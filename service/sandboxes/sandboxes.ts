@@ -236,6 +236,11 @@ export class Sandboxes {
     return this.#store.find(tenant.name, id);
   }
 
+  /** The one that the tenant's idempotency key belongs to. */
+  ofKey(tenant: Tenant, key: string): SandboxRecord | undefined {
+    return this.#store.ofKey(tenant.name, key);
+  }
+
   /** Those of the tenant, newest first. */
   list(tenant: Tenant, page: Page): SandboxRecord[] {
     return this.#store.list(tenant.name, page);

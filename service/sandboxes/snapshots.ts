@@ -21,6 +21,8 @@ export class Snapshots {
   readonly #options: MachineOptions;
   /** The sandboxes that begin from a snapshot now, by its ID. */
   readonly #starts = new Map<string, Set<Promise<unknown>>>();
+  /** The removals under way, by ID. */
+  readonly #removals = new Map<string, Promise<void>>();
 
   constructor(store: SnapshotStore, sandboxes: Sandboxes, options: MachineOptions) {
     this.#store = store;
@@ -64,7 +66,7 @@ export class Snapshots {
    * @throws ServiceError `not-found`; `conflict` if it cannot go on here; as `Sandboxes.create`
    */
   async start(tenant: Tenant, id: string, asked: ContinuedSpec, key?: string): Promise<SandboxRecord> {
-    const { spec } = this.#store.find(tenant.name, id);
+    const spec = this.#specOf(tenant, id, key);
     const start = this.#sandboxes.continue(tenant, continued(spec, asked), id, key);
     const starts = this.#starts.get(id) ?? new Set();
     this.#starts.set(id, starts.add(start));
@@ -125,6 +127,17 @@ export class Snapshots {
     }
   }
 
+  /** A request with a key gets its sandbox again when the snapshot is gone. @throws ServiceError `not-found` */
+  #specOf(tenant: Tenant, id: string, key?: string): SandboxSpec {
+    try {
+      return this.#store.find(tenant.name, id).spec;
+    } catch (error) {
+      const first = key === undefined ? undefined : this.#sandboxes.ofKey(tenant, key);
+      if (first?.origin !== id) throw error;
+      return first.spec;
+    }
+  }
+
   /** If that fails, nothing is left of it. */
   async #copy({ name }: Tenant, id: string, container: Container): Promise<void> {
     try {
@@ -142,9 +155,17 @@ export class Snapshots {
     );
   }
 
-  async #remove({ tenant, id }: Pick<SnapshotRecord, 'tenant' | 'id'>): Promise<void> {
-    await removeSnapshot(this.#home(tenant), id);
-    this.#store.remove(id);
+  /** A second call waits for the first: what it held is free once its files are gone. */
+  #remove({ tenant, id }: Pick<SnapshotRecord, 'tenant' | 'id'>): Promise<void> {
+    const known = this.#removals.get(id);
+    if (known !== undefined) return known;
+    const act = async () => {
+      await removeSnapshot(this.#home(tenant), id);
+      this.#store.remove(id);
+    };
+    const removal = act().finally(() => this.#removals.delete(id));
+    this.#removals.set(id, removal);
+    return removal;
   }
 
   #home(tenant: string): Home {

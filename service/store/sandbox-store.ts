@@ -99,7 +99,7 @@ export class SandboxStore {
 
   #add(tenant: Tenant, host: Resources, { id, spec, origin, key }: NewSandbox) {
     const described = JSON.stringify(spec);
-    const [known] = key === undefined ? [] : this.#all('tenant = ? AND idempotencyKey = ?', tenant.name, key);
+    const known = key === undefined ? undefined : this.ofKey(tenant.name, key);
     if (known !== undefined) {
       const isSame = JSON.stringify(known.spec) === described && known.origin === origin;
       if (isSame) return { record: known, isNew: false };
@@ -122,6 +122,11 @@ export class SandboxStore {
     const [record] = this.#all('tenant = ? AND id = ?', tenant, id);
     if (record === undefined) throw new ServiceError('not-found', 'no such sandbox');
     return record;
+  }
+
+  /** The one that the tenant's idempotency key belongs to. */
+  ofKey(tenant: string, key: string): SandboxRecord | undefined {
+    return this.#all('tenant = ? AND idempotencyKey = ?', tenant, key)[0];
   }
 
   /** Sandboxes of the tenant, newest first. */

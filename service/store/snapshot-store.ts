@@ -72,9 +72,15 @@ export class SnapshotStore {
     return record;
   }
 
-  /** Snapshots of the tenant that are whole, newest first. */
+  /**
+   * Snapshots of the tenant that are whole, newest first.
+   * @throws ServiceError `bad-request` if that of `before` is gone: nobody knows which are older
+   */
   list(tenant: string, { limit, before, sandbox }: SnapshotPage): SnapshotRecord[] {
     const [id, of] = [before ?? null, sandbox ?? null];
+    if (before !== undefined && this.#all('tenant = ? AND id = ?', tenant, before).length === 0) {
+      throw new ServiceError('bad-request', 'there is no such snapshot any more: list from the newest one');
+    }
     const older = '(? IS NULL OR number < (SELECT number FROM snapshots WHERE tenant = ? AND id = ?))';
     const where = `tenant = ? AND status = 'ready' AND ${older} AND (? IS NULL OR sandbox = ?)
       ORDER BY number DESC LIMIT ?`;

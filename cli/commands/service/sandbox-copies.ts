@@ -38,7 +38,8 @@ export function fork(context: Context): Command {
       const path = `/v1/sandboxes${idPath(id)}/fork`;
       const answer = await new ServiceClient(options).call(path, { method: 'POST', body });
       const { sandboxes } = answer as { sandboxes: Copy[] };
-      const failed = sandboxes.filter(({ status }) => status !== 'running');
+      // One that has started may be paused already.
+      const failed = sandboxes.filter(({ status }) => status === 'ended');
       for (const copy of sandboxes) if (!failed.includes(copy)) process.stdout.write(`${copy.id}\n`);
       const [first] = failed;
       if (first === undefined) return;

@@ -19,7 +19,7 @@ export function add(context: Context): Command {
     .option('--jobs <N>', 'the most jobs that have not ended, with those in the queue', '1000')
     .option('--cpus <N>', 'the most CPUs of its sandboxes and jobs together', '4')
     .option('-m, --memory <SIZE>', 'the most memory of its sandboxes and jobs together', '4g')
-    .option('--disk <SIZE>', 'the most bytes of the disks of its sandboxes and jobs together', '50g')
+    .option('--disk <SIZE>', 'the most bytes of the disks of its sandboxes, their snapshots and jobs together', '50g')
     .option('--files <SIZE>', 'the most bytes of the files of its jobs: uploads, and what they read and leave', '4g')
     .option(...RATE, '100/s')
     .action(async (name: string, options: Record<'data' | Part, string>) => {
@@ -55,6 +55,7 @@ const RATE = ['--rate <RATE>', 'the most requests: 10/s, 10/m, 10/h or none'] as
 const COLUMNS: Columns<Row> = [
   ['NAME', 'Name'],
   ['SANDBOXES', 'Sandboxes'],
+  ['SNAPSHOTS', 'Snapshots'],
   ['JOBS', 'Jobs'],
   ['CPUS', 'CPUs'],
   ['MEMORY', 'Memory'],
@@ -67,6 +68,7 @@ const COLUMNS: Columns<Row> = [
 interface Row {
   Name: string;
   Sandboxes: string;
+  Snapshots: string;
   Jobs: string;
   CPUs: string;
   Memory: string;
@@ -86,9 +88,10 @@ export function ls(context: Context): Command {
       const { homePath } = await loadService();
       using tenants = await openTenants(options);
       const rows = tenants.list().map(
-        ({ name, sandboxes, jobs, cpus, memory, disk, files, rate, held }): Row => ({
+        ({ name, sandboxes, snapshots, jobs, cpus, memory, disk, files, rate, held }): Row => ({
           Name: name,
           Sandboxes: String(sandboxes),
+          Snapshots: String(snapshots),
           Jobs: String(jobs),
           CPUs: `${held.cpus} / ${cpus}`,
           Memory: `${formatBytes(held.memory)} / ${formatBytes(memory)}`,
@@ -114,7 +117,7 @@ export function set(context: Context): Command {
     .option('--jobs <N>', 'the most jobs that have not ended, with those in the queue')
     .option('--cpus <N>', 'the most CPUs of its sandboxes and jobs together')
     .option('-m, --memory <SIZE>', 'the most memory of its sandboxes and jobs together')
-    .option('--disk <SIZE>', 'the most bytes of the disks of its sandboxes and jobs together')
+    .option('--disk <SIZE>', 'the most bytes of the disks of its sandboxes, their snapshots and jobs together')
     .option('--files <SIZE>', 'the most bytes of the files of its jobs')
     .option(...RATE)
     .action(async (name: string, { data, ...options }: { data: string } & Partial<Record<Part, string>>) => {

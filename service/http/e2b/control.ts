@@ -210,7 +210,7 @@ export function controlApi({
     const results = copies.map((copy) =>
       copy.status === 'running'
         ? { sandbox: opened(tenant, copy) }
-        : { error: { code, message: copy.error ?? 'the sandbox has ended' } },
+        : { error: { code, message: copy.error ?? 'the sandbox is not running' } },
     );
     return context.json(results, 201);
   });

@@ -170,6 +170,33 @@ describe('snapshots', () => {
     expect(held(database, 'acme')).toEqual({ cpus: 1, memory: GIB / 2, disk: 2 * GIB });
   });
 
+  test('a copy is opened by tokens of its own, and by none of what it continues', () => {
+    const spec = { ...SPEC, ...SMALL };
+    sandboxes.addAll(ACME, HOST, [
+      { id: 'a', spec },
+      { id: 'b', spec, origin: 'a' },
+    ]);
+    for (const id of ['a', 'b']) sandboxes.run(id);
+    const [a, b] = ['a', 'b'].map((id) => ({ own: sandboxes.token(id)!, ports: sandboxes.portsToken(id)! }));
+    expect(sandboxes.authenticate('b', b!.own)).toBe('acme');
+    expect(sandboxes.authenticatePorts('b', b!.ports)).toBe('acme');
+    expect(sandboxes.authenticate('b', a!.own)).toBeUndefined();
+    expect(sandboxes.authenticatePorts('b', a!.ports)).toBeUndefined();
+  });
+
+  test('a list goes on from a snapshot that is there alone', () => {
+    const store = new SnapshotStore(database);
+    add(ACME, 'a', SMALL);
+    for (const id of ['sn-1', 'sn-2']) {
+      keep(ACME, id);
+      store.ready(id);
+    }
+    expect(store.list('acme', { limit: 1, before: 'sn-2' }).map(({ id }) => id)).toEqual(['sn-1']);
+    store.remove('sn-2');
+    // Nothing would look like the end of the list.
+    expect(() => store.list('acme', { limit: 1, before: 'sn-2' })).toThrow(/list from the newest one/);
+  });
+
   test('an idempotency key belongs to what is continued, too', () => {
     const copy = { spec: { ...SPEC, ...SMALL }, key: 'key' };
     sandboxes.add(ACME, HOST, { ...copy, id: 'a', origin: 'sn-1' });

@@ -25,13 +25,17 @@ export function containerConfig(
   };
 }
 
-/** Makes a container folder with a name, like `createContainer`. */
+/**
+ * Makes a container folder with a name, like `createContainer`.
+ * @param image digest of an image that is there. Default: that of one that is not
+ */
 export async function makeContainer(
   { containers }: Home,
   name: string,
   spec: Partial<ContainerSpec> = {},
+  image?: string,
 ): Promise<ContainerFolder> {
-  const config = containerConfig(spec);
+  const config = { ...containerConfig(spec), ...(image !== undefined && { image }) };
   const folder = containers.folder(config.id);
   await containers.withLock(() => {
     folder.make(config);
