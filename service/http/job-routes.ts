@@ -12,6 +12,7 @@ import {
   type OutputPlace,
 } from '../job.js';
 import { COMMENT, formatEvent, PLACE, parsePlace, withBeats } from './event-stream.js';
+import { pageOf } from './paged.js';
 import { type Route, route } from './route.js';
 
 const jobSchema = z.object({
@@ -128,9 +129,7 @@ export const JOB_ROUTES: readonly Route[] = [
     answer: pageSchema,
     problems: [],
     handle: async ({ jobs, tenant }, { query }) => {
-      const found = jobs.list(tenant, { ...query, limit: query.limit + 1 });
-      const page = found.slice(0, query.limit);
-      const next = found.length > page.length ? page.at(-1)?.id : undefined;
+      const { page, next } = pageOf(query.limit, (limit) => jobs.list(tenant, { ...query, limit }));
       return { jobs: page.map(describeJob), next };
     },
   }),

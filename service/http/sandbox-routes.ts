@@ -5,6 +5,7 @@ import { KEPT_IN, REASONS, type SandboxRecord, STATUSES, specSchema } from '../r
 import { commandResultSchema, commandSchema } from '../sandboxes/command.js';
 import { execSchema, execStatusSchema } from './exec-channels.js';
 import { execOverSocket } from './exec-socket.js';
+import { pageOf } from './paged.js';
 import { hostOf } from './port-host.js';
 import { type Route, route } from './route.js';
 
@@ -86,9 +87,8 @@ export const SANDBOX_ROUTES: readonly Route[] = [
     problems: [],
     handle: async ({ sandboxes, tenant }, { query: { status, ...query } }) => {
       const statuses = status && [status];
-      const found = sandboxes.list(tenant, { ...query, statuses, limit: query.limit + 1 });
-      const page = found.slice(0, query.limit);
-      const next = found.length > page.length ? page.at(-1)?.id : undefined;
+      const list = (limit: number) => sandboxes.list(tenant, { ...query, statuses, limit });
+      const { page, next } = pageOf(query.limit, list);
       return { sandboxes: page.map(described), next };
     },
   }),

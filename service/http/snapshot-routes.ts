@@ -1,6 +1,7 @@
 // The operations on snapshots of sandboxes, and forks.
 import { z } from 'zod';
 import { continuedSchema, type SnapshotRecord, specSchema } from '../records.js';
+import { pageOf } from './paged.js';
 import { type Route, route } from './route.js';
 import { described, OF_USE, sandboxSchema } from './sandbox-routes.js';
 
@@ -70,9 +71,7 @@ export const SNAPSHOT_ROUTES: readonly Route[] = [
     answer: pageSchema,
     problems: [],
     handle: async ({ snapshots, tenant }, { query }) => {
-      const found = snapshots.list(tenant, { ...query, limit: query.limit + 1 });
-      const page = found.slice(0, query.limit);
-      const next = found.length > page.length ? page.at(-1)?.id : undefined;
+      const { page, next } = pageOf(query.limit, (limit) => snapshots.list(tenant, { ...query, limit }));
       return { snapshots: page.map(shown), next };
     },
   }),

@@ -13,6 +13,7 @@ import {
 import type { Snapshots } from '../../sandboxes/snapshots.js';
 import { checkScope } from '../../scope.js';
 import type { Shared } from '../audit.js';
+import { pageOf } from '../paged.js';
 import { PROBLEMS, retryHeaders } from '../problem.js';
 import { parse, readJson } from '../request.js';
 import { DEFAULT_SCOPE } from '../route.js';
@@ -153,9 +154,8 @@ export function controlApi({
     const tenant = tenantOf(context.get('tenant'));
     const states = state.split(',');
     const statuses = KNOWN.filter((status) => states.includes(stateOf(status)));
-    const found = sandboxes.list(tenant, { limit: limit + 1, before, statuses });
-    const page = found.slice(0, limit);
-    if (found.length > limit) context.header('X-Next-Token', page.at(-1)?.id);
+    const { page, next } = pageOf(limit, (limit) => sandboxes.list(tenant, { limit, before, statuses }));
+    if (next !== undefined) context.header('X-Next-Token', next);
     const matches = ({ spec, started = '' }: SandboxRecord) =>
       wanted.every(([name = '', word]) => spec.metadata[name] === word) &&
       started >= startedAfter &&
@@ -223,9 +223,9 @@ export function controlApi({
   api.get('/snapshots', (context) => {
     const query = parse(snapshotsSchema, context.req.query(), 'query');
     const { limit, nextToken: before, sandboxID: sandbox, name } = query;
-    const found = snapshots.list(tenantOf(context.get('tenant')), { limit: limit + 1, before, sandbox });
-    const page = found.slice(0, limit);
-    if (found.length > limit) context.header('X-Next-Token', page.at(-1)?.id);
+    const tenant = tenantOf(context.get('tenant'));
+    const { page, next } = pageOf(limit, (limit) => snapshots.list(tenant, { limit, before, sandbox }));
+    if (next !== undefined) context.header('X-Next-Token', next);
     return context.json(page.filter(({ id }) => name === undefined || id === name).map(describedSnapshot));
   });
   // A snapshot is a template to the client.
