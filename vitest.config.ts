@@ -14,6 +14,8 @@ export default defineConfig({
     reporters: ['default', './test/count-reporter.ts'],
     // One file for each core. More at once would only make the emulated machines' clocks jumpy.
     maxWorkers: 2,
+    // The message of a failure has the values whole: it may be all that is kept of a run.
+    chaiConfig: { truncateThreshold: 2000 },
     projects: [
       {
         test: {

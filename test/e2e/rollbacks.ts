@@ -15,6 +15,8 @@ const SERVER = `use IO::Socket::INET;
   $server = IO::Socket::INET->new(LocalPort => 7000, Listen => 8, ReuseAddr => 1) or die "7000: $!\\n";
   while ($client = $server->accept) { open $file, '<', '/file'; print {$client} <$file>; close $client }`;
 const ASK = 'exec 3<> /dev/tcp/server/7000 && cat <&3';
+/** What it answers as soon as it does. */
+const HEAR = `until ${ASK}; do sleep 0.2; done 2> /dev/null`;
 /** The agent adds entropy by this file, which is one of all mounts of a devtmpfs. */
 const BREAK = 'mount -t devtmpfs dev /mnt; rm /mnt/urandom; mknod /mnt/urandom c 1 3';
 
@@ -66,6 +68,8 @@ try {
   const peer = await Container.create(home, { ...small, name: `${name}-peer`, command: ['sleep', '1d'] });
   made.push(peer);
   await Promise.all([server.start(), peer.start()]);
+  // Its program listens: only then do snapshots hold a server that answers.
+  await run(peer, 'bash', '-c', HEAR);
   const { state } = server;
   const set = (value: string) => run(server, 'sh', '-c', `echo ${value} | tee /file > /volume/file`);
   const about = () => [server.state.status, server.state.restartCount];
@@ -103,7 +107,7 @@ try {
   say('rollback that fails late', end.replace(/^(\w+: add entropy).*/, '$1'));
   await until(() => server.state.status === 'running');
   say('its restart', ...about(), await run(server, 'cat', '/file', '/volume/file'));
-  say('its peer hears', await run(peer, 'bash', '-c', `until ${ASK}; do sleep 0.2; done 2> /dev/null`));
+  say('its peer hears', await run(peer, 'bash', '-c', HEAR));
 } finally {
   for (const container of made) await container.remove({ force: true });
   const snapshots = new SnapshotStore(home);
