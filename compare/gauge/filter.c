@@ -48,18 +48,31 @@ static _Noreturn void fail_unless_gone(pid_t pid, const char *what)
 	gauge_fail(what);
 }
 
-/** Stops a thread and waits for the stop. One that ends meanwhile stops too. */
+/**
+ * Stops a thread and waits for the stop. One that ends meanwhile stops too. A signal that comes first
+ * stops it as well: the thread gets it, or a timer of its own would be lost.
+ */
 static void seize(pid_t pid)
 {
 	int status;
+	long signal = 0;
 	if (ptrace(PTRACE_SEIZE, pid, NULL, (void *)PTRACE_O_TRACEEXIT) != 0)
 		fail_unless_gone(pid, "ptrace");
-	if (ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) != 0)
-		fail_unless_gone(pid, "ptrace");
-	if (waitpid(pid, &status, __WALL) != pid)
-		gauge_fail("waitpid");
-	if (!WIFSTOPPED(status))
-		exit(GAUGE_GONE);
+	for (;;) {
+		// Any stop may take a pending one's place, so it is asked for again.
+		if (ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) != 0)
+			fail_unless_gone(pid, "ptrace");
+		if (signal != 0 && ptrace(PTRACE_CONT, pid, NULL, (void *)signal) != 0)
+			fail_unless_gone(pid, "ptrace");
+		if (waitpid(pid, &status, __WALL) != pid)
+			gauge_fail("waitpid");
+		if (!WIFSTOPPED(status))
+			exit(GAUGE_GONE);
+		// The stop that was asked for, and that of an end, are events.
+		if (status >> 16 != 0)
+			return;
+		signal = WSTOPSIG(status);
+	}
 }
 
 /** True if a thread has a filter, or a mode that lets few calls through; also if it does not say. */

@@ -4,11 +4,15 @@ import { readFileSync } from 'node:fs';
 import { findProgram } from '../../programs/index.js';
 import { CompareError } from '../errors.js';
 import { saysReady } from '../ready.js';
+import { isEndedOrTraced } from './processes.js';
 
 /** Milliseconds that strace has to attach, and to end. */
 const PATIENCE = 30_000;
-/** What strace says after the id of a process that has ended. It goes on with the others. */
-const ENDED = '): No such process';
+/**
+ * What strace says of a process that it has attached to, with its threads, or not: "Process 12 attached
+ * with 3 threads", "ptrace(PTRACE_SEIZE, 12): No such process". It goes on with the others.
+ */
+const TOLD = /Process (\d+) attached|ptrace\(PTRACE_\w+, (\d+)\): .+(?=\n)/g;
 
 export interface Made {
   name: string;
@@ -22,8 +26,8 @@ export interface Counting {
 }
 
 /**
- * Attaches to processes, none of which may have a tracer, and returns when it counts the calls of all of them.
- * One that has ended makes none.
+ * Attaches to processes, and returns when it counts the calls of all of them. One that has ended makes
+ * none, and the calls of one that has a tracer are made by that.
  * @param pids of processes, or of threads if no other is followed
  * @param path of a file for the counts
  * @param follow `alone`: not the threads and processes that they start
@@ -49,6 +53,8 @@ export async function countCalls(
   ];
   const tracer = spawn(program, words, { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
   let told = '';
+  const attachedTo = new Set<number>();
+  const refused = new Map<number, string>();
   const closed = new Promise<void>((resolve) => {
     tracer.once('close', () => resolve());
     tracer.once('error', () => resolve());
@@ -64,8 +70,11 @@ export async function countCalls(
     tracer.stderr,
     (part) => {
       told = (told + part).slice(-65_536);
-      // "Process 12 attached", with its threads in one line.
-      return pids.every((pid) => told.includes(`Process ${pid} attached`) || told.includes(`${pid}${ENDED}`));
+      for (const [words, one, other] of told.matchAll(TOLD)) {
+        if (one !== undefined) attachedTo.add(Number(one));
+        else refused.set(Number(other), words);
+      }
+      return pids.every((pid) => attachedTo.has(pid) || refused.has(pid));
     },
     PATIENCE,
     signal,
@@ -74,6 +83,12 @@ export async function countCalls(
     await stop('SIGKILL');
     signal.throwIfAborted();
     throw new CompareError('level', `strace: ${told.trim().split('\n').at(-1) || 'it has not attached'}`);
+  }
+  for (const [pid, words] of refused) {
+    // The kernel says the same of one that has just ended or got a tracer as of one that it protects.
+    if (isEndedOrTraced(pid)) continue;
+    await stop('SIGKILL');
+    throw new CompareError('level', `strace: ${words}`);
   }
   return {
     async end() {

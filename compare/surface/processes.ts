@@ -36,6 +36,13 @@ const links = (folder: string): Map<string, string> =>
     }),
   );
 
+const field = (status: string, name: string) => new RegExp(`^${name}:\\s+(.*)$`, 'm').exec(status)?.[1] ?? '';
+
+/** Its parent has not asked how it ended. */
+const isEnded = (status: string): boolean => field(status, 'State').startsWith('Z');
+
+const isTraced = (status: string): boolean => field(status, 'TracerPid') !== '0';
+
 /** Namespaces of types that a process makes for its children are not its own. */
 const isOwnType = (type: string): boolean => !type.endsWith('_for_children');
 
@@ -57,24 +64,31 @@ export function describeProcess(pid: number): HostProcess | undefined {
 
 function describe(pid: number): HostProcess | undefined {
   const status = read(pid, 'status');
-  const field = (name: string) => new RegExp(`^${name}:\\s+(.*)$`, 'm').exec(status)?.[1] ?? '';
-  // It has ended, and its parent has not asked how.
-  if (field('State').startsWith('Z')) return undefined;
+  if (isEnded(status)) return undefined;
   const own = links('/proc/self/ns');
   const other = [...links(`/proc/${pid}/ns`)].filter(([type, link]) => isOwnType(type) && own.get(type) !== link);
   const namespaces = other.map(([type]) => type);
   const files = [...links(`/proc/${pid}/fd`).values()].filter((link) => link.startsWith('/'));
   return {
     pid,
-    name: field('Name'),
+    name: field(status, 'Name'),
     words: read(pid, 'cmdline').replaceAll('\0', ' ').trim(),
-    traced: field('TracerPid') !== '0',
-    uid: Number(field('Uid').split(/\s+/)[1]),
-    capabilities: [...BigInt(`0x${field('CapEff') || '0'}`).toString(2)].filter((bit) => bit === '1').length,
+    traced: isTraced(status),
+    uid: Number(field(status, 'Uid').split(/\s+/)[1]),
+    capabilities: [...BigInt(`0x${field(status, 'CapEff') || '0'}`).toString(2)].filter((bit) => bit === '1').length,
     capabilitiesIn: namespaces.includes('user') ? 'own' : 'host',
     namespaces,
     files: [...new Set(files)].sort(),
   };
+}
+
+/** True if a process or thread has ended, or another process traces it. */
+export function isEndedOrTraced(id: number): boolean {
+  const look = () => {
+    const status = read(id, 'status');
+    return isEnded(status) || isTraced(status);
+  };
+  return unlessEnded(look) ?? true;
 }
 
 /** Ids of the threads of a process. One that has ended has none. */

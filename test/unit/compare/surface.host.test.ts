@@ -1,6 +1,7 @@
 // The surface of levels on this host: known answers by filters made for the test, and by processes
 // whose system calls are known.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -143,13 +144,35 @@ test('a filter that is tried makes no call: those that would end or change the p
   ).toEqual([...SYSCALLS.values()].sort((a, b) => a - b));
 });
 
-test('a process that ends before its calls are counted makes none, and the others are counted', async () => {
+/** A process that has ended, and whose parent has not asked how. */
+async function makeZombie(): Promise<{ zombie: number; parent: number }> {
+  const parent = spawn('perl', ['-e', '$| = 1; my $pid = fork or exit; print "$pid\n"; <STDIN>']);
+  onTestFinished(() => void parent.kill('SIGKILL'));
+  const zombie = Number(await new Promise((resolve) => parent.stdout.once('data', resolve)));
+  await expect.poll(() => readFileSync(`/proc/${zombie}/stat`, 'latin1')).toMatch(/\) Z /);
+  return { zombie, parent: parent.pid ?? 0 };
+}
+
+/** A process that strace counts the calls of. */
+async function makeTraced(): Promise<number> {
+  const { pid = 0 } = spawn('sleep', ['1000']);
+  onTestFinished(() => void process.kill(pid, 'SIGKILL'));
+  const tracing = await countCalls([pid], join(made.home.path, 'traced'), new AbortController().signal);
+  onTestFinished(async () => void (await tracing.end()));
+  return pid;
+}
+
+test('processes that end or get a tracer before their calls are counted make none, and the others are counted', async () => {
   const { pid: gone = 0 } = spawnSync('true');
+  const { zombie } = await makeZombie();
+  const traced = await makeTraced();
   const child = spawn('perl', ['-e', '$| = 1; print "up\n"; <STDIN>; getppid for 1..10; print "done\n"; <STDIN>']);
   await new Promise((resolve) => child.stdout.once('data', resolve));
-  const pids = [gone, child.pid ?? 0];
-  expect([describeProcess(gone), threadsOf(gone)]).toEqual([undefined, []]);
-  const counting = await countCalls(pids, join(made.home.path, 'counts'), new AbortController().signal);
+  const { signal } = new AbortController();
+  const path = join(made.home.path, 'counts');
+  expect([describeProcess(gone), describeProcess(zombie), threadsOf(gone)]).toEqual([undefined, undefined, []]);
+  for (const none of [gone, zombie, traced]) expect(await (await countCalls([none], path, signal)).end()).toEqual([]);
+  const counting = await countCalls([gone, zombie, traced, child.pid ?? 0], path, signal);
   const done = new Promise((resolve) => child.stdout.once('data', resolve));
   child.stdin.write('\n');
   await done;
@@ -158,16 +181,32 @@ test('a process that ends before its calls are counted makes none, and the other
   expect(found.find(({ name }) => name === 'getppid')).toEqual({ name: 'getppid', calls: 10 });
 });
 
+test('a signal that comes as the filters of a thread are looked at reaches it', async () => {
+  const script = '$| = 1; $SIG{ALRM} = sub { print "rung\n" }; print "up\n"; sleep 1 while 1';
+  const child = spawn('perl', ['-e', script]);
+  onTestFinished(() => void child.kill('SIGKILL'));
+  let said = '';
+  child.stdout.on('data', (part) => {
+    said += part;
+  });
+  await expect.poll(() => said).toBe('up\n');
+  // The gauge sleeps after its first call of ptrace, and the signal stops the thread before the second.
+  const words = ['-o', '/dev/null', '-e', 'trace=ptrace', '-e', 'inject=ptrace:delay_exit=1s:when=1'];
+  const look = spawn('strace', [...words, builtFile('tsvm-gauge'), 'filters', String(child.pid)]);
+  const ended = once(look, 'close');
+  await expect.poll(() => readFileSync(`/proc/${child.pid}/status`, 'latin1')).not.toMatch(/^TracerPid:\s+0$/m);
+  child.kill('SIGALRM');
+  expect(await ended).toEqual([0, null]);
+  await expect.poll(() => said).toBe('up\nrung\n');
+});
+
 test('a thread that ends before its filters are looked at has none to tell, and is no failure', async () => {
   const { signal } = new AbortController();
   const { pid: gone = 0 } = spawnSync('true');
-  const parent = spawn('perl', ['-e', '$| = 1; my $pid = fork or exit; print "$pid\n"; <STDIN>']);
-  onTestFinished(() => void parent.kill('SIGKILL'));
-  const zombie = Number(await new Promise((resolve) => parent.stdout.once('data', resolve)));
-  await expect.poll(() => readFileSync(`/proc/${zombie}/stat`, 'latin1')).toMatch(/\) Z /);
+  const { zombie, parent } = await makeZombie();
   expect(await filtersOf(gone, signal)).toBeUndefined();
   expect(await filtersOf(zombie, signal)).toBeUndefined();
-  expect(await filtersOf(parent.pid ?? 0, signal)).toEqual([]);
+  expect(await filtersOf(parent, signal)).toEqual([]);
 });
 
 test('a look waits for the end of a process that prepares later starts, and leaves it out', async () => {
