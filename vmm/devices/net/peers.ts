@@ -166,10 +166,17 @@ export class Peers implements Disposable {
     return undefined;
   }
 
+  /**
+   * Accepts the members that have come, and reads who each is. A machine that was busy or paused may
+   * have a question of its guest for one of them in the same turn.
+   */
   #accept(folder: string, listener: number): void {
-    const fd = libc.accept4(listener, null, null, libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK);
-    if (fd < 0) return;
-    this.#addLink({ fd, folder, address: 0, waiting: [], waitingBytes: 0 });
+    for (let budget = BATCH; budget > 0; budget--) {
+      const fd = libc.accept4(listener, null, null, libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK);
+      if (fd < 0) return;
+      const link = this.#addLink({ fd, folder, address: 0, waiting: [], waitingBytes: 0 });
+      if (this.#kept === undefined) this.#read(link);
+    }
   }
 
   #addLink(link: Link): Link {

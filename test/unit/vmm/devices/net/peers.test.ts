@@ -10,6 +10,7 @@ import { parseMac } from '../../../../../vmm/devices/net/mac-address.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
 import * as libc from '../../../../../vmm/host/libc.js';
 import type { Refusal } from '../../../../../vmm/machine.js';
+import { enterNetwork } from '../../../../../vmm/outside/network-folder.js';
 import { arp, type FrameFields, GATEWAY, icmp, PEER_RANGES, query, tcp, udp } from '../../../../fixtures/frames.js';
 import { ownNetwork } from '../../../../fixtures/own-network.js';
 import { type Piece, VirtioDriver } from '../../../../fixtures/virtio-driver.js';
@@ -229,6 +230,23 @@ test('a name is that of the member that took it last, for those before and after
   settle();
   for (const asker of [a, d]) expect(addressOf(asker, 'web')).toBeUndefined();
   expect(addressOf(d, 'first')).toBe('198.19.1.2');
+});
+
+test('members that came while a machine was paused are known as soon as it looks', () => {
+  const a = machine(1);
+  const numbers = [2, 3, 4];
+  for (const number of numbers) {
+    const { listener, links } = enterNetwork({ name: 'lan', folder, names: [`late-${number}`] }, `198.19.1.${number}`);
+    for (const fd of [listener, ...Array.from(links.values(), (link) => link.fd)])
+      onTestFinished(() => void libc.close(fd));
+  }
+  loop.poll(0);
+  for (const number of numbers) {
+    a.room();
+    a.send(udp(from(a, RESOLVER, { destinationPort: 53, payload: query(`late-${number}`) })));
+  }
+  const answers = numbers.map(() => a.receive()!.frame.subarray(-4).join('.'));
+  expect(answers).toEqual(numbers.map((number) => `198.19.1.${number}`));
 });
 
 test('members of two networks reach each other while they share one of them, and have its names', () => {
