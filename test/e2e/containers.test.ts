@@ -124,6 +124,7 @@ describe.each(fastest)('on $name', (machine) => {
       tsvm exec -d ${name}-life sh -c 'echo kept > /kept'
       tsvm exec ${name}-life sh -c 'until test -s /kept; do sleep 0.1; done'
       tsvm exec ${name}-life nosuchcommand 2>/dev/null || echo "exec $?"
+      until tsvm logs ${name}-life | grep -q up; do sleep 0.1; done
       tsvm stop \${id:0:12} > /dev/null
       tsvm logs ${name}-life
       tsvm inspect -f '{{.State.Status}} {{.State.ExitCode}} {{index .Config.Labels "test"}}' ${name}-life
@@ -240,6 +241,7 @@ describe.each(fastest)('on $name', (machine) => {
       work=$(mktemp -d); cd "$work"; mkdir -p src/sub; echo one > src/a; ln -s a src/link; chmod 750 src/sub
       tsvm run -d --name ${name}-files ${DEBIAN} sh -c 'rm /etc/issue; mkdir /out; echo made > /out/made; ${LIVES}' > /dev/null
       tsvm start ${name}-files | sed 's/.*-//'
+      until tsvm logs ${name}-files | grep -q up; do sleep 0.1; done
       if tsvm pause ${name}-files > $work/paused 2>&1; then
         tsvm start ${name}-files 2>&1 | sed 's/container [0-9a-f]*/container ID/'; tsvm unpause ${name}-files > /dev/null
       else sed 's/container [0-9a-f]*/container ID/' $work/paused; fi

@@ -136,7 +136,7 @@ const share = async () => {
   say('held', cpus, memory / 2 ** 20, disk / 2 ** 20);
 };
 say(made.status, made.detail ?? '');
-await exec('(while sleep 0.2; do echo tick >> /dev/shm/ticks; done) > /dev/null 2>&1 & echo $! > /dev/shm/pid');
+await exec('(while sleep 0.2; do echo tick >> /dev/shm/ticks; done) > /dev/null 2>&1 & until test -s /dev/shm/ticks; do sleep 0.1; done');
 await share();
 const { status, keptIn, detail } = await ask('POST', own + '/pause');
 say(status, keptIn, detail ?? '');

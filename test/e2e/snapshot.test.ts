@@ -197,7 +197,8 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
     const said = await script(
       machine,
       `
-      tsvm run -d --name ${name} --label ${name} -m 64m --disk 32m ${DEBIAN} sh -c 'echo before > /file; exec sleep 1d' > /dev/null
+      tsvm run -d --name ${name} --label ${name} -m 64m --disk 32m ${DEBIAN} sh -c 'echo before | tee /file; exec sleep 1d' > /dev/null
+      lines ${name} 0
       folder=$(dirname $(tsvm inspect -f '{{.LogPath}}' ${name}))
       tsvm snapshot create ${name} ${name} > /dev/null
       tsvm exec ${name} sh -c 'echo after > /file'
