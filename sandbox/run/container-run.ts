@@ -32,9 +32,7 @@ import { type StartRequests, startRequests } from './start-request.js';
 import { cloned, continued } from './thaw.js';
 import { Trace } from './trace.js';
 
-/**
- * Milliseconds from SIGTERM to SIGKILL after a timeout, and from SIGKILL to the end of the machine.
- */
+/** Milliseconds to SIGKILL from the SIGTERM after a timeout, and from the end of the output's reader. */
 const KILL_GRACE = 2_000;
 /** Bytes of console and log that wait for their reader, after which more is dropped. */
 const MAX_UNWRITTEN = 1024 * 1024;
@@ -344,8 +342,10 @@ export class ContainerRun {
   }
 
   /**
-   * Kills the process. If it still runs after the grace period, or the guest is suspect, kills the
-   * machine. A guest that syncs its disk after the exit has its own deadline.
+   * Kills the process. If it still runs after the time that the guest has for a request, or the guest is
+   * suspect, kills the machine. On a busy host the end of a process takes seconds, and a machine that is
+   * killed loses what the guest has not written to its disk. A guest that syncs its disk after the exit
+   * has its own deadline.
    */
   kill(): void {
     this.signal(SIGKILL);
@@ -354,20 +354,13 @@ export class ContainerRun {
       if (this.#state.name !== 'stopping') this.abort(new SandboxError('agent', why));
     };
     if (this.isSuspect) killMachine();
-    else this.#timers.after(KILL_GRACE, killMachine);
+    else this.#timers.after(REQUEST_TIMEOUT, killMachine);
   }
 
   /** Kills the process as `kill` does. `exit` waits for the end of the machine, whose place another takes. */
   killForAnother(): void {
     this.#isReplaced = true;
     this.kill();
-  }
-
-  /** Kills the process, and gives the guest the time of a request before its machine is killed. */
-  finish(): void {
-    this.signal(SIGKILL);
-    if (this.isSuspect) this.kill();
-    else this.#timers.after(REQUEST_TIMEOUT, () => this.kill());
   }
 
   /** @throws SandboxError `not-running` */

@@ -164,7 +164,7 @@ export class Supervision {
     // As in Docker, a paused container is resumed to be stopped.
     if (this.#stopped && this.#recorder.state.status === 'paused') this.pause(false);
     // A guest that stands still does not keep the container alive.
-    if (signal === SIGKILL) this.#run?.finish();
+    if (signal === SIGKILL) this.#run?.kill();
     else this.#run?.signal(signal);
   }
 

@@ -3,6 +3,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import {
   AGENT_PORT,
@@ -176,6 +177,17 @@ test('a container that is stopped on its way back to a snapshot keeps the exit c
   await expect(rollback).rejects.toMatchObject(STOPPED);
   await expect(supervision.exit).rejects.toMatchObject({ code: 'aborted' });
   expect(networks.ofContainer).toHaveBeenCalledOnce();
+  expect(state()).toMatchObject({ status: 'exited', exitCode: 137 });
+  expect(state().error).toBeUndefined();
+});
+
+test('a container whose process takes seconds to end has ended as that, and its machine was not killed', async () => {
+  const { supervision, agent, state } = await started('');
+  supervision.stop(SIGTERM, 0);
+  await expect.poll(() => agent.signals).toEqual([9]);
+  await sleep(3000);
+  agent.kill();
+  expect(await supervision.exit).toMatchObject({ code: 137, signal: 9 });
   expect(state()).toMatchObject({ status: 'exited', exitCode: 137 });
   expect(state().error).toBeUndefined();
 });
