@@ -28,7 +28,9 @@ export const execSchema = z.strictObject({
     .min(1)
     .max(MAX_TIMEOUT)
     .optional()
-    .describe('Milliseconds after which the command is killed. Default: it may run as long as the sandbox'),
+    .describe(
+      'Milliseconds from its begin after which the command is killed. Default: it may run as long as the sandbox',
+    ),
 });
 export type ExecRequest = z.output<typeof execSchema>;
 

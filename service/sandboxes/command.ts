@@ -9,6 +9,8 @@ import { wordsSchema } from '../records.js';
 
 /** Bytes of each stream that are kept. */
 export const MAX_OUTPUT = 2 ** 20;
+/** Milliseconds that a command has to begin. */
+export const START_TIMEOUT = 60_000;
 /** Milliseconds that a killed command has to exit. */
 const KILL_GRACE = 2_000;
 const SIGKILL = 9;
@@ -19,7 +21,12 @@ export const commandSchema = z.strictObject({
   cwd: z.string().min(1).max(4096).optional().describe("An absolute path. Default: the image's"),
   user: z.string().min(1).max(256).optional().describe("user[:group], names or numbers. Default: the image's"),
   stdin: z.string().optional().describe('The input. Default: none'),
-  timeout: z.int().min(1).max(3_600_000).default(60_000).describe('Milliseconds after which the command is killed'),
+  timeout: z
+    .int()
+    .min(1)
+    .max(3_600_000)
+    .default(60_000)
+    .describe('Milliseconds from its begin after which the command is killed'),
 });
 export type CommandSpec = z.output<typeof commandSchema>;
 
@@ -54,22 +61,23 @@ class Kept extends Writable {
  * @param signal ends it: its caller is gone
  * @throws SandboxError `not-running`, `not-found`, `cannot-invoke`, `bad-spec`, `unresponsive`,
  *   `machine-died`; the reason of `signal`, or a DOMException `TimeoutError` for a start that took
- *   longer than the timeout
+ *   longer than START_TIMEOUT
  */
 export async function runCommand(
   container: Container,
   { command, env, cwd, user, stdin, timeout }: CommandSpec,
   signal: AbortSignal,
 ): Promise<CommandResult> {
-  const limit = within(timeout);
-  const both = AbortSignal.any([limit, signal]);
   const [stdout, stderr] = [new Kept(), new Kept()];
   const input = stdin === undefined ? undefined : Readable.from([Buffer.from(stdin)]);
   const process = await container.exec(
     { command, env, cwd, user, stdin: input !== undefined },
     { stdin: input, stdout, stderr },
-    { signal: both },
+    { signal: within(START_TIMEOUT, signal) },
   );
+  // Its timeout counts from here: how long a busy host takes to start it does not change what is told.
+  const limit = within(timeout);
+  const both = AbortSignal.any([limit, signal]);
   const over = new AbortController();
   const killed = aborted(both, over.signal).then(async () => {
     process.signal(SIGKILL);

@@ -7,6 +7,7 @@ import type { Exec, Signal, TerminalSize } from '../../sandbox/index.js';
 import { ServiceError } from '../errors.js';
 import type { Tenant } from '../records.js';
 import { Broadcast, hand } from './broadcast.js';
+import { START_TIMEOUT } from './command.js';
 import type { Places } from './places.js';
 import type { Sandboxes } from './sandboxes.js';
 
@@ -15,8 +16,6 @@ const MAX_INPUT = 2 ** 20;
 /** Milliseconds that a killed command has to exit. */
 const KILL_GRACE = 2_000;
 const SIGKILL = 9;
-/** Milliseconds that a command has to begin. */
-const START_TIMEOUT = 60_000;
 
 export interface RunningSpec {
   command: string[];
@@ -27,7 +26,7 @@ export interface RunningSpec {
   stdin: boolean;
   /** The size of its terminal, whose output is `stdout`. Absent: it has none. */
   terminal?: TerminalSize | undefined;
-  /** Milliseconds after which it is killed. Absent: it runs as long as the sandbox. */
+  /** Milliseconds from its begin after which it is killed. Absent: it runs as long as the sandbox. */
   timeout?: number | undefined;
 }
 
@@ -137,7 +136,7 @@ export class Commands {
     const broadcast = new Broadcast<CommandEvent>();
     const events = broadcast.join();
     const input = spec.stdin ? new PassThrough() : undefined;
-    const limit = within(Math.min(spec.timeout ?? START_TIMEOUT, START_TIMEOUT), signal);
+    const limit = within(START_TIMEOUT, signal);
     try {
       const exec = await use.container.exec(
         { ...spec, terminal: spec.terminal !== undefined },

@@ -186,9 +186,11 @@ test('signals reach the command', async () => {
   expect(await other.result).toMatchObject({ status: { exitCode: 143, timedOut: false }, closed: 1000 });
 });
 
-test('a command is killed for its timeout', async () => {
-  using command = new Streamed({ command: ['sleep', '1001'], timeout: 300 });
+test('a command is killed for its timeout, which counts from its begin: no start is that fast', async () => {
+  using command = new Streamed({ command: ['sleep', '1001'], timeout: 1 });
   expect(await command.result).toMatchObject({ status: { exitCode: 137, timedOut: true }, closed: 1000 });
+  const { status, body } = await call('POST', `/${id}/exec`, { command: ['sleep', '1001'], timeout: 1 });
+  expect([status, body]).toMatchObject([200, { exitCode: 137, timedOut: true }]);
 });
 
 test('a command whose caller goes away is killed, however it goes', async () => {
