@@ -45,6 +45,11 @@ const MAX_CONNECTIONS = 1000;
 const HEADERS_TIMEOUT = 10_000;
 const REQUEST_TIMEOUT = 120_000;
 const CHECK_INTERVAL = 1000;
+/**
+ * Milliseconds that a connection without a request is kept, which its client is told. With Node's five
+ * seconds, a client that a busy host kept waiting sent its next request as the server closed.
+ */
+const IDLE_TIMEOUT = 30_000;
 /** Milliseconds of silence until TCP asks whether the other side is there. */
 const KEEP_ALIVE_DELAY = 15_000;
 /** Milliseconds that requests under way get to end. */
@@ -95,6 +100,7 @@ export async function startServer(address: Address, parts: ServerParts): Promise
     serverOptions: {
       headersTimeout: HEADERS_TIMEOUT,
       requestTimeout: REQUEST_TIMEOUT,
+      keepAliveTimeout: IDLE_TIMEOUT,
       insecureHTTPParser: false,
       connectionsCheckingInterval: CHECK_INTERVAL,
       // A reader that vanished is noticed while there is nothing to send.

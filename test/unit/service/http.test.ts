@@ -41,6 +41,11 @@ function expectProblem({ status, headers, body }: Answer, code: string): void {
   expect(headers.get('Content-Type')).toBe('application/problem+json');
 }
 
+test('a client is told how long its connection is kept: longer than a busy host keeps one waiting', async () => {
+  const { headers } = await call('GET', '/v1/sandboxes');
+  expect(headers.get('Keep-Alive')).toBe('timeout=30');
+});
+
 describe('keys', () => {
   const paths = [
     ['GET', '/v1/sandboxes'],
