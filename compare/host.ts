@@ -4,8 +4,6 @@ import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { quantile } from './statistics.js';
 
-/** Milliseconds for which the host is watched before each round. */
-const WATCH = 500;
 /** Shares of the CPUs that other work may take. */
 const BUSY = { median: 0.1, most: 0.3 };
 
@@ -29,9 +27,9 @@ function ticks(): { all: number; idle: number } {
 }
 
 /** The share of the CPUs that is in use while this program waits. */
-export async function watchLoad(signal: AbortSignal): Promise<number> {
+export async function watchLoad(milliseconds: number, signal: AbortSignal): Promise<number> {
   const before = ticks();
-  await sleep(WATCH, undefined, { signal }).catch(() => signal.throwIfAborted());
+  await sleep(milliseconds, undefined, { signal }).catch(() => signal.throwIfAborted());
   const after = ticks();
   const all = after.all - before.all;
   return all === 0 ? 0 : 1 - (after.idle - before.idle) / all;

@@ -14,6 +14,8 @@ export interface CompareOptions {
   patience?: number;
   /** The clock by which the limit passes, in milliseconds. Default: the host's. */
   now?: () => number;
+  /** Milliseconds for which the host is watched before each round. Default: 500. */
+  watch?: number;
   /** Sandboxes of a level that are started at once. 0 leaves this out. */
   atOnce: number;
   /** Bytes that each sandbox may use. */

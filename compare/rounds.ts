@@ -18,6 +18,8 @@ import { measureTcp } from './tcp.js';
 
 /** Times that several sandboxes are started at once: it takes long, and each gives many samples. */
 const CROWDS = 2;
+/** Milliseconds for which the host is watched before each round. */
+const WATCH = 500;
 
 /** What has been done until now. */
 export interface Done {
@@ -56,7 +58,7 @@ export async function measureAll(
   limit: Limit,
   options: CompareOptions,
 ): Promise<void> {
-  const { rounds, signal, atOnce } = options;
+  const { rounds, signal, atOnce, watch = WATCH } = options;
   const ends = (round: number) => (round + (atOnce > 0 ? CROWDS : 0)) / (rounds + CROWDS);
   let longest = 0;
   for (let round = 0; round <= rounds; round++) {
@@ -65,7 +67,7 @@ export async function measureAll(
     }
     if (limit.isOver(1, longest)) return;
     const start = limit.now();
-    const load = await watchLoad(signal);
+    const load = await watchLoad(watch, signal);
     const step = round === 0 ? 'warm-up' : `round ${round} of ${rounds}`;
     for (const each of working(compared, round, limit, round === 0 ? SHARES.warmUp : 1)) {
       options.onStep?.(`${step}: ${each.level.name}`, round === 0 ? 0 : ends(round - 1));
