@@ -61,7 +61,7 @@ export class EgressProxy implements Disposable {
   /** The last answer on each connection of the guest. */
   readonly #last = new WeakMap<Socket, http.ServerResponse>();
 
-  /** @throws RangeError for what is no range of addresses; Error for what is no certificate */
+  /** @throws RangeError for what is no range of addresses */
   constructor({ placeholders, upstream = {}, audit, ports = {}, handshakeTimeout = HANDSHAKE_TIMEOUT }: ProxyOptions) {
     const authority = new Authority(placeholders.flatMap(({ hosts }) => hosts));
     this.certificates = {

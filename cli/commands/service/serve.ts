@@ -3,7 +3,7 @@ import { mkdirSync, statfsSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import { type Command, Option } from 'commander';
 import { parseRange } from '../../../addresses/ip.js';
-import { readUserFile } from '../../../user-files/index.js';
+import { readCertificates } from '../../options/certificates.js';
 import { parseCpus } from '../../options/number.js';
 import { parseSize } from '../../options/size.js';
 import { UsageError } from '../../output/errors.js';
@@ -87,7 +87,7 @@ export function command(context: Context): Command {
         ...options
       }: Options) => {
         const { placeholderAllow: allow, placeholderCa } = options;
-        const ca = placeholderCa === undefined ? undefined : readUserFile(placeholderCa).toString('latin1');
+        const ca = placeholderCa === undefined ? undefined : readCertificates(placeholderCa, '--placeholder-ca');
         const log = await openLog(context);
         const { startService } = await loadService();
         const folder = dataFolder(options);

@@ -3,6 +3,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { rootCertificates } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { transform } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -290,6 +291,31 @@ describe('one clear line and exit code 125 for', () => {
     mkdirSync(join(runtime, 'tsvm'), { recursive: true, mode: 0o755 });
     const { status, stderr } = tsvm(['run', '--kernel', TSVM, 'x'], { env: { XDG_RUNTIME_DIR: runtime } });
     expect({ status, stderr }).toEqual({ status: 125, stderr: expect.stringContaining('alone may enter') });
+  });
+});
+
+describe('serve looks at the certificates of --placeholder-ca before all else:', () => {
+  const serve = (file: string) => {
+    const words = ['serve', '--data', join(folder, 'served'), '--listen', '127.0.0.1:0', '--placeholder-ca', file];
+    return tsvm(words);
+  };
+  const damaged = `${rootCertificates[0]}\n${rootCertificates[1]?.replace('\nM', '\nA')}\n`;
+
+  test.each([
+    ['a file that is not there', undefined, 'ENOENT: no such file or directory'],
+    ['a text', 'hello\n', 'it has no certificate (PEM)'],
+    ['nothing', '', 'it has no certificate (PEM)'],
+    ['a damaged one behind a good one', damaged, 'certificate 2 of it is damaged'],
+    ['one that is cut off', rootCertificates[0]?.slice(0, 300), 'certificate 1 of it is damaged'],
+  ])('%s is refused in one line', (_, text, why) => {
+    const file = join(folder, 'ca.pem');
+    rmSync(file, { force: true });
+    if (text !== undefined) writeFileSync(file, text);
+    const { status, stdout, stderr } = serve(file);
+    expect({ status, stdout }).toEqual({ status: 125, stdout: '' });
+    expect(stderr).toMatch(/^tsvm: [^\n]+\n(See 'tsvm serve --help'\.\n)?$/);
+    expect(stderr).toContain(`cannot use ${file} for --placeholder-ca: ${why}`);
+    expect(existsSync(join(folder, 'served'))).toBe(false);
   });
 });
 
