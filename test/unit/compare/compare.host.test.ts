@@ -93,13 +93,6 @@ test('TCP is measured at each level that has a network, in networks of its own',
   expect(await left()).toEqual([]);
 });
 
-test('a sleep of 10 ms is measured as no less, at each level', async () => {
-  const report = await measure(['process', 'runc'], { operations: [SLEEP], rounds: 3 });
-  for (const { measures } of report.levels) {
-    expect(measures.find(({ name }) => name === 'sleep')?.median).toBeGreaterThanOrEqual(10);
-  }
-});
-
 test('a command that the image lacks fails at its level in one line, and the measures before it stay', async () => {
   const report = await measure(['process'], { command: ['/bin/sh', '-c', 'true'] });
   expect(report.levels[0]).toMatchObject({
@@ -166,11 +159,12 @@ test('a level does not differ from itself in 20 figures', { timeout: PATIENCE },
   expect(apart?.length).toBeLessThanOrEqual(1);
 });
 
-test('several sandboxes at once give a start of each, a mean weight, and what one adds on disk', async () => {
-  const report = await measure(['process', 'runc', 'gvisor-ptrace'], { operations: [], rounds: 1, atOnce: 3 });
+test('several sandboxes at once give a start of each, a mean weight, and what one adds on disk; a sleep of 10 ms is no less', async () => {
+  const report = await measure(['process', 'runc', 'gvisor-ptrace'], { operations: [SLEEP], rounds: 1, atOnce: 3 });
   for (const { name, measures, notMeasured } of report.levels) {
     const found = Object.fromEntries(measures.map((each) => [each.name, each.samples]));
     expect([name, notMeasured, found['start-3']?.length, found['memory-3']?.length]).toEqual([name, [], 6, 2]);
+    expect(Math.min(...(found.sleep ?? [0]))).toBeGreaterThanOrEqual(10);
     // A chroot keeps no file. A runtime has a folder with a configuration.
     if (name === 'process') expect(found.disk).toEqual([0, 0]);
     else expect(Math.min(...(found.disk ?? []))).toBeGreaterThanOrEqual(4);
