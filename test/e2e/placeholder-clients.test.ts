@@ -148,7 +148,8 @@ test('uml: curl, git, Node.js and pip use a host, and a proxy that is killed end
   const spec = { image: 'clients:1', memory: 512 * 2 ** 20, network: 'public', secrets };
 
   const { id } = await call('POST', 'sandboxes', spec);
-  const sh = (script: string) => call('POST', `sandboxes/${id}/exec`, { command: ['sh', '-c', script] });
+  const sh = (script: string) =>
+    call('POST', `sandboxes/${id}/exec`, { command: ['sh', '-c', script], timeout: 600_000 });
   const said = await sh(CLIENTS);
   expect(said).toMatchObject({ exitCode: 0, stdout: 'by curl\nby node\nby git\nby pip\n' });
   expect(JSON.stringify(said)).not.toContain(VALUE);
