@@ -120,6 +120,15 @@ export const JOB_STATUSES = ['queued', 'starting', 'running', 'ended'] as const;
 export const JOB_REASONS = ['succeeded', 'failed', 'timed-out', 'not-started', 'lost', 'cancelled', 'expired'] as const;
 export type JobReason = (typeof JOB_REASONS)[number];
 
+/**
+ * Why a job is queued:
+ * - `share`: its tenant's share has no room for it now.
+ * - `room`: the host has no room for it now.
+ * - `turn`: others are before it, of its tenant or of another one.
+ */
+export const JOB_WAITS = ['share', 'room', 'turn'] as const;
+export type JobWait = (typeof JOB_WAITS)[number];
+
 /** Why the server ends a job that has not ended by itself. */
 export const JOB_ORDERS = ['cancelled', 'expired'] as const;
 export type JobOrder = (typeof JOB_ORDERS)[number];

@@ -5,8 +5,9 @@ import { ServiceError } from './errors.js';
  * - `read`: looks.
  * - `submit`: starts, ends and uses jobs and sandboxes.
  * - `admin`: sets and removes secrets.
+ * - `operator`: looks at all tenants and their jobs.
  */
-export const SCOPES = ['read', 'submit', 'admin'] as const;
+export const SCOPES = ['read', 'submit', 'admin', 'operator'] as const;
 export type Scope = (typeof SCOPES)[number];
 
 /** @throws ServiceError `forbidden` */

@@ -5,6 +5,7 @@ import type { Context, MiddlewareHandler } from 'hono';
 import pino from 'pino';
 import type { Tenant } from '../records.js';
 import { auditPath } from '../sandboxes/container.js';
+import type { Scope } from '../scope.js';
 import type { NamedPort } from './port-host.js';
 
 /** What the handlers of a request share. */
@@ -12,6 +13,8 @@ export interface Shared {
   Bindings: HttpBindings;
   Variables: {
     tenant?: Tenant;
+    /** That of the key, for operations of the API. */
+    scope?: Scope;
     /** The sandbox that its token has opened, by E2B's API. */
     opened?: { tenant: Tenant; id: string };
     /** The port of a sandbox that the request is for. */

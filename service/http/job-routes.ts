@@ -7,15 +7,17 @@ import {
   JOB_REASONS,
   JOB_STATUSES,
   type JobEvent,
+  type JobRecord,
   jobRequestSchema,
   jobSpecSchema,
   type OutputPlace,
 } from '../job.js';
+import type { Tenant } from '../records.js';
 import { COMMENT, formatEvent, PLACE, parsePlace, withBeats } from './event-stream.js';
 import { pageOf } from './paged.js';
-import { type Route, route } from './route.js';
+import { type Call, type Route, route } from './route.js';
 
-const jobSchema = z.object({
+export const jobSchema = z.object({
   id: z.string(),
   ...jobSpecSchema.shape,
   status: z.enum(JOB_STATUSES),
@@ -39,12 +41,12 @@ const pageSchema = z.object({
   jobs: z.array(jobSchema),
   next: z.string().optional().describe('The value of `before` for the next page. Absent: this is the last one.'),
 });
-const querySchema = z.strictObject({
+export const pageQuerySchema = z.strictObject({
   limit: z.coerce.number().int().min(1).max(100).default(50),
   before: z.string().max(64).optional().describe('The ID of a job: only older ones'),
   status: z.enum(JOB_STATUSES).optional(),
 });
-const lineSchema = z.object({
+export const lineSchema = z.object({
   stream: z.enum(['stdout', 'stderr']),
   time: z.iso.datetime(),
   log: z.string().describe('A line with its end, or a piece of one. Bytes that are no UTF-8 are U+FFFD.'),
@@ -56,7 +58,7 @@ const outputSchema = z.strictObject({
     .describe('true: the answer goes on until the job has ended, through all of its runs'),
 });
 
-const placeSchema = z.strictObject({
+export const placeSchema = z.strictObject({
   from: z
     .string()
     .regex(PLACE, { error: 'RUN:OFFSET or OFFSET is needed' })
@@ -65,7 +67,10 @@ const placeSchema = z.strictObject({
 });
 
 /** As text of the stream. */
-async function* formatted(events: AsyncIterable<JobEvent>): AsyncGenerator<string> {
+async function* formatted(
+  events: AsyncIterable<JobEvent>,
+  describe: (job: JobRecord) => object,
+): AsyncGenerator<string> {
   for await (const event of events) {
     switch (event.name) {
       case 'line':
@@ -78,7 +83,7 @@ async function* formatted(events: AsyncIterable<JobEvent>): AsyncGenerator<strin
         yield formatEvent(event.place, JSON.stringify({ bytes: event.bytes }), 'gap');
         break;
       case 'end':
-        yield formatEvent(event.place, JSON.stringify(describeJob(event.job)), 'end');
+        yield formatEvent(event.place, JSON.stringify(describe(event.job)), 'end');
         break;
     }
   }
@@ -89,6 +94,36 @@ function placeOf(lastEvent: string | undefined, from: string): OutputPlace {
   if (lastEvent === undefined || lastEvent === '') return parsePlace(from);
   if (!PLACE.test(lastEvent)) throw new ServiceError('bad-request', 'Last-Event-ID: the ID of an event is needed');
   return parsePlace(lastEvent);
+}
+
+export const eventsOf = (end: z.ZodType) => ({
+  message: lineSchema,
+  run: z.object({ run: z.int() }),
+  gap: z.object({ bytes: z.int() }),
+  end,
+});
+
+/**
+ * The output of the job, as it arrives. It takes a place of the caller.
+ * @param owner the tenant of the job
+ * @throws ServiceError `not-found`, `bad-request`, `quota`
+ */
+export function followJob(
+  { jobs, places, tenant, id, lastEvent, beat, signal }: Call,
+  owner: Pick<Tenant, 'name'>,
+  from: string,
+  describe: (job: JobRecord) => object,
+): Readable {
+  const begin = placeOf(lastEvent, from);
+  jobs.checkPlace(owner, id, begin);
+  const place = places.take(tenant);
+  const gone = new AbortController();
+  const events = jobs.events(owner, id, begin, AbortSignal.any([signal, gone.signal]));
+  const text = withBeats(formatted(events, describe), beat, COMMENT);
+  return Readable.from(text, { objectMode: false }).once('close', () => {
+    gone.abort();
+    place[Symbol.dispose]();
+  });
 }
 
 export const JOB_ROUTES: readonly Route[] = [
@@ -124,7 +159,7 @@ export const JOB_ROUTES: readonly Route[] = [
     operation: 'listJobs',
     scope: 'read',
     summary: 'Lists jobs, newest first.',
-    query: querySchema,
+    query: pageQuerySchema,
     status: 200,
     answer: pageSchema,
     problems: [],
@@ -227,18 +262,8 @@ export const JOB_ROUTES: readonly Route[] = [
       'Follows the output of a job until it has ended, as server-sent events. Their IDs are places in the output, from which a later request goes on. Events without a name are lines; `run`: lines of this run follow; `gap`: so many bytes are not kept; `end`: the job, which has ended.',
     query: placeSchema,
     status: 200,
-    events: { message: lineSchema, run: z.object({ run: z.int() }), gap: z.object({ bytes: z.int() }), end: jobSchema },
+    events: eventsOf(jobSchema),
     problems: ['not-found', 'quota'],
-    handle: async ({ jobs, places, tenant, id, lastEvent, beat, signal }, { query }) => {
-      const from = placeOf(lastEvent, query.from);
-      jobs.checkPlace(tenant, id, from);
-      const place = places.take(tenant);
-      const gone = new AbortController();
-      const events = jobs.events(tenant, id, from, AbortSignal.any([signal, gone.signal]));
-      return Readable.from(withBeats(formatted(events), beat, COMMENT), { objectMode: false }).once('close', () => {
-        gone.abort();
-        place[Symbol.dispose]();
-      });
-    },
+    handle: async (call, { query }) => followJob(call, call.tenant, query.from, describeJob),
   }),
 ];

@@ -12,10 +12,14 @@ import type { Snapshots } from '../sandboxes/snapshots.js';
 import type { Scope } from '../scope.js';
 import type { SecretStore } from '../store/secret-store.js';
 import type { Statistics } from '../store/statistics.js';
+import type { TenantStore } from '../store/tenant-store.js';
 
 /** A request whose key is known. */
 export interface Call {
   tenant: Tenant;
+  /** That of the key. */
+  scope: Scope;
+  tenants: Pick<TenantStore, 'find' | 'list'>;
   sandboxes: Sandboxes;
   snapshots: Snapshots;
   jobs: Jobs;
@@ -53,7 +57,7 @@ interface Schemas {
 
 export interface Route extends Schemas {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE';
-  /** `{id}` stands for the ID of a sandbox, snapshot or job, or the name of a secret. */
+  /** `{id}` stands for the ID of a sandbox, snapshot or job, or the name of a secret or tenant. */
   path: string;
   operation: string;
   summary: string;

@@ -1,5 +1,6 @@
 // The API: one entry for each operation.
 import { JOB_ROUTES } from './job-routes.js';
+import { OPERATOR_ROUTES } from './operator-routes.js';
 import type { Route } from './route.js';
 import { SANDBOX_ROUTES } from './sandbox-routes.js';
 import { SECRET_ROUTES } from './secret-routes.js';
@@ -12,4 +13,5 @@ export const ROUTES: readonly Route[] = [
   ...JOB_ROUTES,
   ...SECRET_ROUTES,
   ...TENANT_ROUTES,
+  ...OPERATOR_ROUTES,
 ];

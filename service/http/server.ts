@@ -196,6 +196,7 @@ function createApp(parts: ServerParts, upgrades: Upgrades): Hono<Shared> {
           throw new ServiceError('unauthorized', 'an API key is needed: Authorization: Bearer KEY');
         }
         context.set('tenant', caller.tenant);
+        context.set('scope', caller.scope);
         parts.rates.takeTenant(caller.tenant);
         checkScope(caller.scope, route.scope ?? DEFAULT_SCOPE);
         return next();
@@ -236,18 +237,18 @@ interface AnswerParts extends Omit<ServerParts, 'onFault'> {
 }
 
 async function answer(context: Context<Shared>, route: Route, parts: AnswerParts): Promise<Response> {
-  const tenant = context.get('tenant');
-  if (tenant === undefined) throw new ServiceError('unauthorized', 'no tenant is known');
+  const [tenant, scope] = [context.get('tenant'), context.get('scope')];
+  if (tenant === undefined || scope === undefined) throw new ServiceError('unauthorized', 'no tenant is known');
   const query = route.query === undefined ? undefined : parse(route.query, queryOf(context), 'query');
   const body = route.body === undefined ? undefined : parse(route.body, await readJson(context), 'body');
   const { signal } = context.req.raw;
   const id = context.req.param('id') ?? '';
   const archive = Readable.from(bounded(context.req.raw.body, MAX_ARCHIVE));
-  const { sandboxes, snapshots, jobs, places, secrets, statistics, commands, domain } = parts;
+  const { tenants, sandboxes, snapshots, jobs, places, secrets, statistics, commands, domain } = parts;
   const { upgrades, onFault, readers = READER_TIMES } = parts;
   const lastEvent = context.req.header('Last-Event-ID');
   const call: Call = {
-    ...{ tenant, sandboxes, snapshots, jobs, places, secrets, statistics, commands, domain },
+    ...{ tenant, scope, tenants, sandboxes, snapshots, jobs, places, secrets, statistics, commands, domain },
     ...{ id, key: keyOf(context), lastEvent },
     ...{ ...readers, onFault, signal, archive },
   };

@@ -1,10 +1,12 @@
 // What a tenant may ask of itself: its share, what it holds of it, and what it has used.
 import { z } from 'zod';
-import { PERIOD_NAMES } from '../records.js';
+import { PERIOD_NAMES, type Tenant } from '../records.js';
+import { SCOPES } from '../scope.js';
+import type { Statistics } from '../store/statistics.js';
 import { type Route, route } from './route.js';
 
 const countsSchema = z.record(z.string(), z.int());
-const tenantSchema = z.object({
+export const tenantSchema = z.object({
   name: z.string(),
   limits: z
     .object({
@@ -28,7 +30,7 @@ const tenantSchema = z.object({
   jobs: countsSchema.describe('The number of those that have not ended, by status'),
 });
 
-const usageSchema = z.object({
+export const usageSchema = z.object({
   periods: z
     .array(
       z.object({
@@ -42,9 +44,17 @@ const usageSchema = z.object({
     .describe('Oldest first. A period in which nothing ended is missing.'),
 });
 
-const bySchema = z.strictObject({
+export const bySchema = z.strictObject({
   by: z.enum(PERIOD_NAMES).default('day').describe('hour: the newest 48; day: the newest 62'),
 });
+
+/** A tenant's share, and what it holds of it. */
+export function describeTenant({ name, ...limits }: Tenant, statistics: Statistics): z.output<typeof tenantSchema> {
+  const countOf = (kind: 'sandboxes' | 'jobs') =>
+    Object.fromEntries(statistics.alive(kind, [name]).map(({ status, count }) => [status, count]));
+  const [held, snapshots] = [statistics.held(name), statistics.snapshots(name)];
+  return { name, limits, held, sandboxes: countOf('sandboxes'), snapshots, jobs: countOf('jobs') };
+}
 
 export const TENANT_ROUTES: readonly Route[] = [
   route({
@@ -54,14 +64,9 @@ export const TENANT_ROUTES: readonly Route[] = [
     scope: 'read',
     summary: 'Shows the tenant of the key: its share, and what it holds of it.',
     status: 200,
-    answer: tenantSchema,
+    answer: tenantSchema.extend({ scope: z.enum(SCOPES).describe('What the key may do') }),
     problems: [],
-    handle: async ({ statistics, tenant: { name, ...limits } }) => {
-      const countOf = (kind: 'sandboxes' | 'jobs') =>
-        Object.fromEntries(statistics.alive(kind, [name]).map(({ status, count }) => [status, count]));
-      const [held, snapshots] = [statistics.held(name), statistics.snapshots(name)];
-      return { name, limits, held, sandboxes: countOf('sandboxes'), snapshots, jobs: countOf('jobs') };
-    },
+    handle: async ({ statistics, tenant, scope }) => ({ ...describeTenant(tenant, statistics), scope }),
   }),
   route({
     method: 'GET',

@@ -14,6 +14,7 @@ import {
   type JobReason,
   type JobRecord,
   type JobRequest,
+  type JobWait,
   type OutputPlace,
   type Outputs,
   readRequest,
@@ -144,8 +145,26 @@ export class Jobs {
   }
 
   /** @throws ServiceError `not-found` */
-  find(tenant: Tenant, id: string): JobRecord {
+  find(tenant: Pick<Tenant, 'name'>, id: string): JobRecord {
     return this.#store.find(tenant.name, id);
+  }
+
+  /** The job of whichever tenant. @throws ServiceError `not-found` */
+  findAny(id: string): JobRecord {
+    return this.#store.findAny(id);
+  }
+
+  /** Those of all tenants, newest first, or of the one that is named. */
+  listAll(tenant: string | undefined, page: JobPage): JobRecord[] {
+    return this.#store.list(tenant, page);
+  }
+
+  /** Why each of them waits that is queued, by their IDs. */
+  waits(jobs: readonly JobRecord[]): Map<string, JobWait> {
+    const queued = jobs.filter(({ status }) => status === 'queued');
+    if (queued.length === 0) return new Map();
+    const known = this.#store.waits(this.#options.host);
+    return new Map(queued.map(({ id }) => [id, known.get(id) ?? 'turn']));
   }
 
   /** Those of the tenant, newest first. */
@@ -194,7 +213,12 @@ export class Jobs {
    * @param signal the reader is gone
    * @throws ServiceError as `checkPlace`
    */
-  async *events(tenant: Tenant, id: string, from: OutputPlace, signal: AbortSignal): AsyncGenerator<JobEvent> {
+  async *events(
+    tenant: Pick<Tenant, 'name'>,
+    id: string,
+    from: OutputPlace,
+    signal: AbortSignal,
+  ): AsyncGenerator<JobEvent> {
     const over = AbortSignal.any([signal, this.#closed.signal]);
     const place = { run: this.checkPlace(tenant, id, from), offset: from.offset };
     let followed = 0;
@@ -229,7 +253,7 @@ export class Jobs {
    * Returns the run of a place in the output of a job.
    * @throws ServiceError `not-found`; `bad-request` if there has been no such run
    */
-  checkPlace(tenant: Tenant, id: string, { run }: OutputPlace): number {
+  checkPlace(tenant: Pick<Tenant, 'name'>, id: string, { run }: OutputPlace): number {
     const newest = Math.max(this.find(tenant, id).attempts, 1);
     if (run !== undefined && (run < 1 || run > newest)) {
       throw new ServiceError('bad-request', `the job has had no run ${run}`);

@@ -17,6 +17,7 @@ import {
   type JobReason,
   type JobRecord,
   type JobSpec,
+  type JobWait,
   jobSpecSchema,
   type OutputLine,
   type Outputs,
@@ -56,6 +57,9 @@ const OUTPUT_PART = z.object({ part: z.instanceof(Uint8Array).nullable(), offset
 /** Bytes of an output that are read at a time. */
 const PART = 65_536;
 
+/** Its words are those of an index. */
+const ALIVE = "number IN (SELECT number FROM jobs WHERE status <> 'ended')";
+
 const MAX_ENDED = 1000;
 /** Tries of a callback, over 15 hours, and milliseconds between two. */
 const MAX_CALLBACK_TRIES = 24;
@@ -70,7 +74,17 @@ export interface JobPage {
   limit: number;
   /** The ID of a job: only older ones. */
   before?: string | undefined;
-  status?: JobRecord['status'] | undefined;
+  /** `alive`: it has not ended. */
+  status?: JobRecord['status'] | 'alive' | undefined;
+}
+
+/** The next job of a tenant. */
+interface Turn {
+  job: JobRecord;
+  /** Why it is not placed. Undefined: it is. */
+  lacks?: 'share' | 'room' | undefined;
+  /** No job of another tenant overtakes it. */
+  isHeld: boolean;
 }
 
 /** Which run of which job. */
@@ -190,12 +204,33 @@ export class JobStore {
     return record;
   }
 
-  /** Jobs of the tenant, newest first. */
-  list(tenant: string, { limit, before, status }: JobPage): JobRecord[] {
-    const older = '(? IS NULL OR number < (SELECT number FROM jobs WHERE tenant = ? AND id = ?))';
-    const where = `tenant = ? AND ${older} AND (? IS NULL OR status = ?) ORDER BY number DESC LIMIT ?`;
-    const [id, of] = [before ?? null, status ?? null];
-    return this.#all(where, tenant, id, tenant, id, of, of, limit);
+  /** The job of whichever tenant. @throws ServiceError `not-found` */
+  findAny(id: string): JobRecord {
+    const [record] = this.#all('id = ?', id);
+    if (record === undefined) throw new ServiceError('not-found', 'no such job');
+    return record;
+  }
+
+  /** Jobs of the tenant, newest first. Undefined: of all tenants. */
+  list(tenant: string | undefined, { limit, before, status }: JobPage): JobRecord[] {
+    const [whose, names] = tenant === undefined ? ['', []] : ['tenant = ? AND ', [tenant]];
+    const older = `(? IS NULL OR number < (SELECT number FROM jobs WHERE ${whose}id = ?))`;
+    const id = before ?? null;
+    // Those that have not ended are few beside the others, and have an index.
+    const rows = status === undefined || status === 'ended' ? 'true' : ALIVE;
+    const of = status === 'alive' ? null : (status ?? null);
+    const where = `${whose}${rows} AND ${older} AND (? IS NULL OR status = ?) ORDER BY number DESC LIMIT ?`;
+    return this.#all(where, ...names, id, ...names, id, of, of, limit);
+  }
+
+  /** Why jobs wait that are queued, by their IDs. Of one that is not named, others have the turn. */
+  waits(host: Resources): Map<string, JobWait> {
+    const waits = new Map<string, JobWait>();
+    for (const { job, lacks, isHeld } of this.#turns(host)) {
+      if (lacks !== undefined) waits.set(job.id, lacks);
+      if (isHeld) break;
+    }
+    return waits;
   }
 
   /** All jobs that hold resources, oldest first. */
@@ -242,19 +277,28 @@ export class JobStore {
    */
   place(host: Resources, boot: string): JobRecord | undefined {
     return transaction(this.#database, () => {
-      for (const tenant of this.#waiting()) {
-        const where = "tenant = ? AND status = 'queued' ORDER BY priority DESC, number LIMIT 1";
-        const [job] = this.#all(where, tenant.name);
-        if (job === undefined || !fits(job.spec, tenant, held(this.#database, tenant.name))) continue;
-        if (fits(job.spec, host, held(this.#database))) {
+      for (const { job, lacks, isHeld } of this.#turns(host)) {
+        if (lacks === undefined) {
           const set = `status = 'starting', placed = ?, boot = ?, attempts = attempts + 1 WHERE id = ?`;
           this.#change(set, this.#time(), boot, job.id);
-          return this.find(tenant.name, job.id);
+          return this.findAny(job.id);
         }
-        if (fits(job.spec, host, held(this.#database, undefined, 'jobs'))) return undefined;
+        if (isHeld) return undefined;
       }
       return undefined;
     });
+  }
+
+  /** The next job of each tenant, in the order of their turns. */
+  *#turns(host: Resources): Generator<Turn> {
+    for (const tenant of this.#waiting()) {
+      const where = "tenant = ? AND status = 'queued' ORDER BY priority DESC, number LIMIT 1";
+      const [job] = this.#all(where, tenant.name);
+      if (job === undefined) continue;
+      if (!fits(job.spec, tenant, held(this.#database, tenant.name))) yield { job, lacks: 'share', isHeld: false };
+      else if (fits(job.spec, host, held(this.#database))) yield { job, isHeld: true };
+      else yield { job, lacks: 'room', isHeld: fits(job.spec, host, held(this.#database, undefined, 'jobs')) };
+    }
   }
 
   /** The program of this run runs from now on. Returns false if it was not starting. */

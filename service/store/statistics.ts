@@ -37,13 +37,13 @@ export class Statistics {
     return this.#snapshots.count(tenant);
   }
 
-  /** What the sandboxes, their snapshots and the jobs of a tenant hold. */
-  held(tenant: string): Resources {
+  /** What the sandboxes, their snapshots and the jobs of a tenant hold. Undefined: those of all. */
+  held(tenant?: string): Resources {
     return held(this.#database, tenant);
   }
 
-  /** What those of a tenant that have ended used, by hours or days. */
-  usage(tenant: string, by: PeriodName): Usage[] {
+  /** What those of a tenant that have ended used, by hours or days. Undefined: those of all. */
+  usage(tenant: string | undefined, by: PeriodName): Usage[] {
     return usageOf(this.#database, tenant, by);
   }
 }

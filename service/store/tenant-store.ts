@@ -72,10 +72,17 @@ export class TenantStore {
     });
   }
 
-  /** All tenants, by name. */
-  list(): Tenant[] {
-    const rows = this.#database.prepare('SELECT * FROM tenants ORDER BY name').all();
-    return rows.map((row) => TENANT.parse(row));
+  /**
+   * All tenants, by name.
+   * @param after a name: only later ones
+   * @param limit Default: none
+   */
+  list({ after = '', limit = -1 }: { after?: string | undefined; limit?: number } = {}): Tenant[] {
+    const statement = 'SELECT * FROM tenants WHERE name > ? ORDER BY name LIMIT ?';
+    return this.#database
+      .prepare(statement)
+      .all(after, limit)
+      .map((row) => TENANT.parse(row));
   }
 
   /**

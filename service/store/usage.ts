@@ -39,12 +39,16 @@ export function addUsage(
   database.prepare('DELETE FROM usage WHERE tenant = ? AND hour < ?').run(tenant, nameOf(at - KEPT));
 }
 
-/** The newest hours or days in which something ended, oldest first. */
-export function usageOf(database: Database, tenant: string, by: PeriodName): Usage[] {
+/**
+ * The newest hours or days in which something ended, oldest first.
+ * @param tenant undefined: of all together
+ */
+export function usageOf(database: Database, tenant: string | undefined, by: PeriodName): Usage[] {
   const { characters, most } = PERIODS[by];
   const statement = `SELECT substr(hour, 1, ?) AS period, sum(jobs) AS jobs, sum(succeeded) AS succeeded,
       sum(sandboxes) AS sandboxes, sum(cpuSeconds) AS cpuSeconds
-    FROM usage WHERE tenant = ? GROUP BY period ORDER BY period DESC LIMIT ?`;
-  const rows = database.prepare(statement).all(characters, tenant, most);
+    FROM usage WHERE ? IS NULL OR tenant = ? GROUP BY period ORDER BY period DESC LIMIT ?`;
+  const of = tenant ?? null;
+  const rows = database.prepare(statement).all(characters, of, of, most);
   return rows.map((row) => ROW.parse(row)).reverse();
 }

@@ -40,7 +40,7 @@ export function add(context: Context): Command {
 }
 
 /** What a key may do: each has what those before it have. */
-const SCOPES = ['read', 'submit', 'admin'] as const;
+const SCOPES = ['read', 'submit', 'admin', 'operator'] as const;
 
 interface KeyOptions {
   data: string;
@@ -148,7 +148,10 @@ export function key(context: Context): Command {
     .requiredOption(...DATA)
     .option('--revoke', 'end the keys that it has')
     .addOption(
-      new Option('--scope <SCOPE>', 'read: looks; submit: starts and uses jobs and sandboxes; admin: sets secrets too')
+      new Option(
+        '--scope <SCOPE>',
+        'read: looks; submit: starts and uses jobs and sandboxes; admin: sets secrets too; operator: looks at all tenants too',
+      )
         .choices(SCOPES)
         .default('admin'),
     )

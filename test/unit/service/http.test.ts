@@ -71,6 +71,13 @@ describe('keys', () => {
     ['POST', '/v1/uploads'],
     ['GET', '/v1/tenant'],
     ['GET', '/v1/usage'],
+    ['GET', '/v1/operator/jobs'],
+    ['GET', '/v1/operator/jobs/job-0'],
+    ['GET', '/v1/operator/jobs/job-0/events'],
+    ['GET', '/v1/operator/tenants'],
+    ['GET', '/v1/operator/tenants/acme'],
+    ['GET', '/v1/operator/tenants/acme/usage'],
+    ['GET', '/v1/operator/usage'],
   ] as const;
   test.each(paths)('%s %s is for those with a key', async (method, path) => {
     const wrong = `${key.slice(0, 22)}${otherKey.slice(22)}`;
@@ -154,7 +161,7 @@ describe('rates', () => {
 });
 
 describe('the scope of a key', () => {
-  const SCOPES = ['read', 'submit', 'admin'] as const;
+  const SCOPES = ['read', 'submit', 'admin', 'operator'] as const;
   const document = JSON.parse(JSON.stringify(openApiDocument())) as {
     paths: Record<string, Record<string, { operationId: string; description: string }>>;
   };
@@ -180,6 +187,10 @@ describe('the scope of a key', () => {
     expect(looking.map(({ operationId }) => operationId).sort()).toEqual([...names, ...own].sort());
     const setting = operations.filter(({ needed }) => needed === 2).map(({ operationId }) => operationId);
     expect(setting.sort()).toEqual(['removeSecret', 'setSecret']);
+    const all = operations.filter(({ needed }) => needed === 3);
+    expect(all.filter(({ path, method }) => !path.startsWith('/v1/operator/') || method !== 'GET')).toEqual([]);
+    expect(operations.filter(({ path }) => path.startsWith('/v1/operator/'))).toEqual(all);
+    expect(all.length).toBe(7);
   });
 
   test("read opens nothing of E2B's client", async () => {
@@ -338,6 +349,7 @@ describe('requests', () => {
       sandboxes: { starting: 0, running: 0, pausing: 0, paused: 0, resuming: 0 },
       snapshots: 0,
       jobs: { queued: 0, starting: 0, running: 0 },
+      scope: 'admin',
     });
     expect(await ask('usage')).toEqual({ periods: [] });
     const { body } = await send(`${url}/v1/jobs`, { method: 'POST', key: own, body: { image: 'nothing', cpus: 2 } });
@@ -636,12 +648,13 @@ describe('the document', () => {
 
   // Each takes milliseconds, or a tenth of a second on a host that other tests keep busy.
   test('each request gets an answer that its operation names', { timeout: 600_000 }, async () => {
-    expect(operations.length).toBe(32);
+    expect(operations.length).toBe(39);
+    const anyKey = service.key('acme', 'operator');
     await fc.assert(
       fc.asyncProperty(asked, async ({ method, path, responses, id, query, body }) => {
         const where = path.replace('{id}', encodeURIComponent(id) || 'x');
         const words = new URLSearchParams(query).toString();
-        const answer = await call(method, `${where}?${words}`, body);
+        const answer = await send(`${url}${where}?${words}`, { method, key: anyKey, body });
         // A path without a word in it is another one.
         expect([...responses, '404']).toContain(String(answer.status));
         expect(answer.status).toBeLessThan(500);
