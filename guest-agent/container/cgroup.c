@@ -145,6 +145,26 @@ bool cgroup_oom_killed(int directory, unsigned long *kills)
 	return *kills > before;
 }
 
+bool cgroup_is_populated(int events)
+{
+	char text[256];
+	ssize_t count = pread(events, text, sizeof text - 1, 0);
+
+	text[count > 0 ? count : 0] = '\0';
+	return strstr(text, "populated 1\n") != NULL;
+}
+
+int cgroup_kill(int directory)
+{
+	int events = openat(directory, "cgroup.events", O_RDONLY | O_CLOEXEC);
+
+	if (events >= 0 && (!write_file(directory, "cgroup.kill", "1") || !cgroup_is_populated(events))) {
+		close(events);
+		events = -1;
+	}
+	return events;
+}
+
 // Stores the name of a cgroup in `directory`, whose other entries are files. Returns false if there
 // is none.
 static bool find_inner(int directory, char name[NAME_MAX + 1])

@@ -22,6 +22,13 @@ int cgroup_of(pid_t pid);
 // `kills` is the count so far.
 bool cgroup_oom_killed(int directory, unsigned long *kills);
 
+// Kills all processes of the cgroup, and of those in it. Returns a file that polls as POLLPRI when
+// the last one may be gone; -1 if there is none, or none that can be killed.
+int cgroup_kill(int directory);
+
+// Returns true if processes of the cgroup are left, by the file of `cgroup_kill`.
+bool cgroup_is_populated(int events);
+
 // Removes the cgroup, the cgroups that the container made in it, and the link in the working
 // directory.
 void cgroup_remove(uint32_t id);

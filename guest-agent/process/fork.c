@@ -13,25 +13,6 @@
 #include "base/loop.h"
 #include "container/cgroup.h"
 
-pid_t fork_first(struct container *container)
-{
-	int pidfd = -1;
-	struct clone_args arguments = {
-		.flags = CLONE_NEWPID | CLONE_PIDFD | CLONE_INTO_CGROUP,
-		.pidfd = (uintptr_t)&pidfd,
-		.exit_signal = SIGCHLD,
-		.cgroup = (uint64_t)container->cgroup,
-	};
-	pid_t pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
-
-	if (pid > 0) {
-		container->state = CONTAINER_STARTING;
-		container->pid = pid;
-		container->pidfd = pidfd;
-	}
-	return pid;
-}
-
 // Returns the agent's own pid namespace, or -1.
 static int own_pid_namespace(void)
 {
@@ -40,6 +21,46 @@ static int own_pid_namespace(void)
 	if (own < 0)
 		own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 	return own;
+}
+
+// setns(2) changes the pid namespace of future children only.
+static bool enter_pid_namespace(const struct container *container)
+{
+	return own_pid_namespace() >= 0 && setns(container->pidfd, CLONE_NEWPID) == 0;
+}
+
+// Later children are in the agent's own again. Keeps errno.
+static void leave_pid_namespace(void)
+{
+	int error = errno;
+
+	if (setns(own_pid_namespace(), CLONE_NEWPID) != 0)
+		loop_stop("cannot return to the agent's pid namespace");
+	errno = error;
+}
+
+pid_t fork_first(struct container *container, const struct container *joined)
+{
+	int pidfd = -1;
+	struct clone_args arguments = {
+		.flags = CLONE_PIDFD | CLONE_INTO_CGROUP | (joined == NULL ? CLONE_NEWPID : 0),
+		.pidfd = (uintptr_t)&pidfd,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)container->cgroup,
+	};
+	pid_t pid;
+
+	if (joined != NULL && !enter_pid_namespace(joined))
+		return -1;
+	pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
+	if (joined != NULL && pid != 0)
+		leave_pid_namespace();
+	if (pid > 0) {
+		container->state = CONTAINER_STARTING;
+		container->pid = pid;
+		container->pidfd = pidfd;
+	}
+	return pid;
 }
 
 static pid_t fork_in_cgroup(int cgroup)
@@ -67,20 +88,14 @@ static pid_t fork_beside(const struct container *container)
 	return pid >= 0 ? pid : fork_in_cgroup(container->cgroup);
 }
 
-// setns(2) changes the pid namespace of future children only. The second call resets it for later
-// ones.
 pid_t fork_into(const struct container *container)
 {
-	int own = own_pid_namespace();
 	pid_t pid;
-	int error;
 
-	if (own < 0 || setns(container->pidfd, CLONE_NEWPID) != 0)
+	if (!enter_pid_namespace(container))
 		return -1;
 	pid = fork_beside(container);
-	error = errno;
-	if (pid != 0 && setns(own, CLONE_NEWPID) != 0)
-		loop_stop("cannot return to the agent's pid namespace");
-	errno = error;
+	if (pid != 0)
+		leave_pid_namespace();
 	return pid;
 }

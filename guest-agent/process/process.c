@@ -1,5 +1,7 @@
 // The table of processes. An entry is freed once the process is reaped and its launch is over. Its
-// streams live on until they are drained.
+// streams live on until they are drained. The first process of a container in another one's pid
+// namespace leaves its entry until the container's other processes are gone, which no kernel kills
+// with it.
 #include "process/process.h"
 
 #include <errno.h>
@@ -33,6 +35,8 @@ struct process {
 	bool tool;
 	bool outside; // a tool in the agent's cgroup
 	pid_t pid;    // 0 once reaped
+	int others;   // see cgroup_kill(): processes of the container that are being killed; -1: none
+	int ended;    // once reaped, as of waitpid(2)
 	int status;   // of the launch; -1 once it is over
 	bool ready;
 	bool failed;
@@ -98,15 +102,30 @@ static bool is_outside(const struct process_request *spec)
 	return tool != NULL && tool->outside;
 }
 
+// Stores the container whose pid namespace another one is in; NULL: its own. Returns false, with a
+// failure, if that has none.
+static bool find_joined(const struct container *container, const struct container **joined, struct failure *failure)
+{
+	const uint32_t id = container->spec->processes_of;
+
+	*joined = id != 0 ? container_find(id, failure) : NULL;
+	if (id == 0 || (*joined != NULL && (*joined)->state == CONTAINER_RUNNING))
+		return true;
+	return fail(failure, ERROR_BAD_REQUEST, 0, "container %u, whose pid namespace it joins, is not running", id);
+}
+
 static bool start_child(struct process *process, struct launch *plan, struct failure *failure)
 {
+	const struct container *joined = NULL;
 	int status[2];
 
+	if (process->first && !find_joined(process->container, &joined, failure))
+		return false;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, status) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "socket pair");
 	plan->status = status[1];
 	if (process->first)
-		process->pid = fork_first(process->container);
+		process->pid = fork_first(process->container, joined);
 	else
 		process->pid = is_outside(plan->process) ? fork() : fork_into(process->container);
 	if (process->pid == 0) {
@@ -151,6 +170,7 @@ bool process_start(uint16_t request, const struct process_request *spec, struct 
 	process->tool = spec->tool;
 	process->outside = is_outside(spec);
 	process->status = -1;
+	process->others = -1;
 	plan.container = container;
 	plan.first = process->first;
 	started = open_streams(spec, plan.streams, failure) && start_child(process, &plan, failure);
@@ -173,7 +193,7 @@ bool process_remove_container(const struct remove_request *remove, struct failur
 	if (container == NULL)
 		return false;
 	for (const struct process *process = processes; process != NULL; process = process->next) {
-		if (process->container == container && process->pid != 0)
+		if (process->container == container && (process->pid != 0 || process->others >= 0))
 			return fail(failure, ERROR_BAD_REQUEST, 0, "process %u runs in container %u", process->id,
 				    container->id);
 	}
@@ -254,23 +274,47 @@ static void status_ready(void *owner, short events)
 		take_launch_message(process);
 }
 
-static void reaped(struct process *process, int wait_status)
+// Nothing is left of the process, nor of the container if it was its first one.
+static void report_end(struct process *process)
 {
 	struct container *container = process->container;
 	uint8_t frame[AGENT_FRAME_SIZE];
 
-	while (process->status >= 0)
-		take_launch_message(process);
-	stream_release_terminal(process->id);
-	process->pid = 0;
 	if (process->failed) {
 		outbox_send(frame, frame_error(frame, process->request, &process->failure));
 	} else {
 		// A tool outside of the container is not told of the kills in it: its processes are.
 		bool oom_killed = !process->outside && cgroup_oom_killed(container->cgroup, &container->oom_kills);
 
-		outbox_send(frame, frame_exited(frame, process->id, container->id, wait_status, oom_killed));
+		outbox_send(frame, frame_exited(frame, process->id, container->id, process->ended, oom_killed));
 	}
+}
+
+static void others_ready(void *owner, short events)
+{
+	struct process *process = owner;
+
+	(void)events;
+	if (cgroup_is_populated(process->others))
+		return;
+	close(process->others);
+	process->others = -1;
+	report_end(process);
+}
+
+static void reaped(struct process *process, int wait_status)
+{
+	struct container *container = process->container;
+
+	while (process->status >= 0)
+		take_launch_message(process);
+	stream_release_terminal(process->id);
+	process->pid = 0;
+	process->ended = wait_status;
+	if (process->first && container->spec->processes_of != 0)
+		process->others = cgroup_kill(container->cgroup);
+	if (process->others < 0)
+		report_end(process);
 	if (process->first)
 		container_end(container);
 }
@@ -297,14 +341,16 @@ void process_watch_all(void)
 	while (*link != NULL) {
 		struct process *process = *link;
 
-		if (process->pid == 0) {
+		if (process->pid == 0 && process->others < 0) {
 			*link = process->next;
 			free(process);
 			process_count--;
 			continue;
 		}
+		if (process->others >= 0)
+			loop_watch(process->others, POLLPRI, others_ready, process);
 		// Whoever it works for is gone. It may be silent, or wait in open(2), so no write tells it.
-		if (process->tool && !process->first && stream_output_is_deserted(process->id))
+		if (process->pid != 0 && process->tool && !process->first && stream_output_is_deserted(process->id))
 			kill(process->pid, SIGKILL);
 		if (process->status >= 0)
 			loop_watch(process->status, POLLIN, status_ready, process);
@@ -347,7 +393,7 @@ void process_report_running(void)
 
 void process_kill_all(void)
 {
-	// Killing process 1 kills its container's processes. Tools outside of containers are killed
+	// Killing process 1 of a pid namespace kills all that are in it. Tools outside of containers are killed
 	// one by one.
 	for (const struct process *process = processes; process != NULL; process = process->next) {
 		if (process->pid > 0)

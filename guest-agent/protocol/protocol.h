@@ -288,6 +288,7 @@ struct container_request {
 	struct device_list devices; // devices of the machine, beside those that every container has
 	struct secret_list secrets; // files of a read-only tmpfs at /run/secrets; absent: there is none
 	uint64_t joined;            // the machine's own that it is in, one bit each; absent: none
+	uint32_t processes_of;      // container whose pid namespace it is in; absent: one of its own
 };
 
 // Starts a process in a container. The first one is process 1 of the container.

@@ -161,9 +161,10 @@ static const struct field_rule container_request_fields[] = {
 	{ .tag = 13, .name = "devices", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct container_request, devices), .group = &device_rule },
 	{ .tag = 14, .name = "secrets", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct container_request, secrets), .group = &secret_rule },
 	{ .tag = 15, .name = "joined", .kind = FIELD_INTEGER, .offset = offsetof(struct container_request, joined), .size = sizeof(uint64_t), .max = UINT64_MAX },
+	{ .tag = 16, .name = "processesOf", .kind = FIELD_INTEGER, .offset = offsetof(struct container_request, processes_of), .size = sizeof(uint32_t), .min = 1, .max = 4294967295 },
 };
 static const struct group_rule container_request_rule = {
-	.name = "container", .size = sizeof(struct container_request), .fields = container_request_fields, .count = 15,
+	.name = "container", .size = sizeof(struct container_request), .fields = container_request_fields, .count = 16,
 };
 
 static const struct field_rule process_request_fields[] = {

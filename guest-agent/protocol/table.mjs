@@ -307,6 +307,7 @@ export const frames = {
       repeated(13, 'devices', group('device'), 'devices of the machine, beside those that every container has'),
       repeated(14, 'secrets', group('secret'), 'files of a read-only tmpfs at `/run/secrets`; absent: there is none'),
       optional(15, 'joined', bits('NAMESPACES'), "the machine's own that it is in, one bit each; absent: none"),
+      optional(16, 'processesOf', integer(U32, 1), 'container whose pid namespace it is in; absent: one of its own'),
     ],
   },
   process: {

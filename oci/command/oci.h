@@ -10,7 +10,7 @@
 //     keeper       symbolic link to the keeper's socket
 //     keeper.log   what the keeper says
 //     network      device and inode of the network namespace whose machine this container has brought, and the
-//                  mount namespace, by the keeper; absent: the machine is not there, or another container's
+//                  mount and pid namespaces, by the keeper; absent: the machine is not there, or another container's
 //     pod          symbolic link to the socket of the keeper that has the machine, if that is another container's
 //     cgroups      paths of the container's cgroup, one for each hierarchy, by the keeper; absent: none
 //     poststop     the hooks that run once the container is deleted, by the keeper; absent: none

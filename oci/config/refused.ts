@@ -7,8 +7,8 @@ type Linux = OciConfig['linux'];
 
 /** Namespaces that each container in a machine has of its own. */
 const ALWAYS_NEW = ['pid', 'ipc', 'uts'];
-/** Those of the first container of the machine. */
-const JOINABLE = ['network', 'ipc', 'uts'];
+/** Those of other containers of the machine. */
+const JOINABLE = ['network', 'ipc', 'uts', 'pid'];
 const NAMESPACES = [...ALWAYS_NEW, 'mount', 'cgroup', 'network'];
 
 /** Those that each container has. */

@@ -44,6 +44,8 @@ export interface Translation {
   network: string | undefined;
   /** Paths of other namespaces that are not new. */
   joined: Partial<Record<MachineNamespace, string>>;
+  /** Path of the pid namespace; undefined: a new one. */
+  processesOf: string | undefined;
 }
 
 /** Mounts that the agent makes in each container, by their path. */
@@ -74,7 +76,9 @@ export function translate(config: OciConfig, bundle: string): Translation {
   const network = linux.namespaces?.find(({ type }) => type === 'network');
   if (network === undefined) throw new OciError(NO_HOST_NETWORK);
   refuse(config);
-  const [ipc, uts] = ['ipc', 'uts'].map((type) => linux.namespaces?.find((each) => each.type === type)?.path);
+  const [ipc, uts, pid] = ['ipc', 'uts', 'pid'].map(
+    (type) => linux.namespaces?.find((each) => each.type === type)?.path,
+  );
   const path = isAbsolute(root.path) ? root.path : join(bundle, root.path);
   const shares: SharedPath[] = [{ path, readOnly: false }];
   let shm: Translation['shm'];
@@ -108,6 +112,7 @@ export function translate(config: OciConfig, bundle: string): Translation {
     seccomp: linux.seccomp ? seccompProfile(linux.seccomp) : undefined,
     network: network.path || undefined,
     joined: { ...(ipc && { ipc }), ...(uts && { uts }) },
+    processesOf: pid || undefined,
   };
 }
 

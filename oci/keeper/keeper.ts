@@ -40,7 +40,7 @@ import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd, startHo
 import { cpusOf, HostCgroup, hostLimits } from './host-cgroup.js';
 import { readLines } from './lines.js';
 import { type ContainerNetwork, readNetwork } from './network.js';
-import { announce, closeServer, joinedNamespaces, Pod, type PodMember, tmpfsSize, withdraw } from './pod.js';
+import { announce, closeServer, joinedNamespaces, ownerOf, Pod, type PodMember, tmpfsSize, withdraw } from './pod.js';
 import { checkProgram } from './program.js';
 import { type ContainerState, replaceFile } from './state-folder.js';
 import { parseStatistics } from './statistics.js';
@@ -51,6 +51,7 @@ const STREAMS_PORT = 1024;
 const CPUS = 1;
 /** Bytes of /dev/shm. */
 const SHM_SIZE = 64 * 2 ** 20;
+const NO_PROCESSES = 'the container whose pid namespace it joins is not running';
 const PAUSED = 'cannot exec in a paused container';
 /** What engines look for. */
 const NOT_RUNNING = 'container not running';
@@ -73,9 +74,12 @@ export class Keeper implements PodMember {
   /** It brings the machine. */
   readonly #isFirst: boolean;
   readonly #joined: MachineNamespace[];
-  /** The agent's ids of the container and its first process. */
-  readonly #id: number;
+  /** Whose pid namespace it joins. */
+  readonly #processesOf: PodMember | undefined;
+  readonly id: number;
+  /** The agent's id of the first process. */
   readonly #firstProcess: number;
+  pidNamespace: number | undefined;
   /** What the machine is to serve of another container than the first, until it does. */
   #opened: number[] = [];
   /** The machine's indexes of the shares that it serves for this container. */
@@ -98,7 +102,7 @@ export class Keeper implements PodMember {
   #turn: Promise<unknown> = Promise.resolve();
 
   /**
-   * @param id the engine's name of the container
+   * @param name the engine's name of the container
    * @param bundle absolute path of the bundle
    * @param state absolute path of the state folder
    * @param joins the machine that it joins, and the process id of the caller; undefined: it brings
@@ -106,7 +110,7 @@ export class Keeper implements PodMember {
    * @throws OciError
    */
   constructor(
-    private readonly id: string,
+    private readonly name: string,
     private readonly bundle: string,
     private readonly state: string,
     joins?: { pod: Pod; caller: number },
@@ -117,6 +121,8 @@ export class Keeper implements PodMember {
     this.#limits = this.#translation.container.limits ?? {};
     this.#isFirst = pod === undefined;
     this.#joined = joinedNamespaces(this.#translation.joined, pod?.namespaces);
+    const { processesOf } = this.#translation;
+    this.#processesOf = processesOf === undefined ? undefined : ownerOf(processesOf, pod?.members ?? []);
     this.#asked = pod?.asked ?? readMachine(this.#config, machineResources(this.#config).memory?.limit);
     // The processes of the machine are in it from their start.
     this.cgroup = HostCgroup.make(this.#config.linux.cgroupsPath, hostLimits(this.#config, this.#asked), {
@@ -129,7 +135,7 @@ export class Keeper implements PodMember {
     this.#pod = pod ?? new Pod(this.#asked, container.hostname, this.#shmSize);
     this.#pod.add(this);
     this.#machine = this.#pod.machine;
-    this.#id = this.#pod.nextContainer();
+    this.id = this.#pod.nextContainer();
     this.#firstProcess = this.#pod.nextProcess();
     this.#machine.lost.catch(() => {
       withdraw(state);
@@ -139,6 +145,10 @@ export class Keeper implements PodMember {
 
   get isLive(): boolean {
     return !this.#isOver;
+  }
+
+  get isRunning(): boolean {
+    return this.#running !== undefined;
   }
 
   /**
@@ -308,7 +318,7 @@ export class Keeper implements PodMember {
     const { ociVersion, annotations } = this.#config;
     return {
       ociVersion,
-      id: this.id,
+      id: this.name,
       bundle: this.bundle,
       annotations: annotations ?? {},
       status,
@@ -321,6 +331,7 @@ export class Keeper implements PodMember {
     this.#pid = pid;
     const { status: _, ...head } = this.#state('created');
     if (this.#isFirst) this.#pod.keepNamespaces(pid);
+    this.pidNamespace = openSync(`/proc/${pid}/ns/pid`, 'r');
     if (this.#machine.state.name !== 'stopped') announce(this.state, pid);
     replaceFile(join(this.state, 'head.json'), JSON.stringify(head).slice(0, -1));
     this.#isCreated = true;
@@ -406,6 +417,7 @@ export class Keeper implements PodMember {
 
   async #startFirst(first: StubbedProcess): Promise<void> {
     try {
+      if (this.#processesOf?.isRunning === false) throw new OciError(NO_PROCESSES);
       this.#pod.boot();
       const kernel = await this.#pod.ready();
       if (!this.#isFirst) await this.#share();
@@ -432,8 +444,9 @@ export class Keeper implements PodMember {
     const more = hasPodShm && !this.#isFirst && typeof shm === 'object' ? [shm] : [];
     return {
       ...container,
-      id: this.#id,
+      id: this.id,
       joined,
+      ...(this.#processesOf && { processesOf: this.#processesOf.id }),
       // It sets the name of the namespace that it is in.
       hostname: joined.includes('uts') ? this.#pod.hostname : container.hostname,
       shmSize: hasPodShm ? this.#pod.shmSize : this.#shmSize,
@@ -533,14 +546,18 @@ export class Keeper implements PodMember {
       new Promise<void>((resolve) => socket.write(`event ${JSON.stringify(event)}\n`, () => resolve()));
     const statistics = async () => parseStatistics(await this.#ask('events', ['statistics']));
     if (stats) {
-      await tell({ type: 'stats', id: this.id, data: (await statistics()).data });
+      await tell({ type: 'stats', id: this.name, data: (await statistics()).data });
       return;
     }
     if (this.#running === undefined) throw new OciError(NOT_RUNNING);
     const closed = new AbortController();
     socket.once('close', () => closed.abort());
     await tellEvents(
-      { id: this.id, ended: this.#ended.promise, statistics: async () => (this.#isPaused ? undefined : statistics()) },
+      {
+        id: this.name,
+        ended: this.#ended.promise,
+        statistics: async () => (this.#isPaused ? undefined : statistics()),
+      },
       { interval, signal: closed.signal, tell },
     );
   }
@@ -570,6 +587,8 @@ export class Keeper implements PodMember {
     closeServer(this.#server);
     for (const fd of this.#opened) closeSync(fd);
     this.#opened = [];
+    if (this.pidNamespace !== undefined) closeSync(this.pidNamespace);
+    this.pidNamespace = undefined;
     // It would serve the files of this one.
     if (this.#isFirst && this.#machine.state.name === 'listening') this.#machine[Symbol.dispose]();
     if (!this.#isDone()) await this.#takeOut();
@@ -589,7 +608,7 @@ export class Keeper implements PodMember {
   /** @throws SandboxError */
   async #remove(): Promise<void> {
     await this.#ended.promise;
-    await this.#machine.removeContainer(this.#id);
+    await this.#machine.removeContainer(this.id);
   }
 }
 

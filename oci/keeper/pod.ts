@@ -34,11 +34,19 @@ const MOST = 60;
 /** `f_type` of statfs(2): TMPFS_MAGIC. */
 const TMPFS = 0x01021994;
 
+const NO_SUCH_PID_NAMESPACE = 'joining the pid namespace of what is not in the same machine is not supported';
+
 /** A container of the machine, until it is deleted. */
 export interface PodMember {
   readonly cgroup: HostCgroup;
   /** It may still have processes. */
   readonly isLive: boolean;
+  /** The agent's id of the container. */
+  readonly id: number;
+  /** A descriptor of the pid namespace of its stub, which stands for its own; undefined: there is no stub yet. */
+  readonly pidNamespace: number | undefined;
+  /** It has processes. */
+  readonly isRunning: boolean;
 }
 
 export class Pod {
@@ -112,6 +120,10 @@ export class Pod {
     return ![...this.#members].some(({ isLive }) => isLive);
   }
 
+  get members(): readonly PodMember[] {
+    return [...this.#members];
+  }
+
   /** Ends the machine if no member has processes any more. @returns whether that is so */
   endIfIdle(): boolean {
     const isIdle = this.#isIdle;
@@ -174,12 +186,10 @@ export class Pod {
     const isWaiting = this.machine.state.name === 'listening';
     if (namespace === undefined && isWaiting) throw new OciError('the container is not created');
     if (namespace === undefined) return;
+    // If it fails, the start of another container finds the same.
+    if (isWaiting) this.onBoot?.(`/proc/self/fd/${namespace}`);
     this.#network = undefined;
-    try {
-      if (isWaiting) this.onBoot?.(`/proc/self/fd/${namespace}`);
-    } finally {
-      closeSync(namespace);
-    }
+    closeSync(namespace);
   }
 
   /** @throws OciError before it is there */
@@ -241,6 +251,21 @@ export function joinedNamespaces(
 }
 
 /**
+ * The container whose pid namespace another one joins.
+ * @param path of the namespace
+ * @param members of the machine
+ * @throws OciError if none of them has it; Error of a system call
+ */
+export function ownerOf(path: string, members: readonly PodMember[]): PodMember {
+  const wanted = fileOf(path);
+  const found = members.find(({ pidNamespace: fd }) => {
+    return fd !== undefined && idOf(fstatSync(fd, { bigint: true })) === wanted;
+  });
+  if (found === undefined) throw new OciError(NO_SUCH_PID_NAMESPACE);
+  return found;
+}
+
+/**
  * Bytes of a file system of the host that stands for that of a container.
  * @throws Error of a system call
  */
@@ -271,10 +296,14 @@ function idOf({ dev, ino }: BigIntStats): string {
   return `${dev}:${ino}`;
 }
 
+/** Those by which a path, and the number of a process, mean the same to two processes. */
+function ownNamespaces(): string {
+  return ['mnt', 'pid'].map((type) => readlinkSync(`/proc/self/ns/${type}`)).join(' ');
+}
+
 /** Lets other containers find the machine. @param pid of a container's stub */
 export function announce(state: string, pid: number): void {
-  const mounts = readlinkSync('/proc/self/ns/mnt');
-  replaceFile(join(state, NETWORK), `${fileOf(`/proc/${pid}/ns/net`)} ${mounts}`);
+  replaceFile(join(state, NETWORK), `${fileOf(`/proc/${pid}/ns/net`)} ${ownNamespaces()}`);
 }
 
 /** The machine has ended: its namespace's number may be that of a new one. */
@@ -294,12 +323,12 @@ export async function findPod(state: string, network: string | undefined): Promi
   const wanted = fileOf(network);
   const root = dirname(state);
   for (const name of readdirSync(root)) {
-    const [found, mounts] = readText(join(root, name, NETWORK)).split(' ');
+    const [found, ...namespaces] = readText(join(root, name, NETWORK)).split(' ');
     const socket = join(root, name, 'keeper');
     if (found !== wanted || !existsSync(socket) || !(await isListening(socket))) continue;
-    // It opens what the container shares by its paths.
-    if (mounts === readlinkSync('/proc/self/ns/mnt')) return readlinkSync(socket);
-    throw new OciError('the machine of this network namespace is in another mount namespace');
+    // It opens what the container shares by its paths, and finds its processes by their numbers.
+    if (namespaces.join(' ') === ownNamespaces()) return readlinkSync(socket);
+    throw new OciError('the machine of this network namespace is in another mount or pid namespace');
   }
   return undefined;
 }

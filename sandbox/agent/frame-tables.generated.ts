@@ -131,6 +131,7 @@ export const FRAMES: readonly FrameType[] = [
       { tag: 13, name: 'devices', kind: 'group', fields: device, repeated: true },
       { tag: 14, name: 'secrets', kind: 'group', fields: secret, repeated: true },
       { tag: 15, name: 'joined', kind: 'bits', names: NAMESPACES },
+      { tag: 16, name: 'processesOf', kind: 'integer', min: 1, max: 4294967295 },
     ],
   },
   {

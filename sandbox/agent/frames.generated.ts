@@ -344,6 +344,8 @@ export interface ContainerRequest {
   secrets?: SecretFile[] | undefined;
   /** The machine's own that it is in, one bit each; absent: none. */
   joined?: MachineNamespace[] | undefined;
+  /** Container whose pid namespace it is in; absent: one of its own. */
+  processesOf?: number | undefined;
 }
 
 /** Starts a process in a container. The first one is process 1 of the container. */

@@ -65,21 +65,23 @@ interface Made {
   pod?: number;
   /** Those that it joins beside the network. */
   joins?: readonly string[];
+  /** Process id of the stub whose pid namespace it joins; absent: the pod's. */
+  pids?: number;
   hostname?: string;
   cgroupsPath?: string;
 }
 
 /** Makes a container with a root of its own, which has its name in `/name`. */
-function make(id: string, args: string[], { pod, joins = [], hostname, cgroupsPath }: Made = {}) {
+function make(id: string, args: string[], { pod, joins = [], pids = pod, hostname, cgroupsPath }: Made = {}) {
   const bundle = join(folder, id);
   cpSync(join(folder, 'image'), join(bundle, 'rootfs'), { recursive: true });
   mkdirSync(join(bundle, 'volume'));
   writeFileSync(join(bundle, 'rootfs/name'), id);
   writeFileSync(join(bundle, 'volume/of'), id);
-  const shared: Record<string, string> = { network: 'net', ipc: 'ipc', uts: 'uts' };
+  const shared: Record<string, string> = { network: 'net', ipc: 'ipc', uts: 'uts', pid: 'pid' };
   const namespaces = ['pid', 'network', 'ipc', 'uts', 'mount'].map((type) => {
     const isJoined = pod !== undefined && (type === 'network' || joins.includes(type));
-    return isJoined ? { type, path: `/proc/${pod}/ns/${shared[type]}` } : { type };
+    return isJoined ? { type, path: `/proc/${type === 'pid' ? pids : pod}/ns/${shared[type]}` } : { type };
   });
   const config = {
     ociVersion: '1.1.0',
@@ -189,6 +191,47 @@ describe('containers of one network namespace', () => {
     await expect.poll(() => engine.containers).toEqual([]);
   });
 
+  test('a container is in the pid namespace of another one that runs, and ends alone or with that', async () => {
+    expect(make('first', WAIT)).toEqual(DONE);
+    const { pid: pod } = state('first');
+    expect(make('target', WAIT, { pod })).toEqual(DONE);
+    for (const id of ['first', 'target']) expect(call('start', id)).toEqual(DONE);
+    const pids = state('target').pid;
+    // It ends before what it leaves.
+    const leaves = 'sleep 1234 & trap "exit 5" TERM; while :; do sleep 0.1; done';
+    for (const id of ['joiner', 'other']) {
+      expect(make(id, ['sh', '-c', leaves], { pod, joins: ['pid'], pids })).toEqual(DONE);
+      expect(call('start', id)).toEqual(DONE);
+    }
+    // What joins one that has joined is in the same.
+    expect(make('third', WAIT, { pod, joins: ['pid'], pids: state('joiner').pid })).toEqual(DONE);
+    expect(call('start', 'third')).toEqual(DONE);
+    const namespace = (id: string) => execute(id, 'readlink', '/proc/self/ns/pid').stdout;
+    const members = ['target', 'joiner', 'other', 'third'];
+    expect(new Set(members.map(namespace)).size).toBe(1);
+    expect(namespace('first')).not.toBe(namespace('target'));
+    /** Sleeps that nothing but an end ends, as a container sees them. */
+    const sleeps = (id: string) =>
+      execute(id, 'sh', '-c', 'for each in /proc/[0-9]*; do tr "\\0" " " <$each/cmdline 2>/dev/null; echo; done')
+        .stdout.split('\n')
+        .filter((line) => line.startsWith('sleep 1234')).length;
+    await expect.poll(() => members.map(sleeps)).toEqual([2, 2, 2, 2]);
+    expect(sleeps('first')).toBe(0);
+    expect(new Set(members.map((id) => execute(id, 'cat', '/name').stdout)).size).toBe(4);
+    // Each ends alone, with all that it has started.
+    expect(call('kill', 'joiner', 'TERM')).toEqual(DONE);
+    await expect.poll(() => state('joiner').status).toBe('stopped');
+    expect(sleeps('target')).toBe(1);
+    expect(call('delete', 'joiner')).toEqual(DONE);
+    // One of them ends process 1 of the namespace, and so all of them.
+    expect(execute('third', 'sh', '-c', 'kill -TERM 1').status).toBe(0);
+    for (const id of ['target', 'other', 'third']) await expect.poll(() => state(id).status).toBe('stopped');
+    expect(execute('first', 'cat', '/name').stdout).toBe('first');
+    for (const id of ['third', 'other', 'target', 'first']) expect(call('delete', '--force', id)).toEqual(DONE);
+    expect(readdirSync(root)).toEqual([]);
+    await expect.poll(() => engine.containers).toEqual([]);
+  });
+
   test('a relative cgroup is below that of who made the container, and the machine leaves what is deleted', async () => {
     expect(make('first', WAIT, { cgroupsPath: `${CGROUP}/first` })).toEqual(DONE);
     const { pid: pod } = state('first');
@@ -235,6 +278,15 @@ describe('containers of one network namespace', () => {
     expect(make('joins', WAIT, { pod: state('second').pid, joins: ['uts'] }).stderr).toContain(
       "joining another container's uts namespace is not supported",
     );
+    // Of a container that has not started, and so has no processes, and of no container of the machine.
+    expect(make('third', WAIT, { pod, joins: ['pid'], pids: state('second').pid })).toEqual(DONE);
+    expect(call('start', 'third').stderr).toBe('the container whose pid namespace it joins is not running\n');
+    expect(call('delete', '--force', 'third')).toEqual(DONE);
+    expect(make('outside', WAIT, { pod, joins: ['pid'], pids: 1 })).toEqual({
+      ...DONE,
+      status: 1,
+      stderr: 'joining the pid namespace of what is not in the same machine is not supported\n',
+    });
     expect(readdirSync(root).sort()).toEqual(['first', 'second']);
     expect(execute('first', 'cat', '/name').stdout).toBe('first');
   });

@@ -102,6 +102,7 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
       init: fc.constant(true),
       secrets: fc.array(fc.record({ name: text, contents: text }), { minLength: 1, maxLength: 3 }),
       joined: fc.subarray([...NAMESPACES]),
+      processesOf: u32,
       devices: fc.array(fc.record({ path, target: path, access: fc.subarray([...DEVICE_ACCESS]) }), {
         minLength: 1,
         maxLength: 3,

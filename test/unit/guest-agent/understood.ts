@@ -86,6 +86,7 @@ export function withDefaults(frame: HostFrame): Understood {
     sysctls: [],
     privileged: false,
     init: false,
+    processesOf: 0,
     ...frame,
     root: { tmpfsSize: 0, readonly: false, share: 0xffff_ffff, ...frame.root },
     tmpfs: (frame.tmpfs ?? []).map((mount) => ({ size: 0, mode: 0xffff, uid: 0, gid: 0, ...off, ...mount })),

@@ -4,6 +4,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -15,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { readCreate } from '../../../oci/config/create.js';
-import { announce, findPod, joinedNamespaces, withdraw } from '../../../oci/keeper/pod.js';
+import { announce, findPod, joinedNamespaces, Pod, withdraw } from '../../../oci/keeper/pod.js';
 
 let root: string;
 let server: Server;
@@ -63,10 +64,28 @@ test('a machine that has ended is passed over: its number may be that of a new n
   expect(await find('/proc/self/ns/net')).toBeUndefined();
 });
 
-test('a machine in another mount namespace is refused, for it cannot open what the container shares', async () => {
+test.each(['mnt', 'pid'])('a machine in another %s namespace is refused: paths and numbers differ', async (type) => {
   const { dev, ino } = statSync('/proc/self/ns/net', { bigint: true });
-  writeFileSync(join(root, 'pod/network'), `${dev}:${ino} mnt:[1]`);
-  await expect(find('/proc/self/ns/net')).rejects.toThrow('in another mount namespace');
+  const own = ['mnt', 'pid'].map((each) => (each === type ? `${each}:[1]` : readlinkSync(`/proc/self/ns/${each}`)));
+  writeFileSync(join(root, 'pod/network'), `${dev}:${ino} ${own.join(' ')}`);
+  await expect(find('/proc/self/ns/net')).rejects.toThrow('in another mount or pid namespace');
+});
+
+test('each start of a container tells why the machine cannot boot, until it can', async () => {
+  using pod = new Pod({ accel: 'uml', memory: 2 ** 30, largestLimit: 2 ** 30 }, 'tsvm', 2 ** 20);
+  await pod.machine.listen(join(root, 'agent'));
+  expect(() => pod.boot()).toThrow('the container is not created');
+  pod.keepNamespaces(process.pid);
+  let network = 'five interfaces';
+  const booted: string[] = [];
+  pod.onBoot = (path) => {
+    if (network !== 'one interface') throw new Error(network);
+    booted.push(readlinkSync(path));
+  };
+  for (const _ of ['first', 'second']) expect(() => pod.boot()).toThrow('five interfaces');
+  network = 'one interface';
+  pod.boot();
+  expect(booted).toEqual([readlinkSync('/proc/self/ns/net')]);
 });
 
 test("a container joins the first one's namespaces, and no other's", () => {

@@ -77,6 +77,7 @@ function refusal(name: string, { path = '/bin', cwd = '/' } = {}): string | unde
     process: { argv: [name], env: ['PATH=/wrong', 'A=b', ...(path === '' ? [] : [`PATH=${path}`])], cwd },
     network: undefined,
     joined: {},
+    processesOf: undefined,
     seccomp: undefined,
   };
   const files = readdirSync('/proc/self/fd').length;

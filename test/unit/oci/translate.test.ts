@@ -122,7 +122,6 @@ describe('a configuration', () => {
   test.each([
     [without('network'), NO_HOST_NETWORK],
     [without('pid'), "the host's pid namespace is not supported"],
-    [joined('pid'), "joining another container's pid namespace is not supported"],
     [{ linux: { namespaces, uidMappings: [{}] } }, 'user namespaces are not supported'],
     [{ mounts: [{ destination: '/x', type: 'overlay' }] }, 'mount /x: type overlay is not supported'],
     [
@@ -229,6 +228,7 @@ describe('a configuration', () => {
   test('joins the network namespace that it names', () => {
     expect(translated(joined('network')).network).toBe('/proc/9/ns/x');
     expect(translated(joined('network')).joined).toEqual({});
+    expect(translated(joined('pid'))).toMatchObject({ joined: {}, processesOf: '/proc/9/ns/x' });
     for (const type of ['ipc', 'uts']) expect(translated(joined(type)).joined).toEqual({ [type]: '/proc/9/ns/x' });
     expect(translated().network).toBeUndefined();
   });
