@@ -200,7 +200,7 @@ lock
 
 test('heredocs, another shell, an environment, no network', async () => {
   const iid = join(context, 'iid');
-  const { code } = await build(
+  const { code, stderr } = await build(
     `FROM ${DEBIAN}
 ARG SECRET_ARG=s
 ENV A="b c"
@@ -222,7 +222,7 @@ RUN --network=none ls /sys/class/net >> /out`,
     '--iidfile',
     iid,
   );
-  expect(code).toBe(0);
+  expect(code, stderr).toBe(0);
   const { stdout } = await tsvm('run', '--rm', readFileSync(iid, 'utf8'), 'cat', '/out');
   expect(stdout).toBe('one\ntwo b c\nthree\nlo\n');
 });
