@@ -219,6 +219,32 @@ test('a pod is one machine, whose containers run, execute programs, log, stop an
   expect(left()).toEqual([]);
 });
 
+test('the containers of a pod that shares its processes see and end those of each other', async () => {
+  const shared = { security_context: { namespace_options: { pid: 'POD' } } };
+  const pod = await runPod({ linux: { cgroup_parent: `${cgroup}/shared`, ...shared } });
+  const one = await start(pod, 'one', WAIT, { linux: shared });
+  const two = await start(pod, 'two', ['sleep', '4321'], { linux: shared });
+  const commands = async (id: string) =>
+    (await cri.execSync(id, 'sh', '-c', 'cat /proc/[0-9]*/cmdline | tr "\\0" " "')).stdout;
+  for (const id of [one, two]) {
+    const seen = await commands(id);
+    for (const command of ['/pause', 'sleep 4321', 'trap "exit 6" TERM']) expect(seen).toContain(command);
+  }
+  // Process 1 is what holds the pod.
+  expect((await cri.execSync(two, 'cat', '/proc/1/cmdline')).stdout).toBe('/pause\0');
+  const isTwo = 'test "$(tr "\\0" " " <$each/cmdline)" = "sleep 4321 "';
+  const end = `for each in /proc/[0-9]*; do if ${isTwo}; then kill -9 \${each#/proc/}; fi; done`;
+  expect(await cri.execSync(one, 'sh', '-c', end)).toMatchObject({ code: 0 });
+  await expect.poll(() => cri.status(two)).toMatchObject({ state: 'CONTAINER_EXITED', exit_code: 137 });
+  await cri.call('StopContainer', { container_id: one, timeout: 60 });
+  expect(await cri.status(one)).toMatchObject({ state: 'CONTAINER_EXITED', exit_code: 6 });
+  // A container of the pod that does not share them has its own.
+  const own = await start(pod, 'own', WAIT);
+  expect(await commands(own)).not.toContain('/pause');
+  await removePod(pod);
+  expect(left()).toEqual([]);
+});
+
 test('a pod in the network of its node is refused', async () => {
   const linux = { security_context: { namespace_options: { network: 'NODE', pid: 'CONTAINER' } } };
   await expect(runPod({ linux })).rejects.toThrow(

@@ -110,3 +110,29 @@ test('a pod has the network of its infra container, and a published port reaches
   await expect.poll(() => podman.left).toEqual([]);
   await expect.poll(() => podman.engine.run(['ip', '-brief', 'link', 'show', 'type', 'veth']).stdout).toBe('');
 });
+
+test('a container sees the processes of the one whose pid namespace it joins, if it is in its network', async () => {
+  onTestFinished(() => {
+    for (const name of ['joiner', 'target']) call('rm', '--force', '--time', '0', name);
+  });
+  const start = (name: string, ...words: string[]) => call('run', '-d', '--name', name, ...words);
+  const limits = ['--cgroup-parent', `/${podman.cgroup}`, '--network'];
+  expect(start('target', ...limits, 'none', IMAGE, 'sleep', '4321')).toMatchObject(OK);
+  const joins = ['--pid', 'container:target'];
+  const refused = start('joiner', ...limits, 'none', ...joins, IMAGE, 'sleep', '1000');
+  expect(refused.stderr).toContain('joining the pid namespace of what is not in the same machine is not supported');
+  call('rm', '--force', 'joiner');
+  expect(start('joiner', ...limits, 'container:target', ...joins, IMAGE, 'sh', '-c', ends(5))).toMatchObject(OK);
+  await expect.poll(() => call('logs', 'joiner').stdout).toBe('up\n');
+  const seen = execute('joiner', 'sh', '-c', 'tr "\\0" " " </proc/1/cmdline; kill -9 1; kill -0 1');
+  expect(seen).toMatchObject({ status: 0, stdout: 'sleep 4321 ' });
+  expect(call('stop', '--time', '30', 'joiner')).toMatchObject(OK);
+  expect(exitCode('joiner')).toBe('5');
+  expect(call('start', 'joiner')).toMatchObject(OK);
+  // With the first one of the namespace it ends.
+  expect(call('kill', 'target')).toMatchObject(OK);
+  await expect.poll(() => exitCode('joiner')).toBe('137');
+  // podman removes none that another one depends on.
+  for (const name of ['joiner', 'target']) expect(call('rm', '--force', '--time', '0', name)).toMatchObject(OK);
+  await expect.poll(() => podman.left).toEqual([]);
+});
