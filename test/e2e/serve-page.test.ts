@@ -106,6 +106,8 @@ test('output goes on after a server that is killed, and the page holds the newes
   await served.end('SIGKILL');
   await served.start({}, Number(port));
   await shows(textOf('.facts .badge'), 'succeeded');
+  // The job's record and its output come by requests of their own.
+  await shows('(document.querySelector(".output")?.textContent ?? "").endsWith("\\nend\\n")', true);
   const text = await browser.evaluate<string>(textOf('.output'));
   const lines = Array.from({ length: 80 }, (_, n) => `line ${n + 1}\n`).join('');
   expect(text.endsWith(`\n5000\n${lines}end\n`)).toBe(true);
