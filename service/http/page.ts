@@ -1,4 +1,4 @@
-// The page of tenants: one HTML file, its style and its script, which the build makes. They are the
+// The page of tenants and the operator: one HTML file, its style and its script, which the build makes. They are the
 // same for everyone; what a tenant sees comes from the API, by its key.
 import { readFileSync } from 'node:fs';
 import type { Context, Hono } from 'hono';
@@ -28,6 +28,7 @@ const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect 
 
 const OWN_STYLE = `
 a { color: var(--accent); }
+code, bdi { unicode-bidi: isolate; }
 code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; font-size: .8125rem; }
 [hidden] { display: none !important; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
@@ -60,6 +61,8 @@ button:disabled { opacity: .45; cursor: default; }
 .field select { color: var(--text); }
 .login { display: grid; gap: 10px; max-width: 26rem; padding: 20px; margin-top: 16px; }
 .login label { font-weight: 600; }
+.jobs .status .soft { white-space: nowrap; }
+.tenants .share { min-width: 9rem; }
 .empty { padding: 16px; margin: 0; }
 .badge { display: inline-block; padding: 1px 9px; border-radius: 99px; font-size: .8125rem; font-weight: 600;
   color: var(--soft); box-shadow: inset 0 0 0 1px currentColor; white-space: nowrap; }
@@ -79,6 +82,8 @@ button:disabled { opacity: .45; cursor: default; }
   .jobs .status { text-align: right; }
   .jobs .what { grid-column: 1 / -1; }
   .jobs .when { color: var(--soft); }
+  .jobs .whose { grid-column: 1 / -1; }
+  .jobs.tenants tr { grid-template-columns: 1fr; gap: 6px; }
 }
 .facts { margin: 0; padding: 14px; display: grid; gap: 12px 20px; grid-template-columns: repeat(auto-fill, minmax(min(100%, 210px), 1fr)); }
 .facts dt { color: var(--soft); font-size: .8125rem; }

@@ -1,4 +1,4 @@
-// The API of the server that the page comes from, by a tenant's key. The key goes into the header of
+// The API of the server that the page comes from, by a tenant's or the operator's key. The key goes into the header of
 // a request, and nowhere else.
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 
@@ -18,6 +18,9 @@ export interface Job {
   retries: number;
   status: (typeof STATUSES)[number];
   attempts: number;
+  /** Of the operator's view: whose it is, and why it is queued. */
+  tenant?: string;
+  waits?: 'share' | 'room' | 'turn';
   created: string;
   started?: string;
   ended?: string;
@@ -29,6 +32,8 @@ export interface Job {
 
 export interface Tenant {
   name: string;
+  /** What the key may do, of its own tenant. */
+  scope?: string;
   limits: { sandboxes: number; jobs: number; cpus: number; memory: number; disk: number; rate: string };
   held: { cpus: number; memory: number; disk: number };
   sandboxes: Record<string, number>;
@@ -54,15 +59,23 @@ export class ApiError extends Error {
 
 export class Api {
   readonly #key: string;
+  /** True: of all tenants, and it only looks. */
+  readonly isOperator: boolean;
 
-  constructor(key: string) {
+  constructor(key: string, { isOperator = false } = {}) {
     this.#key = key;
+    this.isOperator = isOperator;
   }
 
-  /** @throws ApiError; a TypeError if the server is not reached; the reason of `signal` */
+  /** @param path below that of the API. @throws ApiError; a TypeError if the server is not reached; the reason of `signal` */
   async #open(path: string, request: RequestInit = {}): Promise<Response> {
     const headers = { Authorization: `Bearer ${this.#key}`, ...request.headers };
-    const answer = await fetch(path, { cache: 'no-store', credentials: 'omit', ...request, headers });
+    const answer = await fetch(`/v1${this.isOperator ? '/operator' : ''}${path}`, {
+      cache: 'no-store',
+      credentials: 'omit',
+      ...request,
+      headers,
+    });
     if (answer.ok) return answer;
     throw new ApiError(answer.status, await detailOf(answer));
   }
@@ -74,7 +87,7 @@ export class Api {
 
   /** @throws as `#open` */
   async cancel(id: string): Promise<Job> {
-    const answer = await this.#open(`/v1/jobs/${encodeURIComponent(id)}/cancel`, { method: 'POST' });
+    const answer = await this.#open(`/jobs/${encodeURIComponent(id)}/cancel`, { method: 'POST' });
     return (await answer.json()) as Job;
   }
 
@@ -85,7 +98,7 @@ export class Api {
    */
   async *events(id: string, last: string | undefined, signal: AbortSignal): AsyncGenerator<EventSourceMessage[]> {
     const headers = { Accept: 'text/event-stream', ...(last === undefined ? {} : { 'Last-Event-ID': last }) };
-    const { body } = await this.#open(`/v1/jobs/${encodeURIComponent(id)}/events`, { headers, signal });
+    const { body } = await this.#open(`/jobs/${encodeURIComponent(id)}/events`, { headers, signal });
     const events: EventSourceMessage[] = [];
     const parser = createParser({ onEvent: (event) => events.push(event) });
     const decoder = new TextDecoder();

@@ -1,4 +1,5 @@
 // Elements of the page. What jobs, images and tenants say is text in them, never markup.
+import { escapedText } from '../../printable/index.js';
 
 type Child = Node | string | undefined;
 type Attributes = Record<string, string | undefined>;
@@ -32,6 +33,19 @@ export function button(text: string, onClick: () => void, attributes: Attributes
   const made = html('button', { type: 'button', ...attributes }, text);
   made.addEventListener('click', onClick);
   return made;
+}
+
+/**
+ * What a tenant says, in one run of text: it changes the direction of nothing around it, and harmful
+ * characters are escapes.
+ */
+export function said(text: string): HTMLElement {
+  return html('bdi', {}, escapedText(text));
+}
+
+/** As `said`, for words of programs. */
+export function code(text: string): HTMLElement {
+  return html('code', {}, said(text));
 }
 
 /** A select with its label. */

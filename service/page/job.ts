@@ -1,7 +1,7 @@
 // A job: what is known of it, its output as it arrives, and its end.
 import type { Api, Job } from './api.js';
-import { button, html } from './dom.js';
-import { badge, took } from './jobs.js';
+import { button, code, html, said } from './dom.js';
+import { badge, took, waitsFor } from './jobs.js';
 import { Output, wait } from './output.js';
 import { bytes, commandLine, time } from './text.js';
 
@@ -14,15 +14,17 @@ function facts(job: Job): HTMLElement {
   const { id: _, status, attempts, retries, ended, exitCode, oomKilled, error } = job;
   const rows: [string, Node | string | undefined][] = [
     ['State', badge(job)],
+    ['Waits for', waitsFor(job)],
+    ['Tenant', job.tenant === undefined ? undefined : html('a', { href: `#/tenants/${job.tenant}` }, job.tenant)],
     ['Exit code', exitCode === undefined ? undefined : `${exitCode}${oomKilled ? ', for lack of memory' : ''}`],
-    ['Image', html('code', {}, job.image)],
+    ['Image', code(job.image)],
     ['Submitted', time(job.created)],
     ['Ended', ended === undefined ? undefined : time(ended)],
     [status === 'ended' ? 'Ran' : 'Runs for', took(job)],
     ['Runs', `${attempts} of ${retries + 1} at most`],
     ['Machine', `CPUs ${job.cpus}, memory ${bytes(job.memory)}, disk ${bytes(job.disk)}, network ${job.network}`],
-    ['Error', error],
-    ['Command', job.command.length === 0 ? undefined : html('code', {}, commandLine(job.command))],
+    ['Error', error === undefined ? undefined : said(error)],
+    ['Command', job.command.length === 0 ? undefined : code(commandLine(job.command))],
     ['Metadata', labels(job.metadata)],
   ];
   const shown = rows.flatMap(([name, value]) => {
@@ -34,7 +36,7 @@ function facts(job: Job): HTMLElement {
 }
 
 function labels(metadata: Record<string, string>): HTMLElement | undefined {
-  const words = Object.entries(metadata).map(([name, value]) => html('code', {}, `${name}=${value}`));
+  const words = Object.entries(metadata).map(([name, value]) => code(`${name}=${value}`));
   return words.length === 0 ? undefined : html('span', { class: 'labels' }, ...words);
 }
 
@@ -50,7 +52,7 @@ export async function showJob(main: HTMLElement, api: Api, id: string, signal: A
 }
 
 async function show(main: HTMLElement, api: Api, id: string, signal: AbortSignal): Promise<void> {
-  const path = `/v1/jobs/${encodeURIComponent(id)}`;
+  const path = `/jobs/${encodeURIComponent(id)}`;
   let job = await api.get<Job>(path, signal);
   const output = new Output();
   const problem = html('p', { class: 'warning', role: 'alert', hidden: '' });
@@ -82,7 +84,7 @@ async function show(main: HTMLElement, api: Api, id: string, signal: AbortSignal
   function update(latest: Job): void {
     job = latest;
     details.replaceChildren(facts(job));
-    cancel.hidden = job.status === 'ended';
+    cancel.hidden = api.isOperator || job.status === 'ended';
   }
   update(job);
   main.replaceChildren(

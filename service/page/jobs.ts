@@ -1,6 +1,6 @@
 // The list of jobs, newest first. The newest page follows what happens.
 import { type Api, type Job, STATUSES } from './api.js';
-import { button, choice, html } from './dom.js';
+import { button, choice, code, html } from './dom.js';
 import { wait } from './output.js';
 import { commandLine, duration, time } from './text.js';
 
@@ -10,11 +10,17 @@ const MAX_COMMAND = 120;
 /** Milliseconds between two looks. */
 const PAUSE = 2000;
 
-type Filter = Job['status'] | 'all';
-const FILTERS: readonly (readonly [Filter, string])[] = [
-  ['all', 'all'],
-  ...STATUSES.map((status) => [status, status] as const),
-];
+type Filter = Job['status'] | 'all' | 'alive';
+type Choices = readonly (readonly [Filter, string])[];
+const FILTERS: Choices = [['all', 'all'], ...STATUSES.map((status) => [status, status] as const)];
+/** The first one is shown at first. */
+const OPERATOR_FILTERS: Choices = [['alive', 'not ended'], ...FILTERS];
+const WAITS = { share: 'its share', room: 'room on the host', turn: 'its turn' } as const;
+
+/** Why it is queued. */
+export function waitsFor({ waits }: Job): string | undefined {
+  return waits === undefined ? undefined : WAITS[waits];
+}
 
 /** What it came to, in a word. */
 export function badge({ status, reason }: Job): HTMLElement {
@@ -36,12 +42,16 @@ function short(text: string): string {
 
 function row(job: Job): HTMLElement {
   const link = html('a', { href: `#/jobs/${job.id}` }, job.id);
+  const { tenant } = job;
+  const waits = waitsFor(job);
+  const whose = tenant === undefined ? undefined : html('a', { href: `#/tenants/${tenant}` }, tenant);
   return html(
     'tr',
     {},
     html('th', { scope: 'row' }, link),
-    html('td', { class: 'status' }, badge(job)),
-    html('td', { class: 'what' }, html('code', {}, job.image), ' ', html('code', {}, short(commandLine(job.command)))),
+    html('td', { class: 'status' }, badge(job), waits && html('span', { class: 'soft' }, ` for ${waits}`)),
+    whose && html('td', { class: 'whose' }, whose),
+    html('td', { class: 'what' }, code(job.image), ' ', code(short(commandLine(job.command)))),
     html('td', { class: 'when' }, time(job.created)),
     html('td', { class: 'took' }, took(job) ?? ''),
   );
@@ -49,14 +59,15 @@ function row(job: Job): HTMLElement {
 
 /** Shows the jobs until `signal` is aborted. */
 export async function showJobs(main: HTMLElement, api: Api, signal: AbortSignal): Promise<void> {
-  let filter: Filter = 'all';
+  const filters = api.isOperator ? OPERATOR_FILTERS : FILTERS;
+  let filter: Filter = api.isOperator ? 'alive' : 'all';
   /** The IDs that the pages begin after. The last one is shown. */
   const pages: (string | undefined)[] = [undefined];
   let next: string | undefined;
   let changed = new AbortController();
   const change = () => changed.abort();
   const body = html('tbody');
-  const heads = ['Job', 'State', 'Image and command', 'Submitted', 'Ran'];
+  const heads = ['Job', 'State', ...(api.isOperator ? ['Tenant'] : []), 'Image and command', 'Submitted', 'Ran'];
   const head = html('thead', {}, html('tr', {}, ...heads.map((text) => html('th', { scope: 'col' }, text))));
   const table = html('table', { class: 'jobs' }, head, body);
   const empty = html('p', { class: 'empty soft', hidden: '' }, 'No jobs.');
@@ -70,14 +81,14 @@ export async function showJobs(main: HTMLElement, api: Api, signal: AbortSignal)
     change();
   });
   const select = choice('State', {
-    ...{ words: FILTERS, value: filter },
+    ...{ words: filters, value: filter },
     onChange: (value) => {
       filter = value;
       pages.length = 1;
       change();
     },
   });
-  const bar = html('div', { class: 'bar' }, html('h1', {}, 'Jobs'), select);
+  const bar = html('div', { class: 'bar' }, html('h1', {}, api.isOperator ? 'Queue' : 'Jobs'), select);
   main.replaceChildren(
     bar,
     html('div', { class: 'card' }, table, empty),
@@ -93,7 +104,7 @@ export async function showJobs(main: HTMLElement, api: Api, signal: AbortSignal)
       if (before !== undefined) query.set('before', before);
       if (filter !== 'all') query.set('status', filter);
       try {
-        const page = await api.get<{ jobs: Job[]; next?: string }>(`/v1/jobs?${query}`, either);
+        const page = await api.get<{ jobs: Job[]; next?: string }>(`/jobs?${query}`, either);
         next = page.next;
         replaceRows(body, page.jobs.map(row));
         table.hidden = page.jobs.length === 0;
@@ -109,7 +120,7 @@ export async function showJobs(main: HTMLElement, api: Api, signal: AbortSignal)
 }
 
 /** Rows that are as they were stay, with the focus that they have. */
-function replaceRows(body: HTMLElement, rows: readonly HTMLElement[]): void {
+export function replaceRows(body: HTMLElement, rows: readonly HTMLElement[]): void {
   const known = [...body.children];
   rows.forEach((made, index) => {
     const old = known[index];

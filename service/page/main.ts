@@ -1,15 +1,34 @@
-// The page of a tenant: login by key, its jobs, and what it uses. The key is in the memory of the
-// tab until its end or logout.
+// The page of a tenant: login by key, its jobs, and what it uses. A key of the operator shows those of
+// all tenants. The key is in the memory of the tab until its end or logout.
 import { Api, ApiError, type Tenant } from './api.js';
 import { button, html } from './dom.js';
 import { showJob } from './job.js';
 import { showJobs } from './jobs.js';
 import { wait } from './output.js';
-import { showUsage } from './usage.js';
+import { showTenants } from './tenants.js';
+import { type Place, showUsage } from './usage.js';
 
 const STORED = 'tsvm-key';
 /** Milliseconds until a view that failed is tried again. */
 const PAUSE = 3000;
+
+const VIEWS = [
+  ['jobs', 'Jobs'],
+  ['usage', 'Usage'],
+] as const;
+const OPERATOR_VIEWS = [
+  ['jobs', 'Queue'],
+  ['tenants', 'Tenants'],
+  ['usage', 'Usage'],
+] as const;
+const OWN: Place = { title: 'Share and use', tenant: '/tenant', usage: '/usage' };
+const ALL: Place = { title: 'All tenants', usage: '/usage' };
+
+/** @param name of a tenant, as a link has it */
+function placeOf(name: string): Place {
+  const path = `/tenants/${encodeURIComponent(name)}`;
+  return { title: name, tenant: path, usage: `${path}/usage` };
+}
 
 const header = html('header');
 const problem = html('p', { class: 'warning', role: 'alert', hidden: '' });
@@ -46,9 +65,8 @@ function showLogin(message = ''): void {
       const key = input.value.trim();
       // What is none of these is no key, and no header either.
       if (!/^[\w-]{1,256}$/.test(key)) throw new ApiError(401, 'That is not a key.');
-      const tenant = await new Api(key).get<Tenant>('/v1/tenant');
+      await showWho(key);
       sessionStorage.setItem(STORED, key);
-      showTenant(new Api(key), tenant.name);
     } catch (error) {
       const isWrong = error instanceof ApiError && error.status === 401;
       tell(isWrong ? 'The key is wrong.' : messageOf(error));
@@ -68,8 +86,16 @@ function logOut(message = ''): void {
   showLogin(message);
 }
 
-function showTenant(api: Api, name: string): void {
-  const links = [html('a', { href: '#/jobs' }, 'Jobs'), html('a', { href: '#/usage' }, 'Usage')];
+/** Shows what the key opens. @throws as `Api.get` */
+async function showWho(key: string): Promise<void> {
+  const { name, scope } = await new Api(key).get<Tenant>('/tenant');
+  const isOperator = scope === 'operator';
+  showViews(new Api(key, { isOperator }), isOperator ? `operator (${name})` : name);
+}
+
+function showViews(api: Api, name: string): void {
+  const views = api.isOperator ? OPERATOR_VIEWS : VIEWS;
+  const links = views.map(([view, title]) => html('a', { href: `#/${view}` }, title));
   const skip = button('Skip to content', () => main.focus(), { class: 'skip' });
   const who = html('span', { class: 'who' }, name);
   header.replaceChildren(
@@ -93,7 +119,9 @@ function showTenant(api: Api, name: string): void {
     while (!signal.aborted) {
       try {
         tell('');
-        if (view === 'usage') await showUsage(main, api, signal);
+        if (view === 'usage') await showUsage(main, api, api.isOperator ? ALL : OWN, signal);
+        else if (view === 'tenants' && id !== undefined) await showUsage(main, api, placeOf(id), signal);
+        else if (view === 'tenants') await showTenants(main, api, signal);
         else if (id !== undefined) await showJob(main, api, id, signal);
         else await showJobs(main, api, signal);
         return;
@@ -117,8 +145,7 @@ async function start(): Promise<void> {
   const key = sessionStorage.getItem(STORED);
   if (key === null) return showLogin();
   try {
-    const api = new Api(key);
-    showTenant(api, (await api.get<Tenant>('/v1/tenant')).name);
+    await showWho(key);
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) return logOut('The key is no longer valid.');
     showLogin(messageOf(error));

@@ -1,4 +1,5 @@
-// The tenant's share, what it holds of it, and what it has used.
+// A tenant's share, what it holds of it, and what it has used. The operator sees those of each tenant,
+// and what all of them together have used.
 import type { Api, Tenant, Usage } from './api.js';
 import { bars } from './bars.js';
 import { choice, html } from './dom.js';
@@ -18,9 +19,9 @@ const WORDS: readonly (readonly [Period, string])[] = [
   ['day', PERIODS.day.label],
 ];
 
-const sum = (counts: Record<string, number>) => Object.values(counts).reduce((all, count) => all + count, 0);
+export const sum = (counts: Record<string, number>) => Object.values(counts).reduce((all, count) => all + count, 0);
 
-function meter(name: string, held: number, most: number, show: (value: number) => string): HTMLElement {
+export function meter(name: string, held: number, most: number, show: (value: number) => string): HTMLElement {
   const text = `${show(held)} of ${show(most)}`;
   const bar = html('meter', {
     min: '0',
@@ -69,11 +70,24 @@ function plots(usage: readonly Usage[], by: Period): HTMLElement[] {
   ];
 }
 
-/** Shows the tenant until `signal` is aborted. */
-export async function showUsage(main: HTMLElement, api: Api, signal: AbortSignal): Promise<void> {
+/** Where the API tells of a tenant. */
+export interface Place {
+  title: string;
+  /** Undefined: of all tenants together, who have no share. */
+  tenant?: string;
+  usage: string;
+}
+
+/** Shows a tenant until `signal` is aborted. */
+export async function showUsage(
+  main: HTMLElement,
+  api: Api,
+  { title, tenant: path, usage: used }: Place,
+  signal: AbortSignal,
+): Promise<void> {
   let by: Period = 'day';
   let changed = new AbortController();
-  const share = html('div', { class: 'card shares' });
+  const share = html('div', { class: 'card shares', hidden: path === undefined ? '' : undefined });
   const rate = html('p', { class: 'soft' });
   const drawn = html('div', { class: 'plots' });
   const select = choice('Period', {
@@ -85,18 +99,20 @@ export async function showUsage(main: HTMLElement, api: Api, signal: AbortSignal
   });
   const bar = html('div', { class: 'bar' }, html('h2', {}, 'Used'), select);
   const note = html('p', { class: 'soft' }, 'Hours and days are those of UTC.');
-  main.replaceChildren(html('h1', {}, 'Share and use'), share, rate, bar, drawn, note);
+  main.replaceChildren(html('h1', {}, title), share, rate, bar, drawn, note);
   let last = '';
   while (!signal.aborted) {
     changed = new AbortController();
     const either = AbortSignal.any([signal, changed.signal]);
     try {
       const [tenant, usage] = await Promise.all([
-        api.get<Tenant>('/v1/tenant', either),
-        api.get<{ periods: Usage[] }>(`/v1/usage?by=${by}`, either),
+        path === undefined ? undefined : api.get<Tenant>(path, either),
+        api.get<{ periods: Usage[] }>(`${used}?by=${by}`, either),
       ]);
-      share.replaceChildren(...shares(tenant));
-      rate.textContent = `Requests: ${tenant.limits.rate === 'none' ? 'no limit' : tenant.limits.rate}.`;
+      if (tenant !== undefined) {
+        share.replaceChildren(...shares(tenant));
+        rate.textContent = `Requests: ${tenant.limits.rate === 'none' ? 'no limit' : tenant.limits.rate}.`;
+      }
       const now = JSON.stringify([by, filled(usage.periods, by)]);
       if (now !== last) drawn.replaceChildren(...plots(usage.periods, by));
       last = now;

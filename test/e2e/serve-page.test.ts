@@ -183,6 +183,52 @@ test('a key that is revoked logs out', async () => {
   expect(browser.messages.splice(0)).toEqual([expect.stringContaining('status of 401')]);
 });
 
+test('the operator sees the jobs of all tenants, why they wait, their output, shares and use', async () => {
+  const beta = await served.tenant('beta', ['--cpus', '1']);
+  await served.tenant('ops');
+  const script = `echo '${HOSTILE}'; printf '\\342\\200\\256txt\\n'; sleep 1013`;
+  const id = await served.submit(beta, ['sh', '-c', script], { metadata: { [HOSTILE]: '\u202eevil' } });
+  await served.jobThatIs(beta, id, 'running');
+  const waiting = await served.submit(beta, ['true']);
+  await logIn(await served.key('ops', 'operator'));
+  await shows(textOf('h1'), 'Queue');
+  await shows(textOf('.who'), 'operator (ops)');
+  const cells = 'th, .status, .whose';
+  await shows(
+    `[...document.querySelectorAll('tbody tr')].map((row) => [...row.querySelectorAll('${cells}')].map((each) => each.textContent).join(' '))`,
+    [`${waiting} queued for its share beta`, `${id} running beta`],
+  );
+  await looksWell('operator-queue');
+  await click(`a[href="#/jobs/${id}"]`);
+  await shows(textOf('.output'), `${HOSTILE}\n\\u202etxt\n`);
+  expect(await browser.evaluate(textOf('.labels'))).toBe(`${HOSTILE}=\\u202eevil`);
+  expect(await browser.evaluate('getComputedStyle(document.querySelector(".labels bdi")).unicodeBidi')).toBe('isolate');
+  expect(await browser.evaluate('document.querySelectorAll("img, script:not([src])").length')).toBe(0);
+  expect(await browser.evaluate('document.querySelector(".bar button").hidden')).toBe(true);
+  await looksWell('operator-job');
+
+  await click('.facts a');
+  await shows(textOf('h1'), 'beta');
+  await shows('document.querySelectorAll("meter").length', 5);
+  await shows('document.querySelectorAll("figure").length', 4);
+  await looksWell('operator-tenant');
+  await click('nav a:nth-child(2)');
+  await shows(textOf('a[href="#/tenants/beta"]'), 'beta');
+  expect(
+    await browser.evaluate('document.querySelector("a[href=\'#/tenants/beta\']").closest("tr").textContent'),
+  ).toContain('1 queued, 1 running');
+  await looksWell('operator-tenants');
+
+  for (const each of [waiting, id])
+    expect((await served.call(beta, 'POST', `/${each}/cancel`, {}, {}, 'jobs')).status).toBe(200);
+  await served.jobThatIs(beta, id, 'ended');
+  await click('nav a:last-child');
+  await shows(textOf('h1'), 'All tenants');
+  await shows('document.querySelectorAll("figure").length', 4);
+  await looksWell('operator-usage');
+  expect(browser.messages).toEqual([]);
+});
+
 test('the policy of the page allows nothing but its own files', async () => {
   const answer = await fetch(`${served.url}/`);
   const policy = answer.headers.get('Content-Security-Policy') ?? '';

@@ -61,6 +61,12 @@ export class Served implements AsyncDisposable {
     return stdout.trim();
   }
 
+  /** Another key of a tenant. */
+  async key(name: string, scope: string): Promise<string> {
+    const { stdout } = await run(this.#machine, [TSVM, 'tenant', 'key', '--data', this.data, '--scope', scope, name]);
+    return stdout.trim();
+  }
+
   /** @param more further words of the command line */
   async start(env: Record<string, string> = {}, port = 0, more: string[] = []): Promise<void> {
     const words = ['--data', this.data, '--listen', `127.0.0.1:${port}`, '--cpus', '64', ...more];
