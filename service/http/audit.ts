@@ -26,6 +26,13 @@ export interface Shared {
   };
 }
 
+/**
+ * A request has shown whose it is: its connection is counted as that tenant's, and the request too.
+ * @param of `ports` for a visitor of the tenant's ports, whose connections are counted apart
+ * @throws ServiceError `rate`
+ */
+export type TakeTenant = (context: Context<Shared>, tenant: Tenant, of?: 'ports') => void;
+
 /** The status of the answer. */
 export function statusOf(context: Context<Shared>): number {
   return context.get('sent') ?? context.res.status;

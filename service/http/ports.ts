@@ -8,10 +8,9 @@ import { ServiceError } from '../errors.js';
 import type { Ports } from '../sandboxes/ports.js';
 import type { Sandboxes } from '../sandboxes/sandboxes.js';
 import type { TenantStore } from '../store/tenant-store.js';
-import type { Shared } from './audit.js';
+import type { Shared, TakeTenant } from './audit.js';
 import { answerHeaders, hasBody, requestHeaders, TOKEN_HEADERS } from './port-headers.js';
 import { portFinder } from './port-host.js';
-import type { RequestRates } from './rate-limiter.js';
 import type { Upgrades } from './upgrade.js';
 
 export interface PortTimes {
@@ -30,16 +29,16 @@ export interface PortParts {
   ports: Pick<Ports, 'connect'>;
   sandboxes: Pick<Sandboxes, 'authenticatePorts'>;
   tenants: Pick<TenantStore, 'find'>;
-  rates: Pick<RequestRates, 'takeTenant'>;
   upgrades: Upgrades;
   times: PortTimes;
   /** Counts a request of one who is unknown. @throws ServiceError `rate` */
   takeStranger: (context: Context<Shared>) => void;
+  takeTenant: TakeTenant;
 }
 
 /** Takes the requests to ports. Others go on. */
 export function servePorts({ domain, times, ...parts }: PortParts): MiddlewareHandler<Shared> {
-  const { ports, sandboxes, tenants, rates, upgrades, takeStranger } = parts;
+  const { ports, sandboxes, tenants, upgrades, takeStranger, takeTenant } = parts;
   const find = portFinder(domain);
   return async (context, next) => {
     const named = find(context.env.incoming.headers.host);
@@ -52,9 +51,8 @@ export function servePorts({ domain, times, ...parts }: PortParts): MiddlewareHa
       takeStranger(context);
       throw new ServiceError('not-found', 'no such sandbox');
     }
-    context.set('tenant', tenant);
     context.set('port', named);
-    rates.takeTenant(tenant);
+    takeTenant(context, tenant, 'ports');
     const headers = requestHeaders(context.env.incoming, upgrades.isAsked(context));
     const { signal } = context.req.raw;
     const connection = await ports.connect(tenant, named.id, named.port, signal);

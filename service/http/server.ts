@@ -18,7 +18,8 @@ import { checkScope } from '../scope.js';
 import type { SecretStore } from '../store/secret-store.js';
 import type { Statistics } from '../store/statistics.js';
 import type { Caller, TenantStore } from '../store/tenant-store.js';
-import { audited, type Shared } from './audit.js';
+import { audited, type Shared, type TakeTenant } from './audit.js';
+import { Connections } from './connections.js';
 import { controlApi } from './e2b/control.js';
 import { envdApi } from './e2b/envd.js';
 import { endStalled, READER_TIMES, type ReaderTimes } from './event-stream.js';
@@ -40,7 +41,7 @@ export const MAX_BODY = 2 ** 20;
 /** Bytes of an archive, which is never in memory as a whole. */
 const MAX_ARCHIVE = 2 ** 30;
 const MAX_KEY = 255;
-const MAX_CONNECTIONS = 1000;
+export const MAX_CONNECTIONS = 1000;
 /** Milliseconds for a request's headers, and for all of it. */
 const HEADERS_TIMEOUT = 10_000;
 const REQUEST_TIMEOUT = 120_000;
@@ -90,7 +91,8 @@ export interface HttpServer {
 /** @throws an error with the errno of listen(2) */
 export async function startServer(address: Address, parts: ServerParts): Promise<HttpServer> {
   const upgrades = new Upgrades({ maxMessage: MAX_BODY, protocol: EXEC_PROTOCOL });
-  const app = createApp(parts, upgrades);
+  const connections = new Connections(MAX_CONNECTIONS);
+  const app = createApp(parts, upgrades, connections);
   const server = createAdaptorServer({
     fetch: async (request, bindings) => {
       const answer = await app.fetch(request, bindings as HttpBindings);
@@ -109,7 +111,7 @@ export async function startServer(address: Address, parts: ServerParts): Promise
     },
   });
   if (!(server instanceof Server)) throw new TypeError('not a server of HTTP/1');
-  server.maxConnections = MAX_CONNECTIONS;
+  server.on('connection', (socket) => connections.add(socket));
   server.on('clientError', answerBroken);
   upgrades.serve(server);
   const url = await listen(server, address);
@@ -142,7 +144,7 @@ function answerBroken(_error: Error, socket: Socket): void {
   socket.end(lines.join('\r\n'));
 }
 
-function createApp(parts: ServerParts, upgrades: Upgrades): Hono<Shared> {
+function createApp(parts: ServerParts, upgrades: Upgrades, connections: Connections): Hono<Shared> {
   const app = new Hono<Shared>();
   const document = openApiDocument();
   const onFault = (error: unknown) => tellFault(error, parts.onFault);
@@ -172,7 +174,12 @@ function createApp(parts: ServerParts, upgrades: Upgrades): Hono<Shared> {
   });
   const takeStranger = (context: Context<Shared>) =>
     parts.rates.takeStranger(context.env.incoming.socket.remoteAddress);
-  app.use(servePorts({ ...parts, times: parts.portTimes ?? PORT_TIMES, upgrades, takeStranger }));
+  const takeTenant: TakeTenant = (context, tenant, of) => {
+    context.set('tenant', tenant);
+    connections.claim(context.env.incoming.socket, of === undefined ? tenant.name : `${of} of ${tenant.name}`);
+    parts.rates.takeTenant(tenant);
+  };
+  app.use(servePorts({ ...parts, times: parts.portTimes ?? PORT_TIMES, upgrades, takeStranger, takeTenant }));
   app.get('/healthz', (context) => context.json({ status: 'ok' }));
   app.get('/openapi.json', (context) => {
     takeStranger(context);
@@ -195,9 +202,8 @@ function createApp(parts: ServerParts, upgrades: Upgrades): Hono<Shared> {
           takeStranger(context);
           throw new ServiceError('unauthorized', 'an API key is needed: Authorization: Bearer KEY');
         }
-        context.set('tenant', caller.tenant);
         context.set('scope', caller.scope);
-        parts.rates.takeTenant(caller.tenant);
+        takeTenant(context, caller.tenant);
         checkScope(caller.scope, route.scope ?? DEFAULT_SCOPE);
         return next();
       },
@@ -205,7 +211,7 @@ function createApp(parts: ServerParts, upgrades: Upgrades): Hono<Shared> {
       (context) => answer(context, route, { ...parts, upgrades, onFault }),
     );
   }
-  const e2b = { ...parts, limit, onFault, takeStranger };
+  const e2b = { ...parts, limit, onFault, takeStranger, takeTenant };
   app.route('/', controlApi(e2b));
   app.route('/', envdApi(e2b));
   app.notFound((context) => {

@@ -84,10 +84,10 @@ export function controlApi({
   templates,
   domain,
   tenants,
-  rates,
   limit,
   onFault,
   takeStranger,
+  takeTenant,
 }: ControlParts): Hono<Shared> {
   const api = new Hono<Shared>();
   const imageOf = (template: string) => templates.get(template) ?? template;
@@ -104,8 +104,7 @@ export function controlApi({
         takeStranger(context);
         throw new ServiceError('unauthorized', 'an API key is needed: X-API-Key');
       }
-      context.set('tenant', caller.tenant);
-      rates.takeTenant(caller.tenant);
+      takeTenant(context, caller.tenant);
       checkScope(caller.scope, DEFAULT_SCOPE);
       return next();
     });

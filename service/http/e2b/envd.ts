@@ -31,7 +31,7 @@ export interface EnvdParts extends E2bParts {
 }
 
 export function envdApi({ readers = READER_TIMES, ...parts }: EnvdParts) {
-  const { sandboxes, commands, files, places, tenants, rates, limit, onFault, takeStranger } = parts;
+  const { sandboxes, commands, files, places, tenants, limit, onFault, takeStranger, takeTenant } = parts;
   const api = new Hono<Shared>();
   const opened = (context: Context<Shared>): { tenant: Tenant; id: string } | undefined => {
     const id = context.req.header('E2b-Sandbox-Id') ?? HOST.exec(context.req.header('Host') ?? '')?.[1] ?? '';
@@ -41,8 +41,7 @@ export function envdApi({ readers = READER_TIMES, ...parts }: EnvdParts) {
       takeStranger(context);
       return undefined;
     }
-    context.set('tenant', tenant);
-    rates.takeTenant(tenant);
+    takeTenant(context, tenant);
     return sandboxes.takes(tenant, id) ? { tenant, id } : undefined;
   };
   const known: MiddlewareHandler<Shared> = async (context, next) => {
