@@ -1,10 +1,12 @@
 // The server, supervisors and processes of machines are killed at random while tenants submit jobs.
 // No job is lost unless a process of its own machine was killed, none runs twice unless it says so,
-// and nothing is left. TSVM_KILLS=200 TSVM_KILLS_SEED=2 kill more, and others.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+// nothing is left, and what the server counts as held is what there is. TSVM_KILLS=200
+// TSVM_KILLS_SEED=2 kill more, and others.
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { Container } from '../../sandbox/containers/container.js';
+import type { Home } from '../../sandbox/home/home.js';
 import { Random } from '../fixtures/random.js';
 import { uml } from './machine.js';
 import { homeOfMixedJobs, type MixedJob, mixedJob } from './mixed-jobs.js';
@@ -78,6 +80,47 @@ class Killer {
     }
     this.done[role] = (this.done[role] ?? 0) + 1;
   }
+}
+
+/** Jobs of each tenant that run on when the kills are over. */
+const RUNNING = 1;
+const [MEMORY, DISK] = [128 * 2 ** 20, 64 * 2 ** 20];
+
+/** The cgroups of a tenant's machines and their supervisors, where the host gives them any. */
+function cgroupsOf(home: Home): string[] {
+  const states = Container.list(home).map(({ state }) => state);
+  return states.flatMap(({ cgroup, supervisorCgroup }) =>
+    [cgroup, supervisorCgroup].filter((path) => path !== undefined),
+  );
+}
+
+/**
+ * What the server counts as held is what there is on the host: that of jobs that run, and nothing after
+ * their end.
+ */
+async function compareHeld(served: Served, keys: ReadonlyMap<string, string>): Promise<void> {
+  const running: { key: string; id: string }[] = [];
+  for (const key of keys.values()) {
+    for (let n = 0; n < RUNNING; n++) {
+      running.push({ key, id: await served.submit(key, ['sleep', '100000'], { memory: MEMORY, disk: DISK }) });
+    }
+  }
+  for (const { key, id } of running) await served.jobThatIs(key, id, 'running');
+  const there = heldByProcesses(served.data);
+  for (const [name, key] of keys) {
+    expect(await served.share(key)).toEqual({ cpus: RUNNING, memory: RUNNING * MEMORY, disk: RUNNING * DISK });
+    expect(there.get(name)).toEqual({ machines: RUNNING, memory: RUNNING * MEMORY });
+    expect(served.left(name).filter((each) => each.startsWith('job-'))).toHaveLength(RUNNING);
+  }
+  const cgroups = [...keys.keys()].flatMap((name) => cgroupsOf(served.home(name)));
+  for (const path of cgroups) expect(existsSync(path), path).toBe(true);
+  for (const { key, id } of running) {
+    expect((await served.call(key, 'POST', `/${id}/cancel`, undefined, {}, 'jobs')).status).toBe(200);
+    await served.jobThatIs(key, id, 'ended');
+  }
+  for (const key of keys.values()) expect(await served.share(key)).toEqual({ cpus: 0, memory: 0, disk: 0 });
+  // A run is removed after its end is recorded.
+  await expect.poll(() => cgroups.filter((path) => existsSync(path))).toEqual([]);
 }
 
 /** What a tenant asks, again until the server is there. */
@@ -186,6 +229,8 @@ test(
       expect(body.jobs.map(({ id }) => id)).toEqual(ids.slice(0, 100));
       await expect.poll(() => served.left(name)).toEqual([]);
     }
+    await compareHeld(served, keys);
+    for (const name of keys.keys()) await expect.poll(() => served.left(name)).toEqual([]);
     expect(Object.keys(killer.done).length).toBeGreaterThan(1);
     if (process.env.TSVM_KILLS !== undefined) console.log(JSON.stringify({ done: killer.done, reasons }));
     expect(heldByProcesses(served.data)).toEqual(new Map());

@@ -214,6 +214,13 @@ export class Served implements AsyncDisposable {
     );
   }
 
+  /** What the server counts as held by a tenant. */
+  async share(key: string): Promise<{ cpus: number; memory: number; disk: number }> {
+    const { status, body } = await this.call(key, 'GET', '', undefined, {}, 'tenant');
+    expect(status).toBe(200);
+    return (body as Body & { held: { cpus: number; memory: number; disk: number } }).held;
+  }
+
   /** Names of what is in a tenant's home: containers, and what was left of some. */
   left(tenant: string): string[] {
     const { path } = this.home(tenant);
