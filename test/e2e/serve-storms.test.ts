@@ -17,6 +17,7 @@ import { BOUNDS, DISK, HOST, MEMORY, STORMS } from '../fixtures/tenants/storms.j
 import { totalsOf } from '../fixtures/tenants/totals.js';
 import { DEBIAN, uml } from './machine.js';
 import { Served } from './served.js';
+import { heldByProcesses } from './service-processes.js';
 
 const SOURCES = fileURLToPath(new URL('../fixtures/tenants/', import.meta.url));
 /** Attacks at one time: CPUs of the hostile tenant, of which each has one. */
@@ -152,9 +153,20 @@ test('jobs that attack with all storms reach nobody, and a neighbour waits for n
 
   // What a job of it reaches that is not its own: nothing.
   const look = await served.submit(hostile, reach, shape);
-  expect(await served.jobThatIs(hostile, look, 'ended')).toMatchObject({ reason: 'succeeded' });
+  const looked = await served.jobThatIs(hostile, look, 'ended');
+  expect(looked, JSON.stringify(await served.output(hostile, look))).toMatchObject({ reason: 'succeeded' });
   expect(await served.output(hostile, look)).toEqual([]);
   expect(host.counted()).toBe(0);
 
   expect((await served.call(other, 'DELETE', `/${sandbox}`)).status).toBe(204);
+
+  // Nothing is left: neither runs, nor their processes, nor what was counted for them.
+  for (const [name, key] of [
+    ['hostile', hostile],
+    ['other', other],
+  ] as const) {
+    await expect.poll(() => served.left(name)).toEqual([]);
+    expect(await served.share(key)).toEqual({ cpus: 0, memory: 0, disk: 0 });
+  }
+  expect(heldByProcesses(served.data)).toEqual(new Map());
 });
