@@ -45,7 +45,7 @@ const PROGRAM = `
   const foreground = {
     started: Promise.resolve(),
     outputChunks: 0,
-    signal: (number) => how !== 'ignores' && end(100 + number),
+    signal: (number) => how === 'ignores' ? process.stdout.write('heard\\n') : end(100 + number),
     resize() {},
     abort: fail,
   };
@@ -123,17 +123,19 @@ describe('the terminal is as it was', () => {
   });
 
   test('if the process ignores three of SIGTERM', async () => {
-    // Signals that come at once count as one.
+    // Each comes when the last was heard: those that come at once count as one, and one that comes
+    // after the third ends the program.
     const act = (pid: number, terminal: ChildProcess) => {
-      const timer = setInterval(() => {
-        try {
-          process.kill(pid, 'SIGTERM');
-        } catch {
-          // It has ended.
-          clearInterval(timer);
-        }
-      }, 50);
-      terminal.stdout!.once('data', () => clearInterval(timer));
+      let said = '';
+      let sent = 0;
+      const send = () => {
+        if (sent < 3 && sent < said.split('heard').length) sent += Number(process.kill(pid, 'SIGTERM'));
+      };
+      terminal.stdout!.on('data', (text) => {
+        said += text;
+        send();
+      });
+      send();
     };
     expect(await inTerminal('ignores', act)).toBe('as before 3');
   });
