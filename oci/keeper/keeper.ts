@@ -40,6 +40,7 @@ import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd, startHo
 import { cpusOf, HostCgroup, hostLimits } from './host-cgroup.js';
 import { readLines } from './lines.js';
 import { type ContainerNetwork, readNetwork } from './network.js';
+import { closeAll, openAgain, openAll } from './opened.js';
 import { announce, closeServer, joinedNamespaces, ownerOf, Pod, type PodMember, tmpfsSize, withdraw } from './pod.js';
 import { checkProgram } from './program.js';
 import { type ContainerState, replaceFile } from './state-folder.js';
@@ -244,7 +245,7 @@ export class Keeper implements PodMember {
       if (this.#config.process !== undefined) checkProgram(this.#translation, opened);
       return opened;
     } catch (error) {
-      for (const fd of opened) closeSync(fd);
+      closeAll(opened);
       throw error;
     }
   }
@@ -277,6 +278,10 @@ export class Keeper implements PodMember {
     const { shares } = this.#translation;
     const boot = (network: ContainerNetwork | undefined) => {
       this.#shares = shares.map((_, index) => index);
+      // A machine that cannot be made closes what it was given, and leaves its socket. The start of another
+      // container tries again.
+      const given = openAgain(opened);
+      rmSync(folder.vsock, { force: true });
       this.#pod.networks = network?.guest ?? [];
       const [first, ...wires] = network?.machine ?? [];
       const outside = new MachineOutside(
@@ -296,7 +301,7 @@ export class Keeper implements PodMember {
           logLevel: 'silent',
           systemCalls,
         },
-        opened,
+        given,
         {
           probeCache: home.probeCache,
           // Where nobody asked for User-Mode Linux, it has all of its jail.
@@ -304,6 +309,7 @@ export class Keeper implements PodMember {
           noUml: choice.noUml,
         },
       );
+      closeAll(opened);
       this.#machine.boot(outside, () => {}, choice);
     };
     this.#pod.onBoot = (path) => boot(this.#readNetwork(path));
@@ -585,7 +591,7 @@ export class Keeper implements PodMember {
   /** Takes the container out of the machine, and its files. */
   async #leave(): Promise<void> {
     closeServer(this.#server);
-    for (const fd of this.#opened) closeSync(fd);
+    closeAll(this.#opened);
     this.#opened = [];
     if (this.pidNamespace !== undefined) closeSync(this.pidNamespace);
     this.pidNamespace = undefined;
@@ -618,16 +624,12 @@ function shareOf({ path, readOnly }: SharedPath): LaterShare {
 
 /** Opens what the machine serves. @throws Error of a system call */
 function openShares(shares: readonly SharedPath[]): number[] {
-  const opened: number[] = [];
-  try {
-    for (const { path } of shares) opened.push(openSync(path, O_PATH | constants.O_NOFOLLOW));
-    const [root] = opened;
-    if (root !== undefined && !fstatSync(root).isDirectory()) throw new OciError('config.json: root.path: no folder');
-  } catch (error) {
-    for (const fd of opened) closeSync(fd);
-    throw error;
-  }
-  return opened;
+  const paths = shares.map(({ path }) => path);
+  const opened = openAll(paths, O_PATH | constants.O_NOFOLLOW);
+  const [root] = opened;
+  if (root === undefined || fstatSync(root).isDirectory()) return opened;
+  closeAll(opened);
+  throw new OciError('config.json: root.path: no folder');
 }
 
 /** @throws OciError in runc's words */
