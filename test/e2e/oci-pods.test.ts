@@ -224,7 +224,8 @@ describe('containers of one network namespace', () => {
     expect(sleeps('target')).toBe(1);
     expect(call('delete', 'joiner')).toEqual(DONE);
     // One of them ends process 1 of the namespace, and so all of them.
-    expect(execute('third', 'sh', '-c', 'kill -TERM 1').status).toBe(0);
+    // The command itself may end with them before it has.
+    expect([0, 137]).toContain(execute('third', 'sh', '-c', 'kill -TERM 1').status);
     for (const id of ['target', 'other', 'third']) await expect.poll(() => state(id).status).toBe('stopped');
     expect(execute('first', 'cat', '/name').stdout).toBe('first');
     for (const id of ['third', 'other', 'target', 'first']) expect(call('delete', '--force', id)).toEqual(DONE);
