@@ -919,6 +919,36 @@ describe('several containers in one machine', () => {
     expect(await session.answer(2)).toEqual({ type: 'done', request: 2 });
   });
 
+  test('in the pid namespace of another one end alone, also while they are frozen, with all that they have started', async () => {
+    await using session = await boot([
+      { type: 'machine', request: MACHINE },
+      container(101),
+      container(102, { processesOf: BOX + 101 }),
+      process(102, 9, 'true'),
+      process(101, 1, 'echo up; exec sleep 10100'),
+    ]);
+    expect(await session.error(209)).toMatchObject({
+      kind: 'bad-request',
+      message: `container ${BOX + 101}, whose pid namespace it joins, is not running`,
+    });
+    await session.outputUpTo(1, 'stdout', 'up\n');
+    session.send(process(102, 2, 'sleep 10200 & echo up; wait'));
+    await session.outputUpTo(2, 'stdout', 'up\n');
+    session.send(process(102, 3, 'exec sleep 10201'));
+    await session.answer(203);
+    session.send(process(102, 4, '', { argv: ['freeze'], tool: true }));
+    expect(await session.exited(4)).toMatchObject({ code: 0 });
+    session.send({ type: 'signal', request: 1, process: 2, signal: 9 });
+    expect(await session.exited(2)).toEqual({ type: 'exited', process: 2, container: BOX + 102, signal: 9 });
+    expect(await session.exited(3)).toMatchObject({ signal: 9 });
+    session.send({ type: 'remove', request: 2, container: BOX + 102 });
+    expect(await session.answer(2)).toEqual({ type: 'done', request: 2 });
+    session.send(process(101, 5, 'cat /proc/[0-9]*/cmdline | tr "\\0" " "'));
+    const left = await session.output(5, 'stdout');
+    expect(left).toContain('sleep 10100');
+    expect(left).not.toContain('sleep 102');
+  });
+
   test("never have a tool of the agent's mounts as process 1", async () => {
     await using session = await boot([
       { type: 'machine', request: MACHINE },
