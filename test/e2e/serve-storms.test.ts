@@ -28,8 +28,12 @@ const [LOG, EVENTS, JOURNAL] = [6, 3, 1];
 /** In the other tenant's sandbox, and nowhere else. */
 const MARK = 'the neighbour has this for itself';
 
-/** Signals to all processes that it sees, itself and the first one excepted. */
-const SIGNALS = 'echo storming; while :; do for each in STOP CONT TERM KILL; do kill -$each -1; done; sleep 0.01; done';
+/**
+ * Signals to all processes that it sees, itself and the first one excepted. It complains each time that
+ * there is none: with that, its first line would be too old to be kept.
+ */
+const KILLS = 'while :; do for each in STOP CONT TERM KILL; do kill -$each -1; done; sleep 0.01; done';
+const SIGNALS = `exec 2> /dev/null; echo storming; ${KILLS}`;
 
 interface Attack {
   name: string;
