@@ -123,6 +123,12 @@ export const MIGRATIONS = [
       FROM sandboxes WHERE status <> 'ended' UNION ALL
     SELECT 'snapshots', tenant, 0, 0, disk FROM snapshots UNION ALL
     SELECT 'jobs', tenant, cpus, memory, disk FROM jobs WHERE status IN ('starting', 'running');`,
+  // Each look at what is held or queued would read all jobs, and the pages of their specs, which may be
+  // long.
+  `
+  DROP INDEX jobs_alive;
+  CREATE INDEX jobs_alive ON jobs (tenant, status) WHERE status <> 'ended';
+  CREATE INDEX jobs_placed ON jobs (tenant) WHERE status IN ('starting', 'running');`,
 ];
 
 /** Milliseconds to wait for another process's transaction. */

@@ -57,8 +57,8 @@ const OUTPUT_PART = z.object({ part: z.instanceof(Uint8Array).nullable(), offset
 /** Bytes of an output that are read at a time. */
 const PART = 65_536;
 
-/** Its words are those of an index. */
-const ALIVE = "number IN (SELECT number FROM jobs WHERE status <> 'ended')";
+/** Its words are those of an index. Alone, with an order by number, all jobs would be read. */
+const PLACED = "number IN (SELECT number FROM jobs WHERE status IN ('starting', 'running'))";
 
 const MAX_ENDED = 1000;
 /** Tries of a callback, over 15 hours, and milliseconds between two. */
@@ -216,11 +216,9 @@ export class JobStore {
     const [whose, names] = tenant === undefined ? ['', []] : ['tenant = ? AND ', [tenant]];
     const older = `(? IS NULL OR number < (SELECT number FROM jobs WHERE ${whose}id = ?))`;
     const id = before ?? null;
-    // Those that have not ended are few beside the others, and have an index.
-    const rows = status === undefined || status === 'ended' ? 'true' : ALIVE;
-    const of = status === 'alive' ? null : (status ?? null);
-    const where = `${whose}${rows} AND ${older} AND (? IS NULL OR status = ?) ORDER BY number DESC LIMIT ?`;
-    return this.#all(where, ...names, id, ...names, id, of, of, limit);
+    const [rows, values] = selecting(status, whose, names);
+    const where = `${whose}${rows} AND ${older} ORDER BY number DESC LIMIT ?`;
+    return this.#all(where, ...names, ...values, id, ...names, id, limit);
   }
 
   /** Why jobs wait that are queued, by their IDs. Of one that is not named, others have the turn. */
@@ -235,7 +233,7 @@ export class JobStore {
 
   /** All jobs that hold resources, oldest first. */
   placed(): JobRecord[] {
-    return this.#all("status IN ('starting', 'running') ORDER BY number");
+    return this.#all(`${PLACED} ORDER BY number`);
   }
 
   /** The lines of output of a job that has ended. */
@@ -515,6 +513,16 @@ const COUNT = z.object({ count: z.number() });
 const KEY = z.object({ key: z.string() });
 const ID = z.object({ id: z.string() });
 const FILES = z.object({ files: z.number() });
+
+/** Those with a status. Those that have not ended are few beside the others, and have an index. */
+function selecting(status: JobPage['status'], whose: string, names: string[]): [rows: string, values: string[]] {
+  if (status === undefined) return ['true', []];
+  if (status === 'ended') return ["status = 'ended'", []];
+  const alive = `SELECT number FROM jobs WHERE ${whose}status <> 'ended'`;
+  return status === 'alive'
+    ? [`number IN (${alive})`, names]
+    : [`number IN (${alive} AND status = ?)`, [...names, status]];
+}
 
 /** What fails says where. */
 function told<T>(where: string, act: () => T): T {

@@ -23,8 +23,9 @@ export class Statistics {
 
   /** Those that have not ended, for each of the tenants and each status: also if there is none. */
   alive(kind: 'sandboxes' | 'jobs', tenants: readonly string[]): Count[] {
-    const statement = `SELECT tenant, status, count(*) AS count FROM ${kind} WHERE status <> 'ended' GROUP BY tenant, status`;
-    const rows = this.#database.prepare(statement).all();
+    const statement = `SELECT tenant, status, count(*) AS count FROM ${kind}
+      WHERE status <> 'ended' AND tenant IN (SELECT value FROM json_each(?)) GROUP BY tenant, status`;
+    const rows = this.#database.prepare(statement).all(JSON.stringify(tenants));
     const known = new Map(rows.map((row) => ROW.parse(row)).map((row) => [`${row.tenant} ${row.status}`, row.count]));
     const statuses = (kind === 'jobs' ? JOB_STATUSES : STATUSES).filter((status) => status !== 'ended');
     return tenants.flatMap((tenant) =>

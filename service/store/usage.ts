@@ -45,10 +45,10 @@ export function addUsage(
  */
 export function usageOf(database: Database, tenant: string | undefined, by: PeriodName): Usage[] {
   const { characters, most } = PERIODS[by];
+  const [whose, names] = tenant === undefined ? ['', []] : ['WHERE tenant = ?', [tenant]];
   const statement = `SELECT substr(hour, 1, ?) AS period, sum(jobs) AS jobs, sum(succeeded) AS succeeded,
       sum(sandboxes) AS sandboxes, sum(cpuSeconds) AS cpuSeconds
-    FROM usage WHERE ? IS NULL OR tenant = ? GROUP BY period ORDER BY period DESC LIMIT ?`;
-  const of = tenant ?? null;
-  const rows = database.prepare(statement).all(characters, of, of, most);
+    FROM usage ${whose} GROUP BY period ORDER BY period DESC LIMIT ?`;
+  const rows = database.prepare(statement).all(characters, ...names, most);
   return rows.map((row) => ROW.parse(row)).reverse();
 }

@@ -19,6 +19,7 @@ import { DatabaseSync } from '@photostructure/sqlite';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { builtFile } from '../../../installation/index.js';
 import { Tenants } from '../../../service/index.js';
+import { jobSpecSchema } from '../../../service/job.js';
 import { specSchema, type Tenant } from '../../../service/records.js';
 import { type Database, holdFolder, MIGRATIONS, openDatabase } from '../../../service/store/database.js';
 import { FileStore } from '../../../service/store/file-store.js';
@@ -26,6 +27,7 @@ import { held } from '../../../service/store/held.js';
 import { JobStore } from '../../../service/store/job-store.js';
 import { SandboxStore } from '../../../service/store/sandbox-store.js';
 import { SnapshotStore } from '../../../service/store/snapshot-store.js';
+import { Statistics } from '../../../service/store/statistics.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
 
 const GIB = 2 ** 30;
@@ -365,6 +367,51 @@ describe('a tenant that is removed', () => {
     late();
     new FileStore(folder).removeOthers(new Set(['acme', 'other']));
     expect(readdirSync(join(folder, 'files'))).toEqual([]);
+  });
+});
+
+describe('what is looked at all the time', () => {
+  // A tenant has up to 1000 jobs that have ended, and its use of 62 days.
+  test('reads neither jobs that have ended nor what others have used', () => {
+    const statements = new Set<string>();
+    const watched = new Proxy(database, {
+      get: (target, name) => {
+        const value: unknown = Reflect.get(target, name);
+        if (typeof value !== 'function') return value;
+        return (...given: unknown[]) => {
+          if (name === 'prepare') statements.add(String(given[0]));
+          return value.apply(target, given);
+        };
+      },
+    });
+    const jobs = new JobStore(watched);
+    for (const id of ['job-1', 'job-2']) {
+      jobs.add(ACME, HOST, { id, spec: jobSpecSchema.parse({ image: 'a', cpus: 3, disk: GIB }) });
+    }
+    expect(jobs.place(HOST, 'boot')?.id).toBe('job-1');
+    expect(jobs.waits(HOST)).toEqual(new Map([['job-2', 'share']]));
+    expect(jobs.placed().map(({ id }) => id)).toEqual(['job-1']);
+    for (const tenant of [undefined, 'acme']) {
+      const ids = (status: 'alive' | 'queued' | 'running') =>
+        jobs.list(tenant, { limit: 10, status }).map(({ id }) => id);
+      expect([ids('alive'), ids('queued'), ids('running')]).toEqual([['job-2', 'job-1'], ['job-2'], []]);
+    }
+    expect(
+      jobs.end({ id: 'job-1', attempts: 1 }, { reason: 'succeeded' }, { lines: '', truncated: false, offset: 0 }),
+    ).toBe(true);
+    jobs.expire();
+    const statistics = new Statistics(watched);
+    expect(statistics.held('acme')).toEqual({ cpus: 0, memory: 0, disk: 0 });
+    expect(statistics.alive('jobs', ['acme', 'other']).filter(({ count }) => count > 0)).toEqual([
+      { tenant: 'acme', status: 'queued', count: 1 },
+    ]);
+    expect(statistics.usage('acme', 'day')).toMatchObject([{ jobs: 1, succeeded: 1 }]);
+    const scans = [...statements].filter((statement) => {
+      const plan = database.prepare(`EXPLAIN QUERY PLAN ${statement}`).all();
+      return plan.some((row) => /"SCAN (jobs|usage)"/.test(JSON.stringify(row)));
+    });
+    expect(scans).toEqual([]);
+    expect(statements.size).toBeGreaterThan(15);
   });
 });
 
