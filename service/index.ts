@@ -41,6 +41,8 @@ export interface ServiceOptions extends Omit<MachineOptions, 'onFallback'> {
   /** Called once with what the administrator should know. */
   onWarning: (message: string) => void;
   readers?: ReaderTimes;
+  /** Connections at one time. Default: 1000 */
+  connections?: number | undefined;
   /** What those without a key may ask, for each address. Default: 50 a second */
   strangers?: Rate | undefined;
   callbacks?: CallbackOptions | undefined;
@@ -142,6 +144,7 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
       templates: options.templates ?? new Map(),
       onFault,
       readers: options.readers,
+      connections: options.connections,
       rates: new RequestRates(options.strangers),
       metrics,
     });

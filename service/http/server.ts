@@ -41,7 +41,7 @@ export const MAX_BODY = 2 ** 20;
 /** Bytes of an archive, which is never in memory as a whole. */
 const MAX_ARCHIVE = 2 ** 30;
 const MAX_KEY = 255;
-export const MAX_CONNECTIONS = 1000;
+const MAX_CONNECTIONS = 1000;
 /** Milliseconds for a request's headers, and for all of it. */
 const HEADERS_TIMEOUT = 10_000;
 const REQUEST_TIMEOUT = 120_000;
@@ -77,6 +77,8 @@ export interface ServerParts {
   /** Called with a failure whose caller is told no more than that. */
   onFault: (message: string) => void;
   readers?: ReaderTimes | undefined;
+  /** Connections at one time. */
+  connections?: number | undefined;
   rates: RequestRates;
   metrics?: Metrics | undefined;
 }
@@ -91,7 +93,7 @@ export interface HttpServer {
 /** @throws an error with the errno of listen(2) */
 export async function startServer(address: Address, parts: ServerParts): Promise<HttpServer> {
   const upgrades = new Upgrades({ maxMessage: MAX_BODY, protocol: EXEC_PROTOCOL });
-  const connections = new Connections(MAX_CONNECTIONS);
+  const connections = new Connections(parts.connections ?? MAX_CONNECTIONS);
   const app = createApp(parts, upgrades, connections);
   const server = createAdaptorServer({
     fetch: async (request, bindings) => {
