@@ -115,6 +115,12 @@ export async function startServer(address: Address, parts: ServerParts): Promise
   if (!(server instanceof Server)) throw new TypeError('not a server of HTTP/1');
   server.on('connection', (socket) => connections.add(socket));
   server.on('clientError', answerBroken);
+  // A server that ends waits for requests that are under way, and not for what may come behind them.
+  server.on('request', (_, response) =>
+    response.once('close', () => {
+      if (!server.listening) server.closeIdleConnections();
+    }),
+  );
   upgrades.serve(server);
   const url = await listen(server, address);
   return {

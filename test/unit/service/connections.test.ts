@@ -99,3 +99,28 @@ test('the flood of a tenant ends no connection of those that show no key yet, an
   expect(await ask(waiting, keys.few)).toBe(OK);
   expect(await ask(mine.at(-1)!, keys.many)).toBe(OK);
 });
+
+test('a server that ends waits for requests, and for no connection whose request has ended', async () => {
+  const [first, second] = [await open(), await open()];
+  const body = '{"value": "any"}';
+  const begin = async (socket: Socket) => {
+    const path = head(keys.few).replace('GET /v1/tenant', 'PUT /v1/secrets/NAME');
+    socket.write(
+      `${path}Content-Type: application/json\r\nContent-Length: ${body.length}\r\nExpect: 100-continue\r\n\r\n`,
+    );
+    expect(String((await once(socket, 'data'))[0])).toContain('100 Continue');
+  };
+  for (const socket of [first, second]) await begin(socket);
+  const ended = service.stop();
+  const finish = async (socket: Socket) => {
+    const closed = once(socket, 'close');
+    socket.write(body);
+    expect(String((await once(socket, 'data'))[0])).toContain('HTTP/1.1 200');
+    await closed;
+  };
+  // The second request is under way as long as the server waits.
+  await finish(first);
+  expect(isOpen(second)).toBe(true);
+  await finish(second);
+  await ended;
+});
