@@ -29,7 +29,7 @@ import { companionFilter } from './system-calls.js';
 /** Bytes of stderr that are kept for the error message of a death. */
 const KEPT_STDERR = 4096;
 /** Milliseconds from the end of the control socket to that of the process. */
-const EXIT_TIME = 5000;
+const EXIT_TIME = 20_000;
 
 /** The network of a machine, with the published ports that lead to it; or why it has none. */
 export type MachineNetwork = { up: true; ports: readonly PublishedPorts[] } | { up: false; reason: string };

@@ -26,7 +26,7 @@ const SYNC_TIMEOUT = 60_000;
 const SAVE_TIMEOUT = 120_000;
 const SAVE_RATE = 5_000;
 /** Milliseconds to wait for the machine to report why its agent's connection was lost. */
-const LAST_WORDS = 2_000;
+const LAST_WORDS = 10_000;
 
 /** Milliseconds to save a machine with so many bytes of memory. */
 export function saveTimeout(memory: number): number {
