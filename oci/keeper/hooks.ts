@@ -164,7 +164,8 @@ function gather({ stderr }: ChildProcess): () => Promise<string> {
   return async () => {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise((resolve) => {
-      timer = setTimeout(resolve, COMPLAINT_TIMEOUT);
+      // What is in the pipe by then is read before the immediate, however late the timer comes.
+      timer = setTimeout(() => setImmediate(resolve), COMPLAINT_TIMEOUT);
     });
     await Promise.race([closed, late]);
     clearTimeout(timer);
