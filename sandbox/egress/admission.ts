@@ -11,10 +11,10 @@ export interface Announced {
   to: number;
 }
 
-/**
- * Milliseconds until a connection that was not announced is closed, and an announcement is void.
- */
-const PATIENCE = 5000;
+/** Milliseconds until a connection that was not announced is closed: the owner may be slow to announce it. */
+const PATIENCE = 10_000;
+/** Milliseconds until an announcement is void: its port may soon be another user's. */
+const ANNOUNCED = 5000;
 /**
  * Connections that wait to be announced. One more closes the oldest: others of the host make many.
  */
@@ -29,18 +29,16 @@ interface Waiting<T> {
 
 export class Admission implements Disposable {
   readonly #onAdmitted: (socket: Socket, to: number) => void;
-  readonly #patience: number;
   readonly #announced = new Map<number, Waiting<number>>();
   readonly #arrived = new Map<number, Waiting<Socket>>();
 
-  constructor(onAdmitted: (socket: Socket, to: number) => void, patience = PATIENCE) {
+  constructor(onAdmitted: (socket: Socket, to: number) => void) {
     this.#onAdmitted = onAdmitted;
-    this.#patience = patience;
   }
 
   announce({ from, to }: Announced): void {
     const socket = take(this.#arrived, from);
-    if (socket === undefined) this.#wait(this.#announced, from, to);
+    if (socket === undefined) this.#wait(this.#announced, from, to, ANNOUNCED);
     else this.#onAdmitted(socket, to);
   }
 
@@ -58,16 +56,19 @@ export class Admission implements Disposable {
     }
     const [oldest] = this.#arrived.keys();
     if (oldest !== undefined && this.#arrived.size >= MAX_ARRIVED) take(this.#arrived, oldest)?.destroy();
-    this.#wait(this.#arrived, from, socket, () => socket.destroy());
+    this.#wait(this.#arrived, from, socket, PATIENCE, () => socket.destroy());
   }
 
-  #wait<T>(where: Map<number, Waiting<T>>, from: number, value: T, onEnd?: () => void): void {
+  #wait<T>(where: Map<number, Waiting<T>>, from: number, value: T, patience: number, onEnd?: () => void): void {
     clearTimeout(where.get(from)?.timer);
     const end = () => {
+      if (where.get(from) !== waiting) return;
       where.delete(from);
       onEnd?.();
     };
-    where.set(from, { value, timer: setTimeout(end, this.#patience) });
+    // What has come while this process was held up is read before the immediate.
+    const waiting = { value, timer: setTimeout(() => setImmediate(end), patience) };
+    where.set(from, waiting);
   }
 
   [Symbol.dispose](): void {
