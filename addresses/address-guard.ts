@@ -7,7 +7,7 @@ import { closedRanges } from './closed-ranges.js';
 import { type AddressRange, isInRange, isWithin, parseAddress, parseRange } from './ip.js';
 
 /** Milliseconds of a name's resolution. */
-const DNS_TIMEOUT = 3000;
+const DNS_TIMEOUT = 10_000;
 
 export interface GuardOptions {
   /** Ranges outside the public Internet that may be reached: `10.1.0.0/16`. */

@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net';
 
 /** Milliseconds for a connection to say what it is for. */
-const TIMEOUT = 10_000;
+const TIMEOUT = 30_000;
 
 /** Holds at most `max` silent connections: a further one replaces the oldest. */
 export class SilentConnections {

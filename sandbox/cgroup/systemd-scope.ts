@@ -10,7 +10,7 @@ import { runs } from './processes.js';
 import { call } from './user-systemd.js';
 
 /** Milliseconds for systemd to start a scope. */
-const PATIENCE = 10_000;
+const PATIENCE = 30_000;
 const INTERVAL = 2;
 
 export class SystemdScope implements MachineCgroup {

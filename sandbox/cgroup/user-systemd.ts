@@ -7,7 +7,7 @@ import { messageOf } from '../../errors/index.js';
 import { SandboxError } from '../errors.js';
 
 /** Milliseconds for systemd to answer. */
-const PATIENCE = 10_000;
+const PATIENCE = 30_000;
 
 const MANAGER = ['org.freedesktop.systemd1', '/org/freedesktop/systemd1', 'org.freedesktop.systemd1.Manager'];
 

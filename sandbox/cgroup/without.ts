@@ -14,7 +14,7 @@ const DATA_OF_CPU = 64 * 2 ** 20;
 const NICENESS = 5;
 
 /** Milliseconds for a program that sets limits. */
-const PATIENCE = 10_000;
+const PATIENCE = 30_000;
 
 const prlimit = libcFunction<[pid: number, resource: number, limit: Buffer, before: null]>(
   'int prlimit(int, int, void *, void *)',
