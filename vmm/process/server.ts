@@ -55,7 +55,7 @@ const STDERR = 2;
 /** Milliseconds that a thread may take to load its program. */
 const THREAD_TIMEOUT = 20_000;
 /** Milliseconds that the host may take to read what the guest has sent, and between two looks at it. */
-const UNSENT_PATIENCE = 5_000;
+const UNSENT_PATIENCE = 30_000;
 const UNSENT_PAUSE = 10;
 
 /** Serves the process's machine to its owner. Nothing here is ever closed: the process exits. */

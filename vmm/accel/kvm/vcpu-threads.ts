@@ -15,7 +15,7 @@ import { type StartedThread, startVcpuThread } from './vcpu-start.js';
 const START_TIMEOUT = 20_000;
 const KICK_INTERVAL = 10;
 /** Kicks before a thread counts as lost. */
-const MAX_KICKS = 500;
+const MAX_KICKS = 3000;
 
 /** What the guest's ports and device windows lead to. Reads return unsigned values. */
 export interface Bus {
@@ -233,7 +233,7 @@ export class VcpuThreads implements Disposable {
 
   /**
    * Makes all threads leave their vCPUs for good. Exits that threads wait with are not answered any
-   * more, so the bus may call this. Takes at most a few seconds. Returns false if a thread is lost.
+   * more, so the bus may call this. Takes at most half a minute. Returns false if a thread is lost.
    */
   stop(): boolean {
     this.#bus = undefined;
