@@ -7,7 +7,8 @@
 
 #include "tools/tool.h"
 
-enum { TIMEOUT = 5000 };
+// Less than the host waits for a tool.
+enum { TIMEOUT = 20000 };
 
 // The link in the container's directory leads to its cgroup.
 static int open_cgroup(void)
