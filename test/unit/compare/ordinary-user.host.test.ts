@@ -18,7 +18,8 @@ import { type Report, ReportSchema } from '../../../compare/index.js';
 import { sourceFile } from '../../../installation/index.js';
 import { tar } from '../../fixtures/tar-writer.js';
 
-const USER = 12_345;
+/** No other test that may run at the same time has it. */
+const USER = 23_456;
 /** It has nothing but a folder: no shell, no program. */
 const IMAGE = 'empty:1';
 /** The user may not enter the folders above the checkout: $1, seen at $2 in mounts of this command's own. */

@@ -190,12 +190,16 @@ test('a signal that comes as the filters of a thread are looked at reaches it', 
     said += part;
   });
   await expect.poll(() => said).toBe('up\n');
-  // The gauge sleeps after its first call of ptrace, and the signal stops the thread before the second.
-  const words = ['-o', '/dev/null', '-e', 'trace=ptrace', '-e', 'inject=ptrace:delay_exit=1s:when=1'];
+  // The gauge is stopped after its first call of ptrace, and the signal stops the thread before the second.
+  const words = ['-o', '/dev/null', '-e', 'trace=ptrace', '-e', 'inject=ptrace:signal=SIGSTOP:when=1'];
   const look = spawn('strace', [...words, builtFile('tsvm-gauge'), 'filters', String(child.pid)]);
   const ended = once(look, 'close');
-  await expect.poll(() => readFileSync(`/proc/${child.pid}/status`, 'latin1')).not.toMatch(/^TracerPid:\s+0$/m);
+  const status = () => readFileSync(`/proc/${child.pid}/status`, 'latin1');
+  const tracer = () => Number(/^TracerPid:\s+(\d+)$/m.exec(status())?.[1]);
+  await expect.poll(tracer).toBeGreaterThan(0);
   child.kill('SIGALRM');
+  await expect.poll(status).toMatch(/^State:\s+t/m);
+  process.kill(tracer(), 'SIGCONT');
   expect(await ended).toEqual([0, null]);
   await expect.poll(() => said).toBe('up\nrung\n');
 });

@@ -156,15 +156,15 @@ describe('a registry with a token server', () => {
       async hold({ method, headers }) {
         if (method !== 'PATCH' || held > 0 || headers['content-range']?.startsWith('0-') !== false) return;
         held = tokens.requests.length;
-        // The token is good for 2 seconds, with the minute that the registry adds.
-        await sleep(3500);
+        // The token is good for 7 seconds, with the minute that the registry adds.
+        await sleep(8500);
       },
     });
     const layer = tar([{ path: 'large', data: Buffer.alloc(20 << 20, new Random(3).bytes(65_537)) }]);
     const name = `${proxy.host}/team/expired:1`;
     const scene = await made(work, [layer], name);
     logIn(proxy.host);
-    tokens.validity = -58;
+    tokens.validity = -53;
     const { digest } = await pushFrom(scene, name);
     expect(held).toBeGreaterThan(0);
     expect(tokens.requests.length).toBeGreaterThan(held);
