@@ -1,17 +1,20 @@
 // Real programs use the network: published ports and allowed addresses work, all else is closed.
-import { randomInt } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { debianImages } from '../fixtures/debian-images.js';
+import { freePort } from '../fixtures/free-port.js';
 import { DEBIAN, fastest, isUml, type Machine, machines, PYTHON, readUntil, run, TSVM, tsvmRun } from './machine.js';
 
-/** Returns a random port of the host, probably free. */
-const port = () => randomInt(20_000, 30_000);
+let named = 0;
 
-/** Starts a server at port `on` of the machine's loopback interface. Disposing of it ends it. */
-async function serve(machine: Machine, on: number, program: string) {
-  const server = machine.spawn(['/usr/bin/python3', '-u', '-c', program, String(on)]);
-  await readUntil(server.stdout, 'ready');
+/** A name that no other test of the machine has. */
+const fresh = (name: string) => `${name}-${process.pid}-${named++}`;
+
+/** Starts a server at a port of the machine's loopback interface. Disposing of it ends it. */
+async function serve(machine: Machine, program: string) {
+  const server = machine.spawn(['/usr/bin/python3', '-u', '-c', program, '0']);
+  const said = await readUntil(server.stdout, '\n');
   return {
+    port: Number(/^ready (\d+)$/m.exec(said)?.[1]),
     async [Symbol.asyncDispose]() {
       server.kill('SIGTERM');
       await server.exit;
@@ -27,7 +30,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     for block in range(64): self.wfile.write(bytes([block]) * 65536)
   def log_message(self, *words): pass
 server = http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Handler)
-print('ready'); server.serve_forever()`;
+print('ready', server.server_port); server.serve_forever()`;
 
 const DOWNLOAD = `
 import hashlib, sys, urllib.request
@@ -77,8 +80,8 @@ const python = (machine: Machine, options: string[], program: string, ...words: 
 
 describe.each(machines)('on $name', (machine) => {
   test("a container fetches a whole file from the host's loopback interface if a rule allows it", async () => {
-    const at = port();
-    await using _ = await serve(machine, at, FILE_SERVER);
+    await using server = await serve(machine, FILE_SERVER);
+    const at = server.port;
     const here = await run(machine, ['/usr/bin/python3', '-c', DOWNLOAD, `http://127.0.0.1:${at}/`]);
     const options = ['--allow-net', `host-gateway:${at}`, '--add-host', 'host:host-gateway'];
     const there = await python(machine, options, DOWNLOAD, `http://host:${at}/`);
@@ -89,7 +92,7 @@ describe.each(machines)('on $name', (machine) => {
 
 describe.each(fastest)('on $name', (machine) => {
   test('nginx answers at its published port', async () => {
-    const at = port();
+    const at = await freePort();
     const image = `oci:${debianImages()}:nginx`;
     const argv = ['nginx', '-g', 'daemon off;'];
     const web = machine.spawn([TSVM, 'run', '--rm', '-p', `127.0.0.1:${at}:80`, image, ...argv]);
@@ -103,7 +106,7 @@ describe.each(fastest)('on $name', (machine) => {
   });
 
   test('a server that speaks first is heard, and a pause that is killed leaves nothing', async () => {
-    const [name, at] = [`greeter-${port()}`, String(port())];
+    const [name, at] = [fresh('greeter'), String(await freePort())];
     const tsvm = async (...words: string[]) => (await run(machine, [TSVM, ...words])).stdout.trim();
     const sh = async (script: string, ...words: string[]) =>
       (await run(machine, ['bash', '-c', script, 'bash', ...words])).stdout.trim();
@@ -127,7 +130,7 @@ describe.each(fastest)('on $name', (machine) => {
   });
 
   test('free ports of the host are chosen and reported, and lead to the container', async () => {
-    const name = `ports-${port()}`;
+    const name = fresh('ports');
     const tsvm = async (...words: string[]) => (await run(machine, [TSVM, ...words])).stdout;
     const server = [PYTHON, 'python3', '-m', 'http.server', '80'];
     await tsvm('run', '-d', '--name', name, '-p', '127.0.0.1::80', '-P', '--expose', '9000/udp', ...server);
@@ -154,8 +157,8 @@ describe.each(fastest)('on $name', (machine) => {
   });
 
   test('the host, private networks and metadata are refused at once unless a rule allows them', async () => {
-    const at = port();
-    await using _ = await serve(machine, at, FILE_SERVER);
+    await using server = await serve(machine, FILE_SERVER);
+    const at = server.port;
     const closed = [`198.19.0.1:${at}`, '169.254.169.254:80', '10.0.0.1:80', '192.168.1.1:80', '172.17.0.1:22'];
     const { stdout } = await python(machine, ['--network', 'default'], CONNECT, ...closed);
     expect(stdout).toBe(closed.map((address) => `${address} ConnectionRefusedError\n`).join(''));
@@ -170,7 +173,7 @@ describe.each(fastest)('on $name', (machine) => {
   });
 
   test('containers of one network reach each other by name, and those of another do not', async () => {
-    const [lan, web] = [`lan-${port()}`, `web-${port()}`];
+    const [lan, web] = [fresh('lan'), fresh('web')];
     const tsvm = (...words: string[]) => run(machine, [TSVM, ...words]);
     const fetch = [PYTHON, 'python3', '-c', DOWNLOAD, `http://${web}:8000/`];
     await tsvm('network', 'create', '--internal', lan);
@@ -189,7 +192,7 @@ describe.each(fastest)('on $name', (machine) => {
   });
 
   test('a running container joins a network, is resolved by name there, and leaves it', async () => {
-    const [lan, web, client] = [`lan-${port()}`, `web-${port()}`, `client-${port()}`];
+    const [lan, web, client] = [fresh('lan'), fresh('web'), fresh('client')];
     const tsvm = (...words: string[]) => run(machine, [TSVM, ...words]);
     const id = (await tsvm('network', 'create', '--internal', lan)).stdout.trim();
     const server = ['--name', web, PYTHON, 'python3', '-u', '-m', 'http.server', '8000'];
@@ -237,8 +240,8 @@ describe.each(fastest)('on $name', (machine) => {
   });
 
   test('a network that cannot be set up is a one-line error', async () => {
-    const at = port();
-    await using _ = await serve(machine, at, FILE_SERVER);
+    await using server = await serve(machine, FILE_SERVER);
+    const at = server.port;
     const cases: [string[], RegExp][] = [
       [['-p', `127.0.0.1:${at}:80`], new RegExp(`^tsvm: cannot publish port 127.0.0.1:${at}/tcp: it is in use\n$`)],
       [['--network', 'tap:nope0'], /^tsvm: interface nope0 is down, missing, or has no IPv4 address: [^\n]*\n$/],

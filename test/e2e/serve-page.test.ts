@@ -3,6 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Browser } from '../fixtures/browser.js';
+import { freePort } from '../fixtures/free-port.js';
 import { send } from '../fixtures/service.js';
 import { DEBIAN, uml } from './machine.js';
 import { Served } from './served.js';
@@ -14,7 +15,8 @@ let browser: Browser;
 
 beforeAll(async () => {
   key = await served.tenant('acme');
-  await served.start();
+  // It has the port again after its death.
+  await served.start({}, await freePort());
   browser = await Browser.start(1280, 'light');
   browser.isExpected = (url) => url === 'about:blank' || url.startsWith(`${served.url}/`);
 });
