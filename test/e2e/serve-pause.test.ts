@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Sandbox, SandboxNotFoundError, type SandboxOpts } from 'e2b';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Container } from '../../sandbox/containers/container.js';
+import { freePort } from '../fixtures/free-port.js';
 import { send } from '../fixtures/service.js';
 import { accelerator, DEBIAN, fastestProcessor, isLab, machines, run, TSVM } from './machine.js';
 import { script } from './script.js';
@@ -18,7 +19,8 @@ let otherKey: string;
 
 beforeAll(async () => {
   [key, otherKey] = [await served.tenant('acme'), await served.tenant('other')];
-  await served.start();
+  // It has the port again after its death.
+  await served.start({}, await freePort());
 });
 
 afterAll(async () => {
@@ -96,18 +98,28 @@ test('one whose time is over is paused if it says so, over the death of the serv
 });
 
 test('one that is idle is paused, and one that is used is not', async () => {
-  const id = await served.create(key, { idle: 4000, lifetime: 3_600_000 });
+  const id = await served.create(key, { idle: 10_000, lifetime: 3_600_000 });
   const status = async () => (await served.call(key, 'GET', `/${id}`)).body.status;
-  const long = await served.exec(key, id, ['sleep', '6'], { timeout: 600_000 });
+  const long = await served.exec(key, id, ['sleep', '12'], { timeout: 600_000 });
   expect(long.body).toMatchObject({ exitCode: 0 });
   while ((await status()) !== 'paused') await sleep(100);
+  expect((await served.call(key, 'DELETE', `/${id}`)).status).toBe(204);
+});
+
+test('one is paused and resumed by words of the command line and by requests, each in its state', async () => {
+  const id = await served.create(key, { lifetime: 3_600_000 });
+  const status = async () => (await served.call(key, 'GET', `/${id}`)).body.status;
   const words = (...own: string[]) =>
     run(machine!, [TSVM, 'sandbox', ...own, id], { env: { TSVM_KEY: key, TSVM_SERVER: served.url } });
   const done = { code: 0, stdout: `${id}\n`, stderr: '' };
+  const pause = async () => {
+    expect(await words('pause')).toEqual(done);
+    expect(await status()).toBe('paused');
+  };
+  await pause();
   expect(await words('resume', '--lifetime', '30m')).toEqual(done);
   expect(await status()).toBe('running');
-  expect(await words('pause')).toEqual(done);
-  expect(await status()).toBe('paused');
+  await pause();
   const resume = (body: object) => served.call(key, 'POST', `/${id}/resume`, body);
   expect((await resume({ lifetime: 1 })).status).toBe(400);
   expect(await resume({ lifetime: 3_600_000 })).toMatchObject({ status: 200, body: { status: 'running' } });
