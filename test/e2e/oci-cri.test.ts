@@ -169,12 +169,20 @@ function left(): string[] {
   ];
 }
 
-const WAIT = ['sh', '-c', 'echo out; echo err >&2; trap "exit 6" TERM; while :; do sleep 0.1; done'];
+/** The lines of a container's log without their times, sorted: those of stdout and stderr come in any order. */
+const linesOf = (pod: string, name: string) =>
+  readFileSync(join(folder, 'logs', pod, `${name}.log`), 'utf8')
+    .replace(/^\S+ /gm, '')
+    .split('\n')
+    .sort();
+
+const WAIT = ['sh', '-c', 'trap "exit 6" TERM; echo out; echo err >&2; while :; do sleep 0.1; done'];
 
 test('a pod is one machine, whose containers run, execute programs, log, stop and are removed', async () => {
   const pod = await runPod({ port_mappings: [{ container_port: PORT, host_port: HOST_PORT }] });
   const one = await start(pod, 'one', ['perl', '-e', SERVER, String(PORT), String(SIZE_OF_ANSWER)]);
   const two = await start(pod, 'two', WAIT);
+  await expect.poll(() => linesOf('pod-0', 'one')).toContain('stdout F up');
   const { containers } = await cri.call<{ containers: { id: string; state: string }[] }>('ListContainers');
   expect(containers.map(({ id, state }) => [id, state]).sort()).toEqual(
     [one, two].sort().map((id) => [id, 'CONTAINER_RUNNING']),
@@ -207,8 +215,7 @@ test('a pod is one machine, whose containers run, execute programs, log, stop an
   for (const address of [`${status.network.ip}:${PORT}`, `10.94.0.1:${HOST_PORT}`]) {
     expect(engine.run(['perl', '-e', CLIENT, address]).stdout).toHaveLength(SIZE_OF_ANSWER);
   }
-  const log = () => readFileSync(join(folder, 'logs/pod-0/two.log'), 'utf8').replace(/^\S+ /gm, '').split('\n').sort();
-  await expect.poll(log).toEqual(['', 'stderr F err', 'stdout F out']);
+  await expect.poll(() => linesOf('pod-0', 'two')).toEqual(['', 'stderr F err', 'stdout F out']);
   await cri.call('StopContainer', { container_id: two, timeout: 60 });
   expect(await cri.status(two)).toMatchObject({ state: 'CONTAINER_EXITED', exit_code: 6, reason: 'Error' });
   await cri.call('RemoveContainer', { container_id: two });
@@ -216,13 +223,14 @@ test('a pod is one machine, whose containers run, execute programs, log, stop an
   await cri.call('StopContainer', { container_id: one, timeout: 0 });
   expect(await cri.status(one)).toMatchObject({ state: 'CONTAINER_EXITED', exit_code: 137 });
   await removePod(pod);
-  expect(left()).toEqual([]);
+  await expect.poll(left).toEqual([]);
 });
 
 test('the containers of a pod that shares its processes see and end those of each other', async () => {
   const shared = { security_context: { namespace_options: { pid: 'POD' } } };
   const pod = await runPod({ linux: { cgroup_parent: `${cgroup}/shared`, ...shared } });
   const one = await start(pod, 'one', WAIT, { linux: shared });
+  await expect.poll(() => linesOf('pod-1', 'one')).toContain('stdout F out');
   const two = await start(pod, 'two', ['sleep', '4321'], { linux: shared });
   const commands = async (id: string) =>
     (await cri.execSync(id, 'sh', '-c', 'cat /proc/[0-9]*/cmdline | tr "\\0" " "')).stdout;
@@ -242,7 +250,7 @@ test('the containers of a pod that shares its processes see and end those of eac
   const own = await start(pod, 'own', WAIT);
   expect(await commands(own)).not.toContain('/pause');
   await removePod(pod);
-  expect(left()).toEqual([]);
+  await expect.poll(left).toEqual([]);
 });
 
 test('a pod in the network of its node is refused', async () => {
@@ -250,7 +258,7 @@ test('a pod in the network of its node is refused', async () => {
   await expect(runPod({ linux })).rejects.toThrow(
     "tsvm runs no container in the host's network: use runc for this one",
   );
-  expect(left()).toEqual([]);
+  await expect.poll(left).toEqual([]);
 });
 
 test('the machine of a pod has the size that its containers need, and the limits of each are its own', async () => {
@@ -292,7 +300,7 @@ test('the machine of a pod has the size that its containers need, and the limits
   });
   expect(stats.memory.working_set_bytes.value).toBeGreaterThan(0);
   await removePod(pod);
-  expect(left()).toEqual([]);
+  await expect.poll(left).toEqual([]);
 });
 
 describe('after the death of', () => {

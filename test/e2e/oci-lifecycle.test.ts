@@ -86,7 +86,7 @@ const has = (name: string) => readdirSync(join(folder, 'rootfs')).includes(name)
 test('each operation on each state is what the specification says', async () => {
   const path = bundle(
     'life',
-    'cat /sys/fs/cgroup/pids.max >/limit; echo ran >/ran; trap "exit 3" TERM; while :; do sleep 0.1; done',
+    'trap "exit 3" TERM; cat /sys/fs/cgroup/pids.max >/limit; echo ran >/ran; while :; do sleep 0.1; done',
   );
   make('life', path);
   // Its properties are applied, and its process is not.

@@ -76,6 +76,8 @@ test('containers of a pod are in one machine, and each ends by itself', async ()
   expect(pod('one').State).toBe('Degraded');
   expect(call('start', 'six')).toMatchObject(OK);
   expect(execute('six', 'cat', BOOT_ID).stdout).toBe(ids[0]);
+  // It hears signals.
+  await expect.poll(() => call('logs', 'six').stdout).toBe('up\nbye\nup\n');
 
   // The infra container ends before the others, which take a moment.
   expect(call('pod', 'stop', '--time', '30', 'one')).toMatchObject(OK);

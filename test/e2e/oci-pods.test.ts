@@ -100,7 +100,12 @@ function make(id: string, args: string[], { pod, joins = [], pids = pod, hostnam
   return call('create', '--bundle', bundle, id);
 }
 
-const WAIT = ['sh', '-c', 'trap "exit 5" TERM; while :; do sleep 0.1; done'];
+const WAIT = ['sh', '-c', 'trap "exit 5" TERM; echo >/up; while :; do sleep 0.1; done'];
+
+/** Waits until a container of `WAIT` hears signals. */
+async function hears(id: string): Promise<void> {
+  await expect.poll(() => existsSync(join(folder, id, 'rootfs/up'))).toBe(true);
+}
 
 describe('containers of one network namespace', () => {
   test('are in one machine, each with its root and processes, and share what they join', async () => {
@@ -132,8 +137,13 @@ describe('containers of one network namespace', () => {
     expect(c[2]).toBe(a[2]);
     for (const at of [3, 4]) expect(new Set([a[at], b[at], c[at]]).size).toBe(3);
     for (const at of [0, 1]) expect(c[at]).not.toBe(a[at]);
-    const answer = execute('second', 'perl', '-e', CLIENT, '127.0.0.1:8080');
-    expect(answer).toMatchObject({ status: 0, stderr: '' });
+    // Once the server listens.
+    let answer = execute('second', 'true');
+    const ask = () => {
+      answer = execute('second', 'perl', '-e', CLIENT, '127.0.0.1:8080');
+      return answer;
+    };
+    await expect.poll(ask).toMatchObject({ status: 0, stderr: '' });
     expect(answer.stdout).toHaveLength(SIZE);
     expect(execute('third', 'sh', '-c', 'touch /volume/x').stderr).toContain('Read-only file system');
     // What is in the ipc namespace of the first one has its /dev/shm.
@@ -155,6 +165,7 @@ describe('containers of one network namespace', () => {
     expect(look('first').stdout.split('\n')).toEqual(first);
 
     // Each ends alone, once it may, and its files are the host's again.
+    await hears('second');
     expect(call('pause', 'second')).toEqual(DONE);
     expect(call('kill', 'second', 'TERM')).toEqual(DONE);
     expect(state('second').status).toBe('paused');
@@ -181,6 +192,7 @@ describe('containers of one network namespace', () => {
     // The machine ends with the last one that runs.
     for (const id of ['fourth', 'third']) {
       expect(keepers()).toHaveLength(1);
+      await hears(id);
       expect(call('kill', id, 'TERM')).toEqual(DONE);
       await expect.poll(() => state(id).status).toBe('stopped');
     }
@@ -224,6 +236,7 @@ describe('containers of one network namespace', () => {
     expect(sleeps('target')).toBe(1);
     expect(call('delete', 'joiner')).toEqual(DONE);
     // One of them ends process 1 of the namespace, and so all of them.
+    await hears('target');
     // The command itself may end with them before it has.
     expect([0, 137]).toContain(execute('third', 'sh', '-c', 'kill -TERM 1').status);
     for (const id of ['target', 'other', 'third']) await expect.poll(() => state(id).status).toBe('stopped');

@@ -18,6 +18,7 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { populate } from '../unit/guest-agent/container-image.js';
+import { SIZE } from './engine-namespaces.js';
 import { cgroupsNamed, removeCgroups } from './folders.js';
 import { fastest, isUml } from './machine.js';
 import { list } from './own-home.js';
@@ -193,7 +194,7 @@ describe('in a running container', () => {
   });
 
   test('podman executes a program on a terminal, with its size', () => {
-    const words = ['podman', ...global(), 'exec', '-it', 'busy', 'sh', '-c', 'stty size; exit 4'];
+    const words = ['podman', ...global(), 'exec', '-it', 'busy', 'sh', '-c', `${SIZE}; exit 4`];
     const script = `stty cols 101 rows 33; ${words.map((word) => `'${word}'`).join(' ')}`;
     const ran = spawnSync('script', ['-qec', script, '/dev/null'], { encoding: 'utf8', env: environment });
     expect(ran).toMatchObject({ stdout: expect.stringContaining('33 101\r\n'), status: 4 });
