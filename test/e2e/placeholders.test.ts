@@ -92,7 +92,9 @@ test('a job sends a token, and the host gets the value', async () => {
   const { id } = made as { id: string };
   const job = async () => (await send(`${url}/v1/jobs/${id}`, { key })).body as { status: string; exitCode?: number };
   while ((await job()).status !== 'ended') await sleep(100);
-  const output = await fetch(`${url}/v1/jobs/${id}/output`, { headers: { Authorization: `Bearer ${key}` } });
+  const output = await fetch(`${url}/v1/jobs/${id}/output`, {
+    headers: { Authorization: `Bearer ${key}`, Connection: 'close' },
+  });
   const text = await output.text();
   expect([(await job()).exitCode, text]).toEqual([0, expect.any(String)]);
   const said = JSON.parse((JSON.parse(text.trim().split('\n')[0] ?? '') as { log: string }).log);

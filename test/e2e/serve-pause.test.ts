@@ -6,7 +6,6 @@ import { Sandbox, SandboxNotFoundError, type SandboxOpts } from 'e2b';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Container } from '../../sandbox/containers/container.js';
 import { freePort } from '../fixtures/free-port.js';
-import { send } from '../fixtures/service.js';
 import { accelerator, DEBIAN, fastestProcessor, isLab, machines, run, TSVM } from './machine.js';
 import { script } from './script.js';
 import { Served } from './served.js';
@@ -30,7 +29,7 @@ afterAll(async () => {
 const here = (apiKey = key) => ({ apiKey, apiUrl: served.url, sandboxUrl: served.url, retries: 0 });
 const own = (options: SandboxOpts = {}) =>
   Sandbox.create(DEBIAN, { ...here(), allowInternetAccess: false, ...options });
-const held = async () => (await send(`${served.url}/v1/tenant`, { key })).body;
+const held = async () => (await served.call(key, 'GET', '', undefined, {}, 'tenant')).body;
 
 test('a paused sandbox stands still, and goes on when it is connected to', async () => {
   const sandbox = await own({ timeoutMs: 1_000_000 });
@@ -132,7 +131,7 @@ test('one is paused and resumed by words of the command line and by requests, ea
  */
 const ASKING = `
 const [url, key] = process.argv.slice(1);
-const headers = { Authorization: 'Bearer ' + key, 'Content-Type': 'application/json' };
+const headers = { Authorization: 'Bearer ' + key, 'Content-Type': 'application/json', Connection: 'close' };
 const ask = async (method, path, body) => {
   const answer = await fetch(url + '/v1/' + path, { method, headers, body: body && JSON.stringify(body) });
   const text = await answer.text();

@@ -116,7 +116,9 @@ export class Served implements AsyncDisposable {
     return (await this.#server?.exit) ?? 0;
   }
 
-  async call(key: string, method: string, path: string, body?: unknown, headers: object = {}, of = 'sandboxes') {
+  async call(key: string, method: string, path: string, body?: unknown, more: object = {}, of = 'sandboxes') {
+    // The server closes a connection that is idle, perhaps as a test that was held up uses it again.
+    const headers = { Connection: 'close', ...more };
     const answer = await send(`${this.#url}/v1/${of}${path}`, { method, key, body, headers });
     return { ...answer, body: (answer.body ?? {}) as Body };
   }
@@ -144,7 +146,7 @@ export class Served implements AsyncDisposable {
   }
 
   async output(key: string, id: string): Promise<{ stream: string; log: string }[]> {
-    const headers = { Authorization: `Bearer ${key}` };
+    const headers = { Authorization: `Bearer ${key}`, Connection: 'close' };
     const answer = await fetch(`${this.#url}/v1/jobs/${id}/output`, { headers });
     const lines = (await answer.text()).split('\n').filter((line) => line !== '');
     return lines.map((line) => JSON.parse(line));
@@ -182,7 +184,8 @@ export class Served implements AsyncDisposable {
   }
 
   fetch(key: string, path: string, request: RequestInit = {}): Promise<Response> {
-    return fetch(`${this.#url}/v1/sandboxes${path}`, { ...request, headers: { Authorization: `Bearer ${key}` } });
+    const headers = { Authorization: `Bearer ${key}`, Connection: 'close' };
+    return fetch(`${this.#url}/v1/sandboxes${path}`, { ...request, headers });
   }
 
   async create(key: string, spec: object = {}): Promise<string> {
@@ -206,7 +209,7 @@ export class Served implements AsyncDisposable {
 
   /** A request whose answer nobody waits for after the signal. */
   async abandon(key: string, path: string, body: object, signal: AbortSignal): Promise<void> {
-    const headers = { Authorization: `Bearer ${key}`, 'Content-Type': 'application/json' };
+    const headers = { Authorization: `Bearer ${key}`, Connection: 'close', 'Content-Type': 'application/json' };
     const request = { method: 'POST', headers, body: JSON.stringify(body), signal };
     await fetch(`${this.#url}/v1/sandboxes${path}`, request).then(
       () => {},
