@@ -27,8 +27,9 @@ async function connected(autoPong: boolean, beat: number) {
 }
 
 test('a client that answers pings stays, and one that does not is cut off', async () => {
-  const { client, socket } = await connected(true, 20);
-  for (let n = 0; n < 5; n++) await once(client, 'ping');
+  // Its answer comes within a beat, however busy the host is.
+  const { client, socket } = await connected(true, 2000);
+  for (let n = 0; n < 3; n++) await once(client, 'ping');
   expect(socket.readyState).toBe(WebSocket.OPEN);
   const gone = await connected(false, 20);
   expect(await gone.closed).toEqual([1006, expect.anything()]);
