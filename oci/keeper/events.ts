@@ -35,6 +35,8 @@ export async function tellEvents(
   signal.addEventListener('abort', () => over.abort());
   let kills: number | undefined;
   let hasTold = false;
+  // The last look has told a kill: perhaps that of the process whose end is told next.
+  let isLast = false;
   let due = Date.now();
   const oom = async () => {
     hasTold = true;
@@ -46,7 +48,8 @@ export async function tellEvents(
       return undefined;
     });
     if (now !== undefined) {
-      if (now.oomKills > (kills ?? now.oomKills)) await oom();
+      isLast = now.oomKills > (kills ?? now.oomKills);
+      if (isLast) await oom();
       kills = now.oomKills;
       if (Date.now() >= due) {
         await tell({ type: 'stats', id, data: now.data });
@@ -57,7 +60,7 @@ export async function tellEvents(
   }
   const frame = end?.frame;
   // Of an earlier kill that was told, the frame tells too.
-  if (frame?.oomKilled && (frame.signal === SIGKILL || !hasTold)) await oom();
+  if (frame?.oomKilled && (!hasTold || (frame.signal === SIGKILL && !isLast))) await oom();
 }
 
 /** Waits, or until the signal is aborted. */

@@ -25,6 +25,30 @@ test('statistics and kills are told until the container ends', async () => {
   ]);
 });
 
+const KILLED: ExitedFrame = { type: 'exited', process: 1, container: 1, signal: 9, oomKilled: true };
+
+test.each([
+  { kills: [0, 1], what: 'is told once, though a look has seen it' },
+  { kills: [0, 0], what: 'is told, though no look has seen it' },
+  { kills: [1, 1], what: 'is told, though there was one before anybody looked' },
+  { kills: [0, 1, 1], what: 'is told beside an earlier one', times: 2 },
+])('the kill of the process that ends the container $what', async ({ kills, times = 1 }) => {
+  const ended = defer<ExitedFrame | undefined>();
+  let looks = 0;
+  const statistics = async () => {
+    const oomKills = kills[looks++] ?? 0;
+    if (looks === kills.length) ended.resolve(KILLED);
+    return { data: {}, oomKills };
+  };
+  const told: object[] = [];
+  const tell = async (event: object) => void told.push(event);
+  const source = { id: 'x', ended: ended.promise, statistics };
+  await tellEvents(source, { interval: 1, signal: new AbortController().signal, tell });
+  expect(told.filter((event) => 'type' in event && event.type === 'oom')).toEqual(
+    Array(times).fill({ type: 'oom', id: 'x' }),
+  );
+});
+
 test('a reader that takes nothing is told nothing more', async () => {
   const { source, looks } = running();
   const taken = defer<void>();
