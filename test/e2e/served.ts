@@ -183,9 +183,9 @@ export class Served implements AsyncDisposable {
     return run(this.#machine, [TSVM, 'job', ...words], { env, ...(input === undefined ? {} : { stdin: input }) });
   }
 
+  /** With Connection: close, Node.js takes an answer that breaks off for whole. */
   fetch(key: string, path: string, request: RequestInit = {}): Promise<Response> {
-    const headers = { Authorization: `Bearer ${key}`, Connection: 'close' };
-    return fetch(`${this.#url}/v1/sandboxes${path}`, { ...request, headers });
+    return fetch(`${this.#url}/v1/sandboxes${path}`, { ...request, headers: { Authorization: `Bearer ${key}` } });
   }
 
   async create(key: string, spec: object = {}): Promise<string> {
