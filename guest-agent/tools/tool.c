@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,11 +41,14 @@ bool tool_bad_arguments(void)
 }
 
 // hold: process 1 of a container without a program. Never ends. The kernel reaps its orphans, because
-// it ignores SIGCHLD (wait(2), "NOTES").
+// it ignores SIGCHLD (wait(2), "NOTES"), but not those that ended before: others may start processes
+// before its first step.
 bool tool_hold(char **arguments)
 {
 	(void)arguments;
 	signal(SIGCHLD, SIG_IGN);
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
 	for (;;)
 		pause();
 }
