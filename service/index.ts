@@ -43,6 +43,8 @@ export interface ServiceOptions extends Omit<MachineOptions, 'onFallback'> {
   readers?: ReaderTimes;
   /** Connections at one time. Default: 1000 */
   connections?: number | undefined;
+  /** Milliseconds for the headers of a request. Default: 10,000 */
+  headersTimeout?: number | undefined;
   /** What those without a key may ask, for each address. Default: 50 a second */
   strangers?: Rate | undefined;
   callbacks?: CallbackOptions | undefined;
@@ -145,6 +147,7 @@ export async function startService({ listen, onWarning, ...options }: ServiceOpt
       onFault,
       readers: options.readers,
       connections: options.connections,
+      headersTimeout: options.headersTimeout,
       rates: new RequestRates(options.strangers),
       metrics,
     });

@@ -79,6 +79,8 @@ export interface ServerParts {
   readers?: ReaderTimes | undefined;
   /** Connections at one time. */
   connections?: number | undefined;
+  /** Milliseconds for the headers of a request. */
+  headersTimeout?: number | undefined;
   rates: RequestRates;
   metrics?: Metrics | undefined;
 }
@@ -102,7 +104,7 @@ export async function startServer(address: Address, parts: ServerParts): Promise
       return bindings.outgoing.headersSent ? upgrades.answer : answer;
     },
     serverOptions: {
-      headersTimeout: HEADERS_TIMEOUT,
+      headersTimeout: parts.headersTimeout ?? HEADERS_TIMEOUT,
       requestTimeout: REQUEST_TIMEOUT,
       keepAliveTimeout: IDLE_TIMEOUT,
       insecureHTTPParser: false,
@@ -113,14 +115,21 @@ export async function startServer(address: Address, parts: ServerParts): Promise
     },
   });
   if (!(server instanceof Server)) throw new TypeError('not a server of HTTP/1');
-  server.on('connection', (socket) => connections.add(socket));
+  /** Connections on which no request has come yet. */
+  const silent = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    connections.add(socket);
+    silent.add(socket);
+    socket.once('close', () => silent.delete(socket));
+  });
   server.on('clientError', answerBroken);
   // A server that ends waits for requests that are under way, and not for what may come behind them.
-  server.on('request', (_, response) =>
+  server.on('request', ({ socket }, response) => {
+    silent.delete(socket);
     response.once('close', () => {
       if (!server.listening) server.closeIdleConnections();
-    }),
-  );
+    });
+  });
   upgrades.serve(server);
   const url = await listen(server, address);
   return {
@@ -136,6 +145,7 @@ export async function startServer(address: Address, parts: ServerParts): Promise
           resolve();
         });
         server.closeIdleConnections();
+        for (const socket of silent) socket.destroy();
       }),
   };
 }
