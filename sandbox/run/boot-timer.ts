@@ -24,11 +24,17 @@ export class BootTimer implements Disposable {
    * @param onLate called with the milliseconds that have passed in all
    */
   constructor({ own, all }: BootDeadline, waited: () => number, onLate: (passed: number) => void) {
+    let isLast = false;
     const look = () => {
       const passed = performance.now() - this.#since;
       const left = Math.min(own - (passed - waited()), all - passed);
-      if (left > 0) this.#timer = setTimeout(look, Math.max(left, LEAST_PAUSE));
-      else onLate(passed);
+      if (left <= 0 && isLast) {
+        onLate(passed);
+        return;
+      }
+      // What has come while this process stood still is read first.
+      isLast = left <= 0;
+      this.#timer = setTimeout(look, Math.max(left, LEAST_PAUSE));
     };
     this.#timer = setTimeout(look, Math.min(own, all));
   }
