@@ -160,7 +160,7 @@ describe('when its process dies', () => {
 
   test('what waits for hello is told why', async () => {
     machine[Symbol.dispose]();
-    machine = guestMachine(`setTimeout(() => ${DIE}, 300);`);
+    machine = guestMachine(`control.once('data', () => ${DIE});`);
     await machine.listen(agentSocket);
     machine.boot(opened(), () => {});
     await expect(machine.hello()).rejects.toMatchObject({ code: 'machine-died' });
