@@ -8,7 +8,7 @@ import { Peer, relay } from './relay-peer.js';
 const CLIENTS = 40;
 const WORDS = ['one', 'two', 'three'];
 
-test('no datagram to a published port is lost for lack of room', () => {
+test('no datagram to a published port is lost for lack of room', async () => {
   using peer = new Peer(relay({ ports: [{ protocol: 'udp', address: '127.0.0.1', host: 0, guest: 53, count: 1 }] }));
   const to = new SocketAddress().any(libc.AF_INET, peer.ports[0]?.host ?? 0);
   const clients = Array.from({ length: CLIENTS }, () => libc.check(createUdp(libc.AF_INET), 'socket'));
@@ -20,9 +20,12 @@ test('no datagram to a published port is lost for lack of room', () => {
       for (const fd of clients) libc.check(libc.write(fd, Buffer.from(word), word.length), 'write');
       while (peer.loop.poll(0) > 0);
     }
-    expect([peer.frames.length, peer.refused > 0]).toEqual([0, true]);
+    await peer.until(() => peer.refused > 0);
+    expect(peer.frames).toEqual([]);
     peer.hasRoom = true;
     peer.backEnd.resume();
+    // A busy host may deliver them later than they were sent.
+    await peer.until(() => peer.frames.length >= CLIENTS * WORDS.length);
     while (peer.loop.poll(0) > 0);
     const came = peer.frames.map((bytes) => {
       const { sourcePort, payload, end } = peer.parse(bytes);
