@@ -23,7 +23,7 @@ const MAX_HEADERS = 64 * 1024;
 /** Milliseconds without a byte, of both sides: answers of models begin late. */
 const IDLE_TIMEOUT = 600_000;
 /** Milliseconds of a TLS handshake of the guest, and until there is a connection with a host. */
-const HANDSHAKE_TIMEOUT = 30_000;
+export const HANDSHAKE_TIMEOUT = 30_000;
 /** Milliseconds between requests of one connection. */
 const KEPT = 60_000;
 
@@ -33,8 +33,6 @@ export interface ProxyOptions {
   audit?: Audit | undefined;
   /** The hosts' ports instead of 443 and 80. */
   ports?: Readonly<Record<number, number>> | undefined;
-  /** Milliseconds until there is a connection with a host. */
-  handshakeTimeout?: number | undefined;
 }
 
 /** What a container trusts, in PEM. */
@@ -49,7 +47,6 @@ export class EgressProxy implements Disposable {
   readonly certificates: Certificates;
   readonly #placeholders: readonly Placeholder[];
   readonly #ports: Readonly<Record<number, number>>;
-  readonly #handshakeTimeout: number;
   /** What hosts prove themselves by. */
   readonly #roots: SecureContext;
   readonly #guard: AddressGuard;
@@ -62,7 +59,7 @@ export class EgressProxy implements Disposable {
   readonly #last = new WeakMap<Socket, http.ServerResponse>();
 
   /** @throws RangeError for what is no range of addresses */
-  constructor({ placeholders, upstream = {}, audit, ports = {}, handshakeTimeout = HANDSHAKE_TIMEOUT }: ProxyOptions) {
+  constructor({ placeholders, upstream = {}, audit, ports = {} }: ProxyOptions) {
     const authority = new Authority(placeholders.flatMap(({ hosts }) => hosts));
     this.certificates = {
       own: authority.certificate,
@@ -70,7 +67,6 @@ export class EgressProxy implements Disposable {
     };
     this.#placeholders = placeholders;
     this.#ports = ports;
-    this.#handshakeTimeout = handshakeTimeout;
     const ca = [...rootCertificates, ...(upstream.ca === undefined ? [] : [upstream.ca])];
     this.#roots = createSecureContext({ ca, minVersion: 'TLSv1.2' });
     this.#guard = new AddressGuard(upstream);
@@ -83,7 +79,7 @@ export class EgressProxy implements Disposable {
       ...limits,
       ALPNProtocols: ['http/1.1'],
       minVersion: 'TLSv1.2',
-      handshakeTimeout,
+      handshakeTimeout: HANDSHAKE_TIMEOUT,
       // A client that names no host finds no certificate. So does one that names another.
       SNICallback: (name, done) => done(null, authority.contextOf(name.toLowerCase())),
     });
@@ -200,7 +196,7 @@ export class EgressProxy implements Disposable {
       ...{ method: request.method, path: request.url, maxHeaderSize: MAX_HEADERS },
       headers: replaced,
     });
-    const late = setTimeout(() => outgoing.destroy(), this.#handshakeTimeout);
+    const late = setTimeout(() => outgoing.destroy(), HANDSHAKE_TIMEOUT);
     outgoing.once('socket', (socket) =>
       socket.once(port === HTTPS_PORT ? 'secureConnect' : 'connect', () => clearTimeout(late)),
     );

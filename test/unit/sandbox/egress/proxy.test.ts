@@ -10,10 +10,11 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as tls from 'node:tls';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Authority } from '../../../../sandbox/egress/authority.js';
-import { EgressProxy, type ProxyOptions } from '../../../../sandbox/egress/proxy.js';
+import { EgressProxy, HANDSHAKE_TIMEOUT, type ProxyOptions } from '../../../../sandbox/egress/proxy.js';
 import type { Placeholder } from '../../../../sandbox/spec/secrets.js';
+import { freePort } from '../../../fixtures/free-port.js';
 import { nameServer } from '../../../fixtures/name-server.js';
 
 const HOST = 'api.example.test';
@@ -425,7 +426,7 @@ describe('a connection of another user of the host', () => {
 
   test('is not served from the port of a socket of the owner that has another address', async () => {
     await start();
-    const stranger = dial({ port, host: '127.0.0.1', localAddress: '127.0.0.2' });
+    const stranger = dial({ port, host: '127.0.0.1', localAddress: '127.0.0.2', localPort: await freePort() });
     await once(stranger, 'connect');
     disposables.push(() => stranger.destroy());
     const came = sendRaw(`GET / HTTP/1.1\nHost: ${OTHER}\nConnection: close\n\n`, stranger);
@@ -502,13 +503,18 @@ test('a host that says nothing in the handshake is answered for', async () => {
   await once(silent, 'listening');
   disposables.push(() => silent.close());
   proxy[Symbol.dispose]();
-  // The time of the guest's handshake too, which a busy host delays.
   proxy = new EgressProxy({
     ...{ placeholders: PLACEHOLDERS, upstream: { allow: ['127.0.0.1'], dns: names.dns } },
-    ...{ ports: { 443: (silent.address() as AddressInfo).port }, handshakeTimeout: 2000 },
+    ports: { 443: (silent.address() as AddressInfo).port },
   });
   port = await proxy.listen();
-  expect(await send({ headers: { Authorization: TOKEN } })).toMatchObject({ status: 502 });
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const asked = once(silent, 'connection');
+  const answered = send({ headers: { Authorization: TOKEN } });
+  await asked;
+  vi.advanceTimersByTime(HANDSHAKE_TIMEOUT);
+  expect(await answered).toMatchObject({ status: 502 });
 });
 
 test('a guest has 256 connections', async () => {
