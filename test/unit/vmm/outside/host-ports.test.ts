@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { PublishedPorts } from '../../../../vmm/machine.js';
 import { HostPorts } from '../../../../vmm/outside/host-ports.js';
+import { freePort } from '../../../fixtures/free-port.js';
 
 const LOOPBACK = '127.0.0.1';
 const tcp = (more: Partial<PublishedPorts>): PublishedPorts => ({
@@ -32,10 +33,11 @@ async function listen(address = LOOPBACK): Promise<number> {
   return (server.address() as { port: number }).port;
 }
 
+/** Returns a UDP port with a socket. The TCP port of its number is free. */
 async function bindUdp(): Promise<number> {
   const socket = createSocket({ type: 'udp4', reuseAddr: true });
   toClose.push(socket);
-  socket.bind(0, LOOPBACK);
+  socket.bind(await freePort(), LOOPBACK);
   await once(socket, 'listening');
   return socket.address().port;
 }
@@ -66,10 +68,8 @@ describe('a specified port', () => {
     );
   });
 
-  test('can be published at each address, to ports of its own', () => {
-    using free = new HostPorts([tcp({})], []);
-    const { host } = free.bound[0]!;
-    free[Symbol.dispose]();
+  test('can be published at each address, to ports of its own', async () => {
+    const host = await freePort();
     using both = new HostPorts([tcp({ host }), tcp({ host, guest: 81, address: '127.0.0.2' })], []);
     expect(both.take().map(({ protocol, guest }) => [protocol, guest])).toEqual([
       ['tcp', 80],
@@ -78,9 +78,7 @@ describe('a specified port', () => {
   });
 
   test('can be published only once', async () => {
-    using free = new HostPorts([tcp({})], []);
-    const { host } = free.bound[0]!;
-    free[Symbol.dispose]();
+    const host = await freePort();
     expect(() => new HostPorts([tcp({ host }), tcp({ host, guest: 81 })], [])).toThrow(/it is in use$/);
   });
 });
