@@ -1,7 +1,7 @@
 // The table of processes. An entry is freed once the process is reaped and its launch is over. Its
 // streams live on until they are drained. The first process of a container in another one's pid
 // namespace leaves its entry until the container's other processes are gone, which no kernel kills
-// with it.
+// with it, and those that the host started are reaped: the container can be removed then.
 #include "process/process.h"
 
 #include <errno.h>
@@ -35,6 +35,7 @@ struct process {
 	bool tool;
 	bool outside; // a tool in the agent's cgroup
 	pid_t pid;    // 0 once reaped
+	bool held;    // its end is not reported yet: others of the container are not gone
 	int others;   // see cgroup_kill(): processes of the container that are being killed; -1: none
 	int ended;    // once reaped, as of waitpid(2)
 	int status;   // of the launch; -1 once it is over
@@ -193,7 +194,7 @@ bool process_remove_container(const struct remove_request *remove, struct failur
 	if (container == NULL)
 		return false;
 	for (const struct process *process = processes; process != NULL; process = process->next) {
-		if (process->container == container && (process->pid != 0 || process->others >= 0))
+		if (process->container == container && (process->pid != 0 || process->held))
 			return fail(failure, ERROR_BAD_REQUEST, 0, "process %u runs in container %u", process->id,
 				    container->id);
 	}
@@ -290,6 +291,29 @@ static void report_end(struct process *process)
 	}
 }
 
+// Returns true if a process that the host started in the container is not reaped.
+static bool has_unreaped(const struct container *container)
+{
+	for (const struct process *process = processes; process != NULL; process = process->next) {
+		if (process->container == container && process->pid != 0 && !process->outside)
+			return true;
+	}
+	return false;
+}
+
+// Reports what was held of the container, if nothing is left of it.
+static void report_held(struct container *container)
+{
+	for (struct process *process = processes; process != NULL; process = process->next) {
+		if (process->container != container || !process->held)
+			continue;
+		if (process->others >= 0 || has_unreaped(container))
+			return;
+		process->held = false;
+		report_end(process);
+	}
+}
+
 static void others_ready(void *owner, short events)
 {
 	struct process *process = owner;
@@ -299,7 +323,18 @@ static void others_ready(void *owner, short events)
 		return;
 	close(process->others);
 	process->others = -1;
-	report_end(process);
+	report_held(process->container);
+}
+
+// Kills what is left of a container in another one's pid namespace.
+static void kill_others(struct process *first)
+{
+	first->held = true;
+	first->others = cgroup_kill(first->container->cgroup);
+	for (const struct process *process = processes; process != NULL; process = process->next) {
+		if (process->container == first->container && process->pid > 0 && !process->outside)
+			kill(process->pid, SIGKILL);
+	}
 }
 
 static void reaped(struct process *process, int wait_status)
@@ -312,11 +347,12 @@ static void reaped(struct process *process, int wait_status)
 	process->pid = 0;
 	process->ended = wait_status;
 	if (process->first && container->spec->processes_of != 0)
-		process->others = cgroup_kill(container->cgroup);
-	if (process->others < 0)
+		kill_others(process);
+	else
 		report_end(process);
 	if (process->first)
 		container_end(container);
+	report_held(container);
 }
 
 void process_reap(void)
@@ -341,7 +377,7 @@ void process_watch_all(void)
 	while (*link != NULL) {
 		struct process *process = *link;
 
-		if (process->pid == 0 && process->others < 0) {
+		if (process->pid == 0 && !process->held) {
 			*link = process->next;
 			free(process);
 			process_count--;

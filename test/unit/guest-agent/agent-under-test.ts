@@ -59,6 +59,19 @@ export class AgentUnderTest {
     return child;
   }
 
+  /** Kills the processes with this word in their command lines while the agent stands still: it finds all of them dead. */
+  killAtOnce(word: string): void {
+    const script = `agent=$1 killed=; kill -STOP $agent
+      for pid in $(cat /proc/$agent/task/$agent/children); do
+        grep -q "$2" /proc/$pid/cmdline && kill -KILL $pid && killed="$killed $pid"
+      done
+      for pid in $killed; do until grep -q '^State:.Z' /proc/$pid/status; do sleep 0.01; done; done
+      kill -CONT $agent`;
+    const agent = readFileSync(`/proc/${this.#child?.pid}/task/${this.#child?.pid}/children`, 'utf8').trim();
+    const [file, argv] = asRoot('sh', '-c', script, 'sh', agent, word);
+    execFileSync(file, argv, { stdio: 'inherit' });
+  }
+
   /** Where this host sees a file of a container of which a process runs. */
   pathInside(path: string): string {
     const children = (pid: number | undefined) =>

@@ -953,6 +953,28 @@ describe('several containers in one machine', () => {
     expect(left).not.toContain('sleep 102');
   });
 
+  test('in the pid namespace of another one can be removed as soon as their end is reported', async () => {
+    const ids = Array.from({ length: 20 }, (_, index) => 10 + index);
+    await using session = await boot([
+      { type: 'machine', request: MACHINE },
+      container(111),
+      process(111, 1, 'echo up; exec sleep 1000'),
+      container(112, { processesOf: BOX + 111 }),
+    ]);
+    await session.outputUpTo(1, 'stdout', 'up\n');
+    session.send(process(112, 2, 'exec sleep 11200'));
+    await session.answer(202);
+    for (const id of ids) session.send(process(112, id, 'exec sleep 11200'));
+    for (const id of ids) await session.answer(200 + id);
+    session.killAtOnce('11200');
+    expect(await session.exited(2)).toMatchObject({ signal: 9 });
+    // The others are reaped, though no cgroup counts them any more.
+    const ended = session.frames.flatMap((frame) => (frame.type === 'exited' ? [frame.process] : []));
+    expect(ended.slice(0, ended.indexOf(2)).sort()).toEqual(ids);
+    session.send({ type: 'remove', request: 2, container: BOX + 112 });
+    expect(await session.answer(2)).toEqual({ type: 'done', request: 2 });
+  });
+
   test("never have a tool of the agent's mounts as process 1", async () => {
     await using session = await boot([
       { type: 'machine', request: MACHINE },
