@@ -130,6 +130,7 @@ export async function startServer(address: Address, parts: ServerParts): Promise
       if (!server.listening) server.closeIdleConnections();
     });
   });
+  server.on('upgrade', ({ socket }) => silent.delete(socket));
   upgrades.serve(server);
   const url = await listen(server, address);
   return {
