@@ -411,7 +411,8 @@ test(`podman removes a container of which a process was killed at random, ${KILL
     const what = `round ${round} of seed ${SEED}: ${victim && commandLine(victim)}`;
     if (victim !== undefined) kill(victim);
     await ended;
-    expect(podman(['rm', '--force', '--time', '0', name]), what).toMatchObject({ status: 0 });
+    const removed = podman(['rm', '--force', '--time', '0', name]);
+    expect(removed, `${what}: ${removed.stderr}`).toMatchObject({ status: 0 });
     await expect.poll(left, { message: what }).toEqual([]);
   }
 });
