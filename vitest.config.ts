@@ -8,8 +8,8 @@ const patience = (milliseconds: number) => ({
   expect: { poll: { timeout: milliseconds / 2 } },
 });
 
-// Node.js 20 parses these certificates at each start, which takes longer than a short command does. No
-// test talks to a server outside.
+// Node.js 20 parses these certificates at each start, which takes longer than a short command does.
+// No test talks to a server outside.
 delete process.env.NODE_EXTRA_CA_CERTS;
 
 // The lanes. test/run.mjs has the same patterns, and what each lane needs.

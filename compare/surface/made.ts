@@ -9,8 +9,9 @@ import { isEndedOrTraced } from './processes.js';
 /** Milliseconds that strace has to attach, and to end. */
 const PATIENCE = 30_000;
 /**
- * What strace says of a process that it has attached to, with its threads, or not: "Process 12 attached
- * with 3 threads", "ptrace(PTRACE_SEIZE, 12): No such process". It goes on with the others.
+ * What strace says of a process that it has attached to, with its threads, or not: "Process 12
+ * attached with 3 threads", "ptrace(PTRACE_SEIZE, 12): No such process". It goes on with the
+ * others.
  */
 const TOLD = /Process (\d+) attached|ptrace\(PTRACE_\w+, (\d+)\): .+(?=\n)/g;
 
@@ -26,8 +27,8 @@ export interface Counting {
 }
 
 /**
- * Attaches to processes, and returns when it counts the calls of all of them. One that has ended makes
- * none, and the calls of one that has a tracer are made by that.
+ * Attaches to processes, and returns when it counts the calls of all of them. One that has ended
+ * makes none, and the calls of one that has a tracer are made by that.
  * @param pids of processes, or of threads if no other is followed
  * @param path of a file for the counts
  * @param follow `alone`: not the threads and processes that they start
@@ -85,7 +86,8 @@ export async function countCalls(
     throw new CompareError('level', `strace: ${told.trim().split('\n').at(-1) || 'it has not attached'}`);
   }
   for (const [pid, words] of refused) {
-    // The kernel says the same of one that has just ended or got a tracer as of one that it protects.
+    // The kernel says the same of one that has just ended or got a tracer as of one that it
+    // protects.
     if (isEndedOrTraced(pid)) continue;
     await stop('SIGKILL');
     throw new CompareError('level', `strace: ${words}`);

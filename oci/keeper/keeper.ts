@@ -278,8 +278,8 @@ export class Keeper implements PodMember {
     const { shares } = this.#translation;
     const boot = (network: ContainerNetwork | undefined) => {
       this.#shares = shares.map((_, index) => index);
-      // A machine that cannot be made closes what it was given, and leaves its socket. The start of another
-      // container tries again.
+      // A machine that cannot be made closes what it was given, and leaves its socket. The start of
+      // another container tries again.
       const given = openAgain(opened);
       rmSync(folder.vsock, { force: true });
       this.#pod.networks = network?.guest ?? [];

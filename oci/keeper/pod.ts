@@ -43,7 +43,10 @@ export interface PodMember {
   readonly isLive: boolean;
   /** The agent's id of the container. */
   readonly id: number;
-  /** A descriptor of the pid namespace of its stub, which stands for its own; undefined: there is no stub yet. */
+  /**
+   * A descriptor of the pid namespace of its stub, which stands for its own; undefined: there is no
+   * stub yet.
+   */
   readonly pidNamespace: number | undefined;
   /** It has processes. */
   readonly isRunning: boolean;

@@ -7,8 +7,8 @@ import { openRequest } from '../supervision/control-client.js';
 
 const SIGKILL = 9;
 /**
- * Milliseconds for a supervisor to end and release its lock: it gives its guest the time of a request. A
- * supervisor that is killed may be a program of the SDK's caller.
+ * Milliseconds for a supervisor to end and release its lock: it gives its guest the time of a
+ * request. A supervisor that is killed may be a program of the SDK's caller.
  */
 const LEAVE_TIMEOUT = REQUEST_TIMEOUT + 20_000;
 

@@ -11,7 +11,10 @@ export interface Announced {
   to: number;
 }
 
-/** Milliseconds until a connection that was not announced is closed: the owner may be slow to announce it. */
+/**
+ * Milliseconds until a connection that was not announced is closed: the owner may be slow to
+ * announce it.
+ */
 const PATIENCE = 10_000;
 /** Milliseconds until an announcement is void: its port may soon be another user's. */
 const ANNOUNCED = 5000;

@@ -32,7 +32,10 @@ import { type StartRequests, startRequests } from './start-request.js';
 import { cloned, continued } from './thaw.js';
 import { Trace } from './trace.js';
 
-/** Milliseconds to SIGKILL from the SIGTERM after a timeout, and from the end of the output's reader. */
+/**
+ * Milliseconds to SIGKILL from the SIGTERM after a timeout, and from the end of the output's
+ * reader.
+ */
 const KILL_GRACE = 2_000;
 /** Bytes of console and log that wait for their reader, after which more is dropped. */
 const MAX_UNWRITTEN = 1024 * 1024;
@@ -342,10 +345,10 @@ export class ContainerRun {
   }
 
   /**
-   * Kills the process. If it still runs after the time that the guest has for a request, or the guest is
-   * suspect, kills the machine. On a busy host the end of a process takes seconds, and a machine that is
-   * killed loses what the guest has not written to its disk. A guest that syncs its disk after the exit
-   * has its own deadline.
+   * Kills the process. If it still runs after the time that the guest has for a request, or the
+   * guest is suspect, kills the machine. On a busy host the end of a process takes seconds, and a
+   * machine that is killed loses what the guest has not written to its disk. A guest that syncs its
+   * disk after the exit has its own deadline.
    */
   kill(): void {
     this.signal(SIGKILL);

@@ -1,6 +1,6 @@
 // The connections of the server, shared by those who hold them: each tenant, the visitors of each
-// tenant's ports, and all that have not shown a key yet. If all are taken, a new one gets the place of
-// the oldest connection of whoever holds the most. So none keeps others out, whatever it opens.
+// tenant's ports, and all that have not shown a key yet. If all are taken, a new one gets the place
+// of the oldest connection of whoever holds the most. So none keeps others out, whatever it opens.
 import type { Socket } from 'node:net';
 
 /** Whoever has not shown a key yet, all together: addresses cost nothing. */

@@ -1,5 +1,6 @@
 // What the operator of a server may ask: the queue of all tenants, their shares, and what they have
-// used. It only looks. A job's environment and callback may be secrets of its tenant: they are not told.
+// used. It only looks. A job's environment and callback may be secrets of its tenant: they are not
+// told.
 import { z } from 'zod';
 import { ServiceError } from '../errors.js';
 import { describeJob, JOB_STATUSES, JOB_WAITS, type JobRecord, type JobWait } from '../job.js';

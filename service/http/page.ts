@@ -1,5 +1,5 @@
-// The page of tenants and the operator: one HTML file, its style and its script, which the build makes. They are the
-// same for everyone; what a tenant sees comes from the API, by its key.
+// The page of tenants and the operator: one HTML file, its style and its script, which the build
+// makes. They are the same for everyone; what a tenant sees comes from the API, by its key.
 import { readFileSync } from 'node:fs';
 import type { Context, Hono } from 'hono';
 import { builtFile } from '../../installation/index.js';

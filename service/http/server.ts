@@ -47,8 +47,8 @@ const HEADERS_TIMEOUT = 10_000;
 const REQUEST_TIMEOUT = 120_000;
 const CHECK_INTERVAL = 1000;
 /**
- * Milliseconds that a connection without a request is kept, which its client is told. With Node's five
- * seconds, a client that a busy host kept waiting sent its next request as the server closed.
+ * Milliseconds that a connection without a request is kept, which its client is told. With Node's
+ * five seconds, a client that a busy host kept waiting sent its next request as the server closed.
  */
 const IDLE_TIMEOUT = 30_000;
 /** Milliseconds of silence until TCP asks whether the other side is there. */
@@ -123,7 +123,8 @@ export async function startServer(address: Address, parts: ServerParts): Promise
     socket.once('close', () => silent.delete(socket));
   });
   server.on('clientError', answerBroken);
-  // A server that ends waits for requests that are under way, and not for what may come behind them.
+  // A server that ends waits for requests that are under way, and not for what may come behind
+  // them.
   server.on('request', ({ socket }, response) => {
     silent.delete(socket);
     response.once('close', () => {

@@ -1,5 +1,5 @@
-// The API of the server that the page comes from, by a tenant's or the operator's key. The key goes into the header of
-// a request, and nowhere else.
+// The API of the server that the page comes from, by a tenant's or the operator's key. The key goes
+// into the header of a request, and nowhere else.
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 
 export const STATUSES = ['queued', 'starting', 'running', 'ended'] as const;
@@ -67,7 +67,10 @@ export class Api {
     this.isOperator = isOperator;
   }
 
-  /** @param path below that of the API. @throws ApiError; a TypeError if the server is not reached; the reason of `signal` */
+  /**
+   * @param path below that of the API. @throws ApiError; a TypeError if the server is not reached;
+   * the reason of `signal`
+   */
   async #open(path: string, request: RequestInit = {}): Promise<Response> {
     const headers = { Authorization: `Bearer ${this.#key}`, ...request.headers };
     const answer = await fetch(`/v1${this.isOperator ? '/operator' : ''}${path}`, {

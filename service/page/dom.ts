@@ -36,8 +36,8 @@ export function button(text: string, onClick: () => void, attributes: Attributes
 }
 
 /**
- * What a tenant says, in one run of text: it changes the direction of nothing around it, and harmful
- * characters are escapes.
+ * What a tenant says, in one run of text: it changes the direction of nothing around it, and
+ * harmful characters are escapes.
  */
 export function said(text: string): HTMLElement {
   return html('bdi', {}, escapedText(text));

@@ -1,5 +1,5 @@
-// The page of a tenant: login by key, its jobs, and what it uses. A key of the operator shows those of
-// all tenants. The key is in the memory of the tab until its end or logout.
+// The page of a tenant: login by key, its jobs, and what it uses. A key of the operator shows those
+// of all tenants. The key is in the memory of the tab until its end or logout.
 import { Api, ApiError, type Tenant } from './api.js';
 import { button, html } from './dom.js';
 import { showJob } from './job.js';

@@ -1,5 +1,5 @@
-// A tenant's share, what it holds of it, and what it has used. The operator sees those of each tenant,
-// and what all of them together have used.
+// A tenant's share, what it holds of it, and what it has used. The operator sees those of each
+// tenant, and what all of them together have used.
 import type { Api, Tenant, Usage } from './api.js';
 import { bars } from './bars.js';
 import { choice, html } from './dom.js';

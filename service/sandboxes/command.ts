@@ -75,7 +75,8 @@ export async function runCommand(
     { stdin: input, stdout, stderr },
     { signal: within(START_TIMEOUT, signal) },
   );
-  // Its timeout counts from here: how long a busy host takes to start it does not change what is told.
+  // Its timeout counts from here: how long a busy host takes to start it does not change what is
+  // told.
   const limit = within(timeout);
   const both = AbortSignal.any([limit, signal]);
   const over = new AbortController();

@@ -26,7 +26,9 @@ export interface RunningSpec {
   stdin: boolean;
   /** The size of its terminal, whose output is `stdout`. Absent: it has none. */
   terminal?: TerminalSize | undefined;
-  /** Milliseconds from its begin after which it is killed. Absent: it runs as long as the sandbox. */
+  /**
+   * Milliseconds from its begin after which it is killed. Absent: it runs as long as the sandbox.
+   */
   timeout?: number | undefined;
 }
 

@@ -123,8 +123,8 @@ export const MIGRATIONS = [
       FROM sandboxes WHERE status <> 'ended' UNION ALL
     SELECT 'snapshots', tenant, 0, 0, disk FROM snapshots UNION ALL
     SELECT 'jobs', tenant, cpus, memory, disk FROM jobs WHERE status IN ('starting', 'running');`,
-  // Each look at what is held or queued would read all jobs, and the pages of their specs, which may be
-  // long.
+  // Each look at what is held or queued would read all jobs, and the pages of their specs, which
+  // may be long.
   `
   DROP INDEX jobs_alive;
   CREATE INDEX jobs_alive ON jobs (tenant, status) WHERE status <> 'ended';

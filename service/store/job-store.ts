@@ -221,7 +221,9 @@ export class JobStore {
     return this.#all(where, ...names, ...values, id, ...names, id, limit);
   }
 
-  /** Why jobs wait that are queued, by their IDs. Of one that is not named, others have the turn. */
+  /**
+   * Why jobs wait that are queued, by their IDs. Of one that is not named, others have the turn.
+   */
   waits(host: Resources): Map<string, JobWait> {
     const waits = new Map<string, JobWait>();
     for (const { job, lacks, isHeld } of this.#turns(host)) {

@@ -169,7 +169,10 @@ function left(): string[] {
   ];
 }
 
-/** The lines of a container's log without their times, sorted: those of stdout and stderr come in any order. */
+/**
+ * The lines of a container's log without their times, sorted: those of stdout and stderr come in
+ * any order.
+ */
 const linesOf = (pod: string, name: string) =>
   readFileSync(join(folder, 'logs', pod, `${name}.log`), 'utf8')
     .replace(/^\S+ /gm, '')

@@ -292,7 +292,8 @@ describe('containers of one network namespace', () => {
     expect(make('joins', WAIT, { pod: state('second').pid, joins: ['uts'] }).stderr).toContain(
       "joining another container's uts namespace is not supported",
     );
-    // Of a container that has not started, and so has no processes, and of no container of the machine.
+    // Of a container that has not started, and so has no processes, and of no container of the
+    // machine.
     expect(make('third', WAIT, { pod, joins: ['pid'], pids: state('second').pid })).toEqual(DONE);
     expect(call('start', 'third').stderr).toBe('the container whose pid namespace it joins is not running\n');
     expect(call('delete', '--force', 'third')).toEqual(DONE);

@@ -95,8 +95,8 @@ function cgroupsOf(home: Home): string[] {
 }
 
 /**
- * What the server counts as held is what there is on the host: that of jobs that run, and nothing after
- * their end.
+ * What the server counts as held is what there is on the host: that of jobs that run, and nothing
+ * after their end.
  */
 async function compareHeld(served: Served, keys: ReadonlyMap<string, string>): Promise<void> {
   const running: { key: string; id: string }[] = [];

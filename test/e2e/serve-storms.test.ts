@@ -1,6 +1,6 @@
 // Jobs of one tenant attack the host and its neighbours with all that a hostile one can do. Another
-// tenant's jobs and sandbox go on beside them, with the right results, and wait for the end of none.
-// Nothing of the attacks reaches another, and nothing of them is left.
+// tenant's jobs and sandbox go on beside them, with the right results, and wait for the end of
+// none. Nothing of the attacks reaches another, and nothing of them is left.
 import { execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
@@ -29,8 +29,8 @@ const [LOG, EVENTS, JOURNAL] = [6, 3, 1];
 const MARK = 'the neighbour has this for itself';
 
 /**
- * Signals to all processes that it sees, itself and the first one excepted. It complains each time that
- * there is none: with that, its first line would be too old to be kept.
+ * Signals to all processes that it sees, itself and the first one excepted. It complains each time
+ * that there is none: with that, its first line would be too old to be kept.
  */
 const KILLS = 'while :; do for each in STOP CONT TERM KILL; do kill -$each -1; done; sleep 0.01; done';
 const SIGNALS = `exec 2> /dev/null; echo storming; ${KILLS}`;

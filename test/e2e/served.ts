@@ -117,7 +117,8 @@ export class Served implements AsyncDisposable {
   }
 
   async call(key: string, method: string, path: string, body?: unknown, more: object = {}, of = 'sandboxes') {
-    // The server closes a connection that is idle, perhaps as a test that was held up uses it again.
+    // The server closes a connection that is idle, perhaps as a test that was held up uses it
+    // again.
     const headers = { Connection: 'close', ...more };
     const answer = await send(`${this.#url}/v1/${of}${path}`, { method, key, body, headers });
     return { ...answer, body: (answer.body ?? {}) as Body };

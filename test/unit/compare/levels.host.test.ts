@@ -39,8 +39,8 @@ function traces(of: number): string[] {
 const mounts = () => read('/proc/self/mounts').split('\n');
 
 /**
- * What levels could make under names of their own choice, and the network of the host. What has the name of a
- * comparison is left to `traces`: another test may have one at the same time.
+ * What levels could make under names of their own choice, and the network of the host. What has the
+ * name of a comparison is left to `traces`: another test may have one at the same time.
  */
 function shared(): string[] {
   const parents = ['/sys/fs/cgroup', ...list('/sys/fs/cgroup')];

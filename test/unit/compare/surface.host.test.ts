@@ -190,7 +190,8 @@ test('a signal that comes as the filters of a thread are looked at reaches it', 
     said += part;
   });
   await expect.poll(() => said).toBe('up\n');
-  // The gauge is stopped after its first call of ptrace, and the signal stops the thread before the second.
+  // The gauge is stopped after its first call of ptrace, and the signal stops the thread before the
+  // second.
   const words = ['-o', '/dev/null', '-e', 'trace=ptrace', '-e', 'inject=ptrace:signal=SIGSTOP:when=1'];
   const look = spawn('strace', [...words, builtFile('tsvm-gauge'), 'filters', String(child.pid)]);
   const ended = once(look, 'close');

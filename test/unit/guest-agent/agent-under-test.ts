@@ -59,7 +59,10 @@ export class AgentUnderTest {
     return child;
   }
 
-  /** Kills the processes with this word in their command lines while the agent stands still: it finds all of them dead. */
+  /**
+   * Kills the processes with this word in their command lines while the agent stands still: it
+   * finds all of them dead.
+   */
   killAtOnce(word: string): void {
     const script = `agent=$1 killed=; kill -STOP $agent
       for pid in $(cat /proc/$agent/task/$agent/children); do

@@ -1,5 +1,5 @@
-// What a machine serves is opened for each try to boot it: one that fails closes what it was given, and
-// its numbers may be those of another container's files.
+// What a machine serves is opened for each try to boot it: one that fails closes what it was given,
+// and its numbers may be those of another container's files.
 import {
   constants,
   fstatSync,

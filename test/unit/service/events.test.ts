@@ -448,7 +448,8 @@ describe('readers', () => {
         socket.once('end', () => socket.end());
       }
       while (openLogs().length < 9) await sleep(5);
-      // A busy host keeps this process waiting, which has both sides: one that reads takes nothing meanwhile.
+      // A busy host keeps this process waiting, which has both sides: one that reads takes nothing
+      // meanwhile.
       readers.stall = 600_000;
       const before = process.memoryUsage().rss;
       const line = `${'x'.repeat(1000)}\n`;

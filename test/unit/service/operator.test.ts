@@ -1,5 +1,5 @@
-// What the operator of a real server sees of its tenants: the queue and why each job waits, shares, and
-// what was used. No key of a tenant opens it.
+// What the operator of a real server sees of its tenants: the queue and why each job waits, shares,
+// and what was used. No key of a tenant opens it.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { jobSpecSchema } from '../../../service/job.js';

@@ -167,8 +167,8 @@ export class Peers implements Disposable {
   }
 
   /**
-   * Accepts the members that have come, and reads who each is. A machine that was busy or paused may
-   * have a question of its guest for one of them in the same turn.
+   * Accepts the members that have come, and reads who each is. A machine that was busy or paused
+   * may have a question of its guest for one of them in the same turn.
    */
   #accept(folder: string, listener: number): void {
     for (let budget = BATCH; budget > 0; budget--) {
