@@ -14,7 +14,7 @@ import {
 } from '../job.js';
 import type { Tenant } from '../records.js';
 import { COMMENT, formatEvent, PLACE, parsePlace, withBeats } from './event-stream.js';
-import { pageOf } from './paged.js';
+import { limitSchema, pageOf } from './paged.js';
 import { type Call, type Route, route } from './route.js';
 
 export const jobSchema = z.object({
@@ -42,7 +42,7 @@ const pageSchema = z.object({
   next: z.string().optional().describe('The value of `before` for the next page. Absent: this is the last one.'),
 });
 export const pageQuerySchema = z.strictObject({
-  limit: z.coerce.number().int().min(1).max(100).default(50),
+  limit: limitSchema,
   before: z.string().max(64).optional().describe('The ID of a job: only older ones'),
   status: z.enum(JOB_STATUSES).optional(),
 });

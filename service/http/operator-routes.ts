@@ -6,7 +6,7 @@ import { ServiceError } from '../errors.js';
 import { describeJob, JOB_STATUSES, JOB_WAITS, type JobRecord, type JobWait } from '../job.js';
 import type { Tenant } from '../records.js';
 import { eventsOf, followJob, jobSchema, pageQuerySchema, placeSchema } from './job-routes.js';
-import { pageOf } from './paged.js';
+import { limitSchema, pageOf } from './paged.js';
 import { type Call, type Route, route } from './route.js';
 import { bySchema, describeTenant, tenantSchema, usageSchema } from './tenant-routes.js';
 
@@ -29,7 +29,7 @@ const jobsQuerySchema = pageQuerySchema.extend({
 });
 
 const tenantsQuerySchema = z.strictObject({
-  limit: z.coerce.number().int().min(1).max(100).default(50),
+  limit: limitSchema,
   after: z.string().max(64).optional().describe('The name of a tenant: only later ones'),
 });
 

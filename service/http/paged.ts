@@ -1,4 +1,5 @@
 // Pages of a list, each of which begins behind the last record of the one before.
+import { z } from 'zod';
 
 export interface Paged<T> {
   page: T[];
@@ -6,10 +7,33 @@ export interface Paged<T> {
   next: string | undefined;
 }
 
-/** @param list gives so many records at most */
-export function pageOf<T extends { id: string }>(limit: number, list: (most: number) => T[]): Paged<T> {
+/**
+ * Bytes of the records of a page, as JSON. Records may have a million bytes each: without a bound, a
+ * page of them would keep the server from all others for half a second.
+ */
+export const MAX_PAGE = 2 ** 20;
+
+export const limitSchema = z.coerce
+  .number()
+  .int()
+  .min(1)
+  .max(100)
+  .default(50)
+  .describe('The most records of a page. It has fewer if they are large: 1 MiB together, or one record');
+
+/**
+ * Takes records as long as they fit a page. The first one always does.
+ * @param list gives so many records at most. What is not taken of it is not read.
+ */
+export function pageOf<T extends { id: string }>(limit: number, list: (most: number) => Iterable<T>): Paged<T> {
+  const page: T[] = [];
+  let bytes = 0;
   // One more tells whether there is another page.
-  const found = list(limit + 1);
-  const page = found.slice(0, limit);
-  return { page, next: found.length > page.length ? page.at(-1)?.id : undefined };
+  for (const record of list(limit + 1)) {
+    bytes += Buffer.byteLength(JSON.stringify(record));
+    const isFull = page.length === limit || (page.length > 0 && bytes > MAX_PAGE);
+    if (isFull) return { page, next: page.at(-1)?.id };
+    page.push(record);
+  }
+  return { page, next: undefined };
 }

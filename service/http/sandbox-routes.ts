@@ -5,7 +5,7 @@ import { KEPT_IN, REASONS, type SandboxRecord, STATUSES, specSchema } from '../r
 import { commandResultSchema, commandSchema } from '../sandboxes/command.js';
 import { execSchema, execStatusSchema } from './exec-channels.js';
 import { execOverSocket } from './exec-socket.js';
-import { pageOf } from './paged.js';
+import { limitSchema, pageOf } from './paged.js';
 import { hostOf } from './port-host.js';
 import { type Route, route } from './route.js';
 
@@ -35,7 +35,7 @@ const pageSchema = z.object({
 });
 
 const querySchema = z.strictObject({
-  limit: z.coerce.number().int().min(1).max(100).default(50),
+  limit: limitSchema,
   before: z.string().max(64).optional().describe('The ID of a sandbox: only older ones'),
   status: z.enum(STATUSES).optional(),
 });

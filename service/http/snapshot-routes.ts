@@ -1,7 +1,7 @@
 // The operations on snapshots of sandboxes, and forks.
 import { z } from 'zod';
 import { continuedSchema, type SnapshotRecord, specSchema } from '../records.js';
-import { pageOf } from './paged.js';
+import { limitSchema, pageOf } from './paged.js';
 import { type Route, route } from './route.js';
 import { described, OF_USE, sandboxSchema } from './sandbox-routes.js';
 
@@ -19,7 +19,7 @@ const pageSchema = z.object({
   next: z.string().optional().describe('The value of `before` for the next page. Absent: this is the last one.'),
 });
 const querySchema = z.strictObject({
-  limit: z.coerce.number().int().min(1).max(100).default(50),
+  limit: limitSchema,
   before: z.string().max(64).optional().describe('The ID of a snapshot: only older ones'),
   sandbox: z.string().max(64).optional().describe('The ID of a sandbox: only those of it'),
 });

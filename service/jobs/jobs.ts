@@ -155,7 +155,7 @@ export class Jobs {
   }
 
   /** Those of all tenants, newest first, or of the one that is named. */
-  listAll(tenant: string | undefined, page: JobPage): JobRecord[] {
+  listAll(tenant: string | undefined, page: JobPage): Iterable<JobRecord> {
     return this.#store.list(tenant, page);
   }
 
@@ -168,7 +168,7 @@ export class Jobs {
   }
 
   /** Those of the tenant, newest first. */
-  list(tenant: Tenant, page: JobPage): JobRecord[] {
+  list(tenant: Tenant, page: JobPage): Iterable<JobRecord> {
     return this.#store.list(tenant.name, page);
   }
 

@@ -242,7 +242,7 @@ export class Sandboxes {
   }
 
   /** Those of the tenant, newest first. */
-  list(tenant: Tenant, page: Page): SandboxRecord[] {
+  list(tenant: Tenant, page: Page): Iterable<SandboxRecord> {
     return this.#store.list(tenant.name, page);
   }
 

@@ -56,7 +56,7 @@ export class Snapshots {
   }
 
   /** Those of the tenant, newest first. */
-  list(tenant: Tenant, page: SnapshotPage): SnapshotRecord[] {
+  list(tenant: Tenant, page: SnapshotPage): Iterable<SnapshotRecord> {
     return this.#store.list(tenant.name, page);
   }
 

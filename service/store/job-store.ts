@@ -211,14 +211,14 @@ export class JobStore {
     return record;
   }
 
-  /** Jobs of the tenant, newest first. Undefined: of all tenants. */
-  list(tenant: string | undefined, { limit, before, status }: JobPage): JobRecord[] {
+  /** Jobs of the tenant, newest first, each read when it is taken. Undefined: of all tenants. */
+  list(tenant: string | undefined, { limit, before, status }: JobPage): Generator<JobRecord> {
     const [whose, names] = tenant === undefined ? ['', []] : ['tenant = ? AND ', [tenant]];
     const older = `(? IS NULL OR number < (SELECT number FROM jobs WHERE ${whose}id = ?))`;
     const id = before ?? null;
     const [rows, values] = selecting(status, whose, names);
     const where = `${whose}${rows} AND ${older} ORDER BY number DESC LIMIT ?`;
-    return this.#all(where, ...names, ...values, id, ...names, id, limit);
+    return this.#each(where, ...names, ...values, id, ...names, id, limit);
   }
 
   /**
@@ -497,11 +497,14 @@ export class JobStore {
   }
 
   #all(where: string, ...values: (string | number | null)[]): JobRecord[] {
-    const rows = this.#database.prepare(`SELECT * FROM jobs WHERE ${where}`).all(...values);
-    return rows.map((row) => {
+    return [...this.#each(where, ...values)];
+  }
+
+  *#each(where: string, ...values: (string | number | null)[]): Generator<JobRecord> {
+    for (const row of this.#database.prepare(`SELECT * FROM jobs WHERE ${where}`).iterate(...values)) {
       const { spec, ...rest } = ROW.parse(row);
-      return { ...rest, spec: jobSpecSchema.parse(JSON.parse(spec)) };
-    });
+      yield { ...rest, spec: jobSpecSchema.parse(JSON.parse(spec)) };
+    }
   }
 
   /** RFC 3339, of so many milliseconds from now. */

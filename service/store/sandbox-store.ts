@@ -129,13 +129,13 @@ export class SandboxStore {
     return this.#all('tenant = ? AND idempotencyKey = ?', tenant, key)[0];
   }
 
-  /** Sandboxes of the tenant, newest first. */
-  list(tenant: string, { limit, before, statuses }: Page): SandboxRecord[] {
+  /** Sandboxes of the tenant, newest first, each read when it is taken. */
+  list(tenant: string, { limit, before, statuses }: Page): Generator<SandboxRecord> {
     const older = '(? IS NULL OR number < (SELECT number FROM sandboxes WHERE tenant = ? AND id = ?))';
     const wanted = '(? IS NULL OR status IN (SELECT value FROM json_each(?)))';
     const where = `tenant = ? AND ${older} AND ${wanted} ORDER BY number DESC LIMIT ?`;
     const [id, of] = [before ?? null, statuses === undefined ? null : JSON.stringify(statuses)];
-    return this.#all(where, tenant, id, tenant, id, of, of, limit);
+    return this.#each(where, tenant, id, tenant, id, of, of, limit);
   }
 
   /** All sandboxes that have not ended, oldest first. */
@@ -290,12 +290,15 @@ export class SandboxStore {
   }
 
   #all(where: string, ...values: (string | number | null)[]): SandboxRecord[] {
-    const rows = this.#database.prepare(`SELECT * FROM sandboxes WHERE ${where}`).all(...values);
-    return rows.map((row) => {
+    return [...this.#each(where, ...values)];
+  }
+
+  *#each(where: string, ...values: (string | number | null)[]): Generator<SandboxRecord> {
+    for (const row of this.#database.prepare(`SELECT * FROM sandboxes WHERE ${where}`).iterate(...values)) {
       const { spec, saved, number: _, ...rest } = ROW.parse(row);
       const keptIn = rest.paused === undefined ? undefined : saved ? 'disk' : 'memory';
-      return { ...rest, keptIn, spec: specSchema.parse(JSON.parse(spec)) };
-    });
+      yield { ...rest, keptIn, spec: specSchema.parse(JSON.parse(spec)) };
+    }
   }
 }
 

@@ -73,10 +73,10 @@ export class SnapshotStore {
   }
 
   /**
-   * Snapshots of the tenant that are whole, newest first.
+   * Snapshots of the tenant that are whole, newest first, each read when it is taken.
    * @throws ServiceError `bad-request` if that of `before` is gone: nobody knows which are older
    */
-  list(tenant: string, { limit, before, sandbox }: SnapshotPage): SnapshotRecord[] {
+  list(tenant: string, { limit, before, sandbox }: SnapshotPage): Generator<SnapshotRecord> {
     const [id, of] = [before ?? null, sandbox ?? null];
     if (before !== undefined && this.#all('tenant = ? AND id = ?', tenant, before).length === 0) {
       throw new ServiceError('bad-request', 'there is no such snapshot any more: list from the newest one');
@@ -84,7 +84,7 @@ export class SnapshotStore {
     const older = '(? IS NULL OR number < (SELECT number FROM snapshots WHERE tenant = ? AND id = ?))';
     const where = `tenant = ? AND status = 'ready' AND ${older} AND (? IS NULL OR sandbox = ?)
       ORDER BY number DESC LIMIT ?`;
-    return this.#all(where, tenant, id, tenant, id, of, of, limit);
+    return this.#each(where, tenant, id, tenant, id, of, of, limit);
   }
 
   /** How many a tenant has, with those that are being written or removed. */
@@ -124,8 +124,13 @@ export class SnapshotStore {
   }
 
   #all(where: string, ...values: (string | number | null)[]): SnapshotRecord[] {
-    const rows = this.#database.prepare(`SELECT * FROM snapshots WHERE ${where}`).all(...values);
-    return rows.map((row) => ROW.parse(row));
+    return [...this.#each(where, ...values)];
+  }
+
+  *#each(where: string, ...values: (string | number | null)[]): Generator<SnapshotRecord> {
+    for (const row of this.#database.prepare(`SELECT * FROM snapshots WHERE ${where}`).iterate(...values)) {
+      yield ROW.parse(row);
+    }
   }
 }
 

@@ -167,7 +167,7 @@ describe('the queue', () => {
   test("a list has pages, newest first, and nothing of others'", () => {
     for (const id of ['a', 'b', 'c']) add(ACME, id);
     add(OTHER, 'x');
-    const ids = (page: object) => jobs.list('acme', { limit: 2, ...page }).map(({ id }) => id);
+    const ids = (page: object) => [...jobs.list('acme', { limit: 2, ...page })].map(({ id }) => id);
     expect([ids({}), ids({ before: 'b' }), ids({ before: 'x' })]).toEqual([['c', 'b'], ['a'], []]);
     place();
     expect([ids({ status: 'starting' }), ids({ status: 'queued' })]).toEqual([['a'], ['c', 'b']]);
@@ -182,7 +182,7 @@ describe('the queue', () => {
       few.end(place()!, DONE, { lines: id, truncated: false, offset: 0 });
     }
     add(ACME, 'queued');
-    expect(few.list('acme', { limit: 10 }).map(({ id }) => id)).toEqual(['queued', 'd', 'c']);
+    expect([...few.list('acme', { limit: 10 })].map(({ id }) => id)).toEqual(['queued', 'd', 'c']);
     expect(database.prepare('SELECT lines FROM outputs ORDER BY job').all()).toEqual([{ lines: 'c' }, { lines: 'd' }]);
   });
 });

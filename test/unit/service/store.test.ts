@@ -85,7 +85,7 @@ describe('shares', () => {
   ])('a share of %s is not exceeded, and a refused sandbox leaves no record', (_name, spec) => {
     add(ACME, 'a', spec);
     expect(() => add(ACME, 'b', spec)).toThrow(expect.objectContaining({ code: 'quota' }));
-    expect(sandboxes.list('acme', { limit: 10 }).map(({ id }) => id)).toEqual(['a']);
+    expect([...sandboxes.list('acme', { limit: 10 })].map(({ id }) => id)).toEqual(['a']);
   });
 
   test("the host's room is shared by all tenants", () => {
@@ -150,11 +150,11 @@ describe('snapshots', () => {
     expect(store.find('acme', 'sn-1')).toMatchObject({ tenant: 'acme', sandbox: 'a', spec: { ...SPEC, ...SMALL } });
     expect(() => store.find('other', 'sn-1')).toThrow(none);
     expect(() => store.removing('other', 'sn-1')).toThrow(none);
-    expect(store.list('other', { limit: 9 })).toEqual([]);
-    expect(store.list('acme', { limit: 9, sandbox: 'b' })).toEqual([]);
-    expect(store.list('acme', { limit: 9, sandbox: 'a' }).map(({ id }) => id)).toEqual(['sn-1']);
+    expect([...store.list('other', { limit: 9 })]).toEqual([]);
+    expect([...store.list('acme', { limit: 9, sandbox: 'b' })]).toEqual([]);
+    expect([...store.list('acme', { limit: 9, sandbox: 'a' })].map(({ id }) => id)).toEqual(['sn-1']);
     store.removing('acme', 'sn-1');
-    expect(store.list('acme', { limit: 9 })).toEqual([]);
+    expect([...store.list('acme', { limit: 9 })]).toEqual([]);
     // A removal that has failed is asked for again.
     store.removing('acme', 'sn-1');
   });
@@ -193,10 +193,10 @@ describe('snapshots', () => {
       keep(ACME, id);
       store.ready(id);
     }
-    expect(store.list('acme', { limit: 1, before: 'sn-2' }).map(({ id }) => id)).toEqual(['sn-1']);
+    expect([...store.list('acme', { limit: 1, before: 'sn-2' })].map(({ id }) => id)).toEqual(['sn-1']);
     store.remove('sn-2');
     // Nothing would look like the end of the list.
-    expect(() => store.list('acme', { limit: 1, before: 'sn-2' })).toThrow(/list from the newest one/);
+    expect(() => [...store.list('acme', { limit: 1, before: 'sn-2' })]).toThrow(/list from the newest one/);
   });
 
   test('an idempotency key belongs to what is continued, too', () => {
@@ -257,7 +257,7 @@ describe('records', () => {
   test("a list has pages, newest first, and nothing of others'", () => {
     for (const id of ['a', 'b', 'c']) add(ACME, id);
     add(OTHER, 'x');
-    const ids = (page: object) => sandboxes.list('acme', { limit: 2, ...page }).map(({ id }) => id);
+    const ids = (page: object) => [...sandboxes.list('acme', { limit: 2, ...page })].map(({ id }) => id);
     expect([ids({}), ids({ before: 'b' }), ids({ before: 'x' })]).toEqual([['c', 'b'], ['a'], []]);
     sandboxes.run('b');
     expect(ids({ statuses: ['running'] })).toEqual(['b']);
@@ -271,7 +271,7 @@ describe('records', () => {
       add(ACME, id);
       few.end(few.find('acme', id), { reason: 'stopped' });
     }
-    expect(few.list('acme', { limit: 10 }).map(({ id }) => id)).toEqual(['d', 'c', 'alive']);
+    expect([...few.list('acme', { limit: 10 })].map(({ id }) => id)).toEqual(['d', 'c', 'alive']);
   });
 });
 
@@ -393,7 +393,7 @@ describe('what is looked at all the time', () => {
     expect(jobs.placed().map(({ id }) => id)).toEqual(['job-1']);
     for (const tenant of [undefined, 'acme']) {
       const ids = (status: 'alive' | 'queued' | 'running') =>
-        jobs.list(tenant, { limit: 10, status }).map(({ id }) => id);
+        [...jobs.list(tenant, { limit: 10, status })].map(({ id }) => id);
       expect([ids('alive'), ids('queued'), ids('running')]).toEqual([['job-2', 'job-1'], ['job-2'], []]);
     }
     expect(
