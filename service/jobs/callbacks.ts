@@ -79,9 +79,10 @@ export class Callbacks {
   }
 
   /** Resolves to whether it was taken. Never rejects. */
-  async #send(job: JobRecord): Promise<boolean> {
+  async #send({ id, tenant }: Pick<JobRecord, 'id' | 'tenant'>): Promise<boolean> {
     let isTaken = false;
     try {
+      const job = this.#jobs.find(tenant, id);
       const status = await this.#post(job, within(TIMEOUT, this.#closed.signal));
       isTaken = status >= 200 && status < 300;
     } catch {
@@ -89,10 +90,10 @@ export class Callbacks {
     }
     if (this.#closed.signal.aborted) return false;
     try {
-      if (isTaken) this.#jobs.callbackTaken(job.id);
-      else this.#jobs.callbackFailed(job.id, this.#pause);
+      if (isTaken) this.#jobs.callbackTaken(id);
+      else this.#jobs.callbackFailed(id, this.#pause);
     } catch (error) {
-      this.#onFault(`the callback of ${job.id}: ${messageOf(error)}`);
+      this.#onFault(`the callback of ${id}: ${messageOf(error)}`);
       return false;
     }
     return isTaken;

@@ -273,7 +273,7 @@ export class Jobs {
         this.#follow(job, this.#start(job));
       }
       this.#tidy();
-      for (const job of this.#store.placed()) if (job.order !== undefined && job.status === 'running') this.#kill(job);
+      for (const job of this.#store.ordered()) this.#kill(job);
     } catch (error) {
       this.#options.onFault(`the queue of jobs: ${messageOf(error)}`);
     }

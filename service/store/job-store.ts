@@ -80,7 +80,7 @@ export interface JobPage {
 
 /** The next job of a tenant. */
 interface Turn {
-  job: JobRecord;
+  id: string;
   /** Why it is not placed. Undefined: it is. */
   lacks?: 'share' | 'room' | undefined;
   /** No job of another tenant overtakes it. */
@@ -226,8 +226,8 @@ export class JobStore {
    */
   waits(host: Resources): Map<string, JobWait> {
     const waits = new Map<string, JobWait>();
-    for (const { job, lacks, isHeld } of this.#turns(host)) {
-      if (lacks !== undefined) waits.set(job.id, lacks);
+    for (const { id, lacks, isHeld } of this.#turns(host)) {
+      if (lacks !== undefined) waits.set(id, lacks);
       if (isHeld) break;
     }
     return waits;
@@ -236,6 +236,11 @@ export class JobStore {
   /** All jobs that hold resources, oldest first. */
   placed(): JobRecord[] {
     return this.#all(`${PLACED} ORDER BY number`);
+  }
+
+  /** Those that run and are to end. */
+  ordered(): JobRecord[] {
+    return this.#all(`${PLACED} AND "order" IS NOT NULL AND status = 'running' ORDER BY number`);
   }
 
   /** The lines of output of a job that has ended. */
@@ -277,11 +282,11 @@ export class JobStore {
    */
   place(host: Resources, boot: string): JobRecord | undefined {
     return transaction(this.#database, () => {
-      for (const { job, lacks, isHeld } of this.#turns(host)) {
+      for (const { id, lacks, isHeld } of this.#turns(host)) {
         if (lacks === undefined) {
           const set = `status = 'starting', placed = ?, boot = ?, attempts = attempts + 1 WHERE id = ?`;
-          this.#change(set, this.#time(), boot, job.id);
-          return this.findAny(job.id);
+          this.#change(set, this.#time(), boot, id);
+          return this.findAny(id);
         }
         if (isHeld) return undefined;
       }
@@ -291,13 +296,15 @@ export class JobStore {
 
   /** The next job of each tenant, in the order of their turns. */
   *#turns(host: Resources): Generator<Turn> {
+    const first = this.#database.prepare(`SELECT id, cpus, memory, disk FROM jobs
+      WHERE tenant = ? AND status = 'queued' ORDER BY priority DESC, number LIMIT 1`);
     for (const tenant of this.#waiting()) {
-      const where = "tenant = ? AND status = 'queued' ORDER BY priority DESC, number LIMIT 1";
-      const [job] = this.#all(where, tenant.name);
-      if (job === undefined) continue;
-      if (!fits(job.spec, tenant, held(this.#database, tenant.name))) yield { job, lacks: 'share', isHeld: false };
-      else if (fits(job.spec, host, held(this.#database))) yield { job, isHeld: true };
-      else yield { job, lacks: 'room', isHeld: fits(job.spec, host, held(this.#database, undefined, 'jobs')) };
+      const row = first.get(tenant.name);
+      if (row === undefined) continue;
+      const { id, ...wanted } = WANTED.parse(row);
+      if (!fits(wanted, tenant, held(this.#database, tenant.name))) yield { id, lacks: 'share', isHeld: false };
+      else if (fits(wanted, host, held(this.#database))) yield { id, isHeld: true };
+      else yield { id, lacks: 'room', isHeld: fits(wanted, host, held(this.#database, undefined, 'jobs')) };
     }
   }
 
@@ -326,7 +333,7 @@ export class JobStore {
     return transaction(this.#database, () => {
       const [job] = this.#all("id = ? AND attempts = ? AND status IN ('starting', 'running')", id, attempts);
       if (job === undefined) return false;
-      this.#charge(job);
+      this.#charge({ tenant: job.tenant, placed: job.placed, cpus: job.spec.cpus });
       if (job.order !== undefined) return this.#finish(job, { reason: job.order }, output);
       if (!isFollowed(job, end)) return this.#finish(job, end, output, outputs);
       return this.#change("status = 'queued', placed = NULL, started = NULL, boot = NULL WHERE id = ?", id);
@@ -389,11 +396,12 @@ export class JobStore {
   }
 
   /** Jobs whose callbacks are due, and so many of one tenant at most. Who waits longest is first. */
-  callbacksDue(most: number): JobRecord[] {
-    const due = `SELECT number, row_number() OVER (PARTITION BY tenant ORDER BY callbackDue) AS turn
+  callbacksDue(most: number): Pick<JobRecord, 'id' | 'tenant'>[] {
+    const due = `SELECT id, tenant, callbackDue, row_number() OVER (PARTITION BY tenant ORDER BY callbackDue) AS turn
       FROM jobs WHERE callbackDue <= ?`;
-    const where = `number IN (SELECT number FROM (${due}) WHERE turn <= ?) ORDER BY callbackDue`;
-    return this.#all(where, this.#clock(), most);
+    const statement = `SELECT id, tenant FROM (${due}) WHERE turn <= ? ORDER BY callbackDue`;
+    const rows = this.#database.prepare(statement).all(this.#clock(), most);
+    return rows.map((row) => OWNED.parse(row));
   }
 
   callbackTaken(id: string): void {
@@ -413,8 +421,11 @@ export class JobStore {
    */
   makeRoom(tenant: string, uploaded: number): void {
     let over = this.stored(tenant) + uploaded - this.filesOf(tenant);
-    const where = "tenant = ? AND stored > 0 AND status = 'ended' ORDER BY ended, number";
-    for (const { id, outputs = 0 } of over > 0 ? this.#all(where, tenant) : []) {
+    if (over <= 0) return;
+    const statement = `SELECT id, status, outputs FROM jobs
+      WHERE tenant = ? AND stored > 0 AND status = 'ended' ORDER BY ended, number`;
+    const rows = this.#database.prepare(statement).all(tenant);
+    for (const { id, outputs = 0 } of rows.map((row) => STORED.parse(row))) {
       if (over <= 0) break;
       over -= outputs;
       this.#change(`stored = 0, outputs = NULL, outputsError = ? WHERE id = ?`, "the tenant's share is used up", id);
@@ -436,8 +447,11 @@ export class JobStore {
 
   /** The files that jobs of a tenant have. */
   *keepings(tenant: string): Generator<Keeping> {
-    for (const job of this.#all("tenant = ? AND (status <> 'ended' OR stored > 0 OR outputs IS NOT NULL)", tenant)) {
-      yield { id: job.id, isAlive: job.status !== 'ended', hasOutputs: job.outputs !== undefined };
+    const statement = `SELECT id, status, outputs FROM jobs
+      WHERE tenant = ? AND (status <> 'ended' OR stored > 0 OR outputs IS NOT NULL)`;
+    for (const row of this.#database.prepare(statement).all(tenant)) {
+      const { id, status, outputs } = STORED.parse(row);
+      yield { id, isAlive: status !== 'ended', hasOutputs: outputs !== undefined };
     }
   }
 
@@ -445,8 +459,10 @@ export class JobStore {
   takeTouched(): (Keeping & { tenant: string })[] {
     const touched = [...this.#touched];
     this.#touched.clear();
+    const statement = this.#database.prepare('SELECT id, status, outputs FROM jobs WHERE id = ?');
     return touched.map(([id, tenant]) => {
-      const [job] = this.#all('id = ?', id);
+      const row = statement.get(id);
+      const job = row === undefined ? undefined : STORED.parse(row);
       const isAlive = job !== undefined && job.status !== 'ended';
       return { id, tenant, isAlive, hasOutputs: job?.outputs !== undefined };
     });
@@ -455,7 +471,10 @@ export class JobStore {
   /** Tenants with queued jobs. Who had the least is first; of equals, who waits longest. */
   #waiting(): Tenant[] {
     const had = new Map<string, number>();
-    for (const job of this.placed()) had.set(job.tenant, (had.get(job.tenant) ?? 0) + this.#cost(job));
+    const placed = this.#database.prepare(`SELECT tenant, cpus, placed FROM jobs WHERE ${PLACED}`).all();
+    for (const run of placed.map((row) => COST.parse(row))) {
+      had.set(run.tenant, (had.get(run.tenant) ?? 0) + this.#cost(run));
+    }
     const statement = `SELECT tenants.*, min(number) AS first FROM tenants JOIN jobs ON tenant = name
       WHERE status = 'queued' GROUP BY name ORDER BY first`;
     const rows = this.#database.prepare(statement).all();
@@ -467,16 +486,16 @@ export class JobStore {
   }
 
   /** CPU-seconds of the run that is under way. */
-  #cost({ spec, placed }: JobRecord): number {
+  #cost({ cpus, placed }: Cost): number {
     const taken = placed === undefined ? 0 : this.#clock() - Date.parse(placed);
-    return (spec.cpus * Math.max(LEAST, taken)) / 1000;
+    return (cpus * Math.max(LEAST, taken)) / 1000;
   }
 
-  #charge(job: JobRecord): void {
+  #charge(run: Cost): void {
     const statement = 'UPDATE tenants SET charged = charged + ? WHERE name = ?';
-    const cpuSeconds = this.#cost(job);
-    this.#database.prepare(statement).run(cpuSeconds, job.tenant);
-    addUsage(this.#database, job.tenant, { cpuSeconds }, this.#clock());
+    const cpuSeconds = this.#cost(run);
+    this.#database.prepare(statement).run(cpuSeconds, run.tenant);
+    addUsage(this.#database, run.tenant, { cpuSeconds }, this.#clock());
   }
 
   /** A tenant without jobs gets its first one. */
@@ -512,6 +531,14 @@ export class JobStore {
     return new Date(this.#clock() + later).toISOString();
   }
 }
+
+// Columns without the spec, which may be long.
+const WANTED = z.object({ id: z.string(), cpus: z.number(), memory: z.number(), disk: z.number() });
+const OWNED = ROW.pick({ id: true, tenant: true });
+const STORED = ROW.pick({ id: true, status: true, outputs: true });
+const COST = ROW.pick({ tenant: true, placed: true }).extend({ cpus: z.number() });
+/** What a run costs its tenant. */
+type Cost = z.output<typeof COST>;
 
 const CHARGED = z.object({ charged: z.number() });
 const COUNT = z.object({ count: z.number() });

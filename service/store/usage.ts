@@ -1,5 +1,5 @@
 // What a tenant's jobs and sandboxes have used, by the hours in which they ended. It outlives their
-// records.
+// records. That of all tenants together outlives tenants, too.
 import { z } from 'zod';
 import type { PeriodName } from '../records.js';
 import type { Database } from './database.js';
@@ -32,11 +32,13 @@ export function addUsage(
   at: number,
 ): void {
   const nameOf = (time: number) => new Date(time).toISOString().slice(0, PERIODS.hour.characters);
-  const statement = `INSERT INTO usage (tenant, hour, jobs, succeeded, sandboxes, cpuSeconds) VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs, succeeded = succeeded + excluded.succeeded,
-      sandboxes = sandboxes + excluded.sandboxes, cpuSeconds = cpuSeconds + excluded.cpuSeconds`;
-  database.prepare(statement).run(tenant, nameOf(at), jobs, succeeded, sandboxes, cpuSeconds);
-  database.prepare('DELETE FROM usage WHERE tenant = ? AND hour < ?').run(tenant, nameOf(at - KEPT));
+  const sums = `ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs, succeeded = succeeded + excluded.succeeded,
+    sandboxes = sandboxes + excluded.sandboxes, cpuSeconds = cpuSeconds + excluded.cpuSeconds`;
+  const [hour, values, first] = [nameOf(at), [jobs, succeeded, sandboxes, cpuSeconds], nameOf(at - KEPT)];
+  database.prepare(`INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?) ${sums}`).run(tenant, hour, ...values);
+  database.prepare(`INSERT INTO usageOfAll VALUES (?, ?, ?, ?, ?) ${sums}`).run(hour, ...values);
+  database.prepare('DELETE FROM usage WHERE tenant = ? AND hour < ?').run(tenant, first);
+  database.prepare('DELETE FROM usageOfAll WHERE hour < ?').run(first);
 }
 
 /**
@@ -45,10 +47,10 @@ export function addUsage(
  */
 export function usageOf(database: Database, tenant: string | undefined, by: PeriodName): Usage[] {
   const { characters, most } = PERIODS[by];
-  const [whose, names] = tenant === undefined ? ['', []] : ['WHERE tenant = ?', [tenant]];
+  const [from, names] = tenant === undefined ? ['usageOfAll', []] : ['usage WHERE tenant = ?', [tenant]];
   const statement = `SELECT substr(hour, 1, ?) AS period, sum(jobs) AS jobs, sum(succeeded) AS succeeded,
       sum(sandboxes) AS sandboxes, sum(cpuSeconds) AS cpuSeconds
-    FROM usage ${whose} GROUP BY period ORDER BY period DESC LIMIT ?`;
+    FROM ${from} GROUP BY period ORDER BY period DESC LIMIT ?`;
   const rows = database.prepare(statement).all(characters, ...names, most);
   return rows.map((row) => ROW.parse(row)).reverse();
 }

@@ -29,6 +29,7 @@ import { SandboxStore } from '../../../service/store/sandbox-store.js';
 import { SnapshotStore } from '../../../service/store/snapshot-store.js';
 import { Statistics } from '../../../service/store/statistics.js';
 import { TenantStore } from '../../../service/store/tenant-store.js';
+import { addUsage } from '../../../service/store/usage.js';
 
 const GIB = 2 ** 30;
 const ACME: Tenant = {
@@ -405,13 +406,67 @@ describe('what is looked at all the time', () => {
     expect(statistics.alive('jobs', ['acme', 'other']).filter(({ count }) => count > 0)).toEqual([
       { tenant: 'acme', status: 'queued', count: 1 },
     ]);
-    expect(statistics.usage('acme', 'day')).toMatchObject([{ jobs: 1, succeeded: 1 }]);
+    for (const of of ['acme', undefined]) {
+      expect(statistics.usage(of, 'day')).toMatchObject([{ jobs: 1, succeeded: 1, cpuSeconds: 3 }]);
+    }
     const scans = [...statements].filter((statement) => {
       const plan = database.prepare(`EXPLAIN QUERY PLAN ${statement}`).all();
       return plan.some((row) => /"SCAN (jobs|usage)"/.test(JSON.stringify(row)));
     });
     expect(scans).toEqual([]);
     expect(statements.size).toBeGreaterThan(15);
+  });
+
+  // A spec has up to a million bytes.
+  test('reads no spec, nor through one to what is behind it', () => {
+    const jobs = new JobStore(database);
+    const spec = jobSpecSchema.parse({ image: 'a', cpus: 3, disk: GIB, callback: 'https://example.com/' });
+    for (const id of ['job-1', 'job-2', 'job-3']) jobs.add(ACME, HOST, { id, spec });
+    jobs.cancel('acme', 'job-3');
+    expect(jobs.place(HOST, 'boot')?.id).toBe('job-1');
+    database.exec("UPDATE jobs SET spec = 'no JSON', stored = 1");
+    expect(() => jobs.find('acme', 'job-2')).toThrow('JSON');
+    expect(jobs.place(HOST, 'boot')).toBe(undefined);
+    expect(jobs.waits(HOST)).toEqual(new Map([['job-2', 'share']]));
+    expect([jobs.ordered(), jobs.expire()]).toEqual([[], undefined]);
+    expect(jobs.takeTouched()).toEqual([{ id: 'job-3', tenant: 'acme', isAlive: false, hasOutputs: false }]);
+    expect([...jobs.keepings('acme')].map(({ isAlive }) => isAlive)).toEqual([true, true, false]);
+    expect(jobs.callbacksDue(4)).toEqual([{ id: 'job-3', tenant: 'acme' }]);
+    jobs.makeRoom('acme', GIB);
+    expect(jobs.stored('acme')).toBe(2);
+    for (const table of ['jobs', 'sandboxes', 'snapshots']) {
+      const columns = database.prepare(`SELECT name FROM pragma_table_info('${table}')`).all();
+      expect(columns.at(-1)).toEqual({ name: 'spec' });
+    }
+  });
+
+  test('what all tenants have used is what each has, and stays when one is removed', () => {
+    const now = Date.parse('2026-05-05T05:30:00Z');
+    const HOUR = 3_600_000;
+    let at = 0;
+    for (const [hours, tenant] of [
+      [-63 * 24, 'acme'],
+      [-30, 'other'],
+      [-1, 'acme'],
+      [-1, 'other'],
+      [0, 'other'],
+    ] as const) {
+      addUsage(database, tenant, { jobs: 1, succeeded: at % 2, sandboxes: 2, cpuSeconds: ++at }, now + hours * HOUR);
+    }
+    const all = [
+      { period: '2026-05-03T23', jobs: 1, succeeded: 1, sandboxes: 2, cpuSeconds: 2 },
+      { period: '2026-05-05T04', jobs: 2, succeeded: 1, sandboxes: 4, cpuSeconds: 7 },
+      { period: '2026-05-05T05', jobs: 1, succeeded: 0, sandboxes: 2, cpuSeconds: 5 },
+    ];
+    const statistics = new Statistics(database);
+    expect(statistics.usage(undefined, 'hour')).toEqual(all);
+    expect(statistics.usage('acme', 'hour').at(-1)).toMatchObject({ period: '2026-05-05T04', cpuSeconds: 3 });
+    expect(statistics.usage(undefined, 'day').map(({ period, jobs }) => [period, jobs])).toEqual([
+      ['2026-05-03', 1],
+      ['2026-05-05', 3],
+    ]);
+    tenants.remove('other');
+    expect(statistics.usage(undefined, 'hour')).toEqual(all);
   });
 });
 
@@ -444,6 +499,11 @@ describe('the folder', () => {
       priority: 0,
     };
     if (version >= 2) insert('jobs', job);
+    const hours = [{ hour: '2026-01-01T01', jobs: 2, succeeded: 1, sandboxes: 0, cpuSeconds: 2.5 }];
+    if (version >= 11) {
+      const statement = before.prepare('INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?)');
+      for (const row of hours) statement.run('acme', ...Object.values(row));
+    }
     before.close();
 
     const after = openDatabase(old);
@@ -452,6 +512,10 @@ describe('the folder', () => {
       expect(new SandboxStore(after).alive()).toMatchObject([{ id: 'sb-1', spec: SPEC, status: 'running' }]);
       const jobs = new JobStore(after).placed();
       expect(jobs.map(({ id, spec }) => [id, spec.disk])).toEqual(version >= 2 ? [['job-1', GIB]] : []);
+      if (version >= 11 && version < 15) {
+        const used = hours.map(({ hour: period, ...rest }) => ({ period, ...rest }));
+        expect(new Statistics(after).usage(undefined, 'hour')).toEqual(used);
+      }
       // Of a version with this column, a row has it from its beginning.
       if (version < 6) expect(held(after, 'acme').disk).toBe(SPEC.disk + (version >= 2 ? GIB : 0));
     } finally {
