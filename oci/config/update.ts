@@ -130,7 +130,8 @@ export function updatedLimits(
 }
 
 /** The words of the agent's tool `limit`. */
-export function limitWords({ memory, pids, cpuQuota, cpuPeriod }: Required<Limits>): string[] {
+export function limitWords({ memory, pids, cpuQuota, cpuPeriod }: Limits): string[] {
   const text = (value: number | undefined) => String(value || 'max');
-  return ['memory.max', text(memory), 'pids.max', text(pids), 'cpu.max', `${text(cpuQuota)} ${cpuPeriod}`];
+  const cpu = `${text(cpuQuota)} ${cpuPeriod || DEFAULT_PERIOD}`;
+  return ['memory.max', text(memory), 'pids.max', text(pids), 'cpu.max', cpu];
 }

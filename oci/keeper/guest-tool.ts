@@ -15,11 +15,19 @@ const SIGKILL = 9;
 /**
  * Runs a tool to its end.
  * @param id of a process that was never used
+ * @param onFailed called before a failure is told. Given: the session waits for a late guest, too.
+ *   `ended` resolves once the tool does nothing any more: it has ended or will never run
  * @returns its answer
  * @throws SandboxError `tool` with the tool's message; `output`, `unresponsive`; what ended the machine
  */
-export async function askTool(container: GuestContainer, id: number, argv: string[]): Promise<Buffer> {
-  const tool = container.start({ id, argv, tool: true });
+export async function askTool(
+  container: GuestContainer,
+  id: number,
+  argv: string[],
+  onFailed?: (ended: Promise<void>) => void,
+): Promise<Buffer> {
+  const timeout = onFailed && Number.POSITIVE_INFINITY;
+  const tool = container.start({ id, argv, tool: true }, { ...(timeout && { timeout }) });
   const [answer, complaint] = [new Gathering(MAX_ANSWER), new Gathering(MAX_COMPLAINT)];
   const io = new ProcessIo({ stdout: answer, stderr: complaint }, { onBrokenPipe: () => {}, onWriteError: () => {} });
   const output = io.connect((name) => tool.stream(name), { terminal: false, stdin: false });
@@ -28,12 +36,13 @@ export async function askTool(container: GuestContainer, id: number, argv: strin
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new SandboxError('unresponsive', tooLate())), REQUEST_TIMEOUT);
   });
+  const exit = tool.started().then(() => tool.exited());
   const ends = async () => {
-    await tool.started();
-    const { code } = await tool.exited();
+    const { code } = await exit;
     await output;
     return code;
   };
+  let ended: Promise<void> = Promise.resolve();
   try {
     const code = await Promise.race([ends(), late]);
     if (answer.isFull) throw new SandboxError('output', "the guest's answer is too long");
@@ -46,10 +55,17 @@ export async function askTool(container: GuestContainer, id: number, argv: strin
     throw new SandboxError('tool', line || `the guest's tool ended with code ${code}`);
   } catch (error) {
     tool.signal(SIGKILL);
+    if (onFailed !== undefined) {
+      ended = exit.then(
+        () => {},
+        () => {},
+      );
+      onFailed(ended);
+    }
     throw error;
   } finally {
     clearTimeout(timer);
-    tool.forget();
+    void ended.then(() => tool.forget());
   }
 }
 

@@ -4,13 +4,7 @@ import { closeSync, constants, fstatSync, openSync, renameSync, rmSync, symlinkS
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { O_PATH } from '../../libc/openat2.js';
-import type {
-  ContainerSetup,
-  ExitedFrame,
-  Limits,
-  MachineNamespace,
-  ProcessSpec,
-} from '../../sandbox/agent/protocol.js';
+import type { ContainerSetup, ExitedFrame, MachineNamespace, ProcessSpec } from '../../sandbox/agent/protocol.js';
 import { defer } from '../../sandbox/deferred.js';
 import { defined } from '../../sandbox/defined.js';
 import { Home } from '../../sandbox/home/home.js';
@@ -33,8 +27,9 @@ import { readExec } from '../config/exec.js';
 import { machineResources, type OciMachine, readMachine } from '../config/machine.js';
 import { engineText, OciError } from '../config/oci-error.js';
 import { NO_PROCESS, type SharedPath, type Translation, translate, translateProcess } from '../config/translate.js';
-import { limitWords, readUpdate, updatedLimits } from '../config/update.js';
+import { readUpdate, updatedLimits } from '../config/update.js';
 import { tellEvents } from './events.js';
+import { GuestState, NOT_RUNNING } from './guest-state.js';
 import { askTool } from './guest-tool.js';
 import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd, startHooks } from './hooks.js';
 import { cpusOf, HostCgroup, hostLimits } from './host-cgroup.js';
@@ -53,9 +48,6 @@ const CPUS = 1;
 /** Bytes of /dev/shm. */
 const SHM_SIZE = 64 * 2 ** 20;
 const NO_PROCESSES = 'the container whose pid namespace it joins is not running';
-const PAUSED = 'cannot exec in a paused container';
-/** What engines look for. */
-const NOT_RUNNING = 'container not running';
 /** Milliseconds for the last output to reach the stub. */
 const OUTPUT_TIMEOUT = 30_000;
 /** Milliseconds for the guest to end and remove a container that is deleted. */
@@ -68,7 +60,6 @@ export class Keeper implements PodMember {
   readonly #config: OciConfig;
   readonly #translation: Translation;
   readonly cgroup: HostCgroup;
-  #limits: Limits;
   readonly #shmSize: number;
   /** What the configuration asks of the machine. */
   readonly #asked: OciMachine;
@@ -94,13 +85,12 @@ export class Keeper implements PodMember {
   #isStarted = false;
   #isCreated = false;
   #isOver = false;
-  #isPaused = false;
+  readonly #guest: GuestState;
   /** Starts of further processes that are not over. */
   readonly #starts = new Set<Promise<void>>();
   #pid: number | undefined;
   readonly #ending = new AbortController();
   readonly #ended = defer<ExitedFrame | undefined>();
-  #turn: Promise<unknown> = Promise.resolve();
 
   /**
    * @param name the engine's name of the container
@@ -119,7 +109,10 @@ export class Keeper implements PodMember {
     const pod = joins?.pod;
     this.#config = readConfig(bundle);
     this.#translation = translate(this.#config, bundle);
-    this.#limits = this.#translation.container.limits ?? {};
+    this.#guest = new GuestState(
+      (argv, onFailed) => this.#tool(argv, onFailed),
+      this.#translation.container.limits ?? {},
+    );
     this.#isFirst = pod === undefined;
     this.#joined = joinedNamespaces(this.#translation.joined, pod?.namespaces);
     const { processesOf } = this.#translation;
@@ -357,9 +350,9 @@ export class Keeper implements PodMember {
       if (joining !== undefined) void joining.hear(socket, line);
       else if (word === 'stub') stubbed = this.#adopt(socket);
       else if (word === 'start') answer(this.#start((text) => socket.write(`warning ${text}\n`)));
-      else if (word === 'pause') answer(this.#inTurn(() => this.#pause()));
-      else if (word === 'resume') answer(this.#inTurn(() => this.#resume()));
-      else if (word === 'update') answer(this.#inTurn(() => this.#update(line.slice('update '.length))));
+      else if (word === 'pause') answer(this.#guest.inTurn(() => this.#pause()));
+      else if (word === 'resume') answer(this.#guest.inTurn(() => this.#resume()));
+      else if (word === 'update') answer(this.#guest.inTurn(() => this.#update(line.slice('update '.length))));
       else if (word === 'events') answer(this.#events(socket, line.slice('events '.length)));
       else if (word === 'exec') {
         try {
@@ -412,7 +405,7 @@ export class Keeper implements PodMember {
     if (this.#isStarted || first === undefined) throw new OciError('cannot start an already running container');
     if (this.#config.process === undefined) throw new OciError('the configuration has no process');
     this.#isStarted = true;
-    await this.#inTurn(() => this.#startFirst(first));
+    await this.#guest.inTurn(() => this.#startFirst(first));
     const state = this.#state('running', this.#pid);
     await runHooksToTheEnd('poststart', this.#config.hooks?.poststart, {
       state,
@@ -459,7 +452,7 @@ export class Keeper implements PodMember {
       tmpfs: [...(container.tmpfs ?? []), ...more],
       root: { ...container.root, share: first },
       shares: (container.shares ?? []).map((share) => ({ ...share, index: first + share.index })),
-      limits: this.#limits,
+      limits: this.#guest.limits,
     };
   }
 
@@ -479,13 +472,6 @@ export class Keeper implements PodMember {
     return this.#pod.endIfIdle();
   }
 
-  /** Does what reads or changes the limits once all before it is done: each begins with what the last one left. */
-  async #inTurn(change: () => Promise<void>): Promise<void> {
-    const done = this.#turn.then(change);
-    this.#turn = done.catch(() => {});
-    await done;
-  }
-
   /**
    * Tells what the stub of another process has to be, in lines. The process starts with `run`.
    * @param text JSON of the request
@@ -496,7 +482,7 @@ export class Keeper implements PodMember {
     const { process, hasConsole } = readExec(this.#config, text);
     checkConsole(process, hasConsole);
     if (this.#running === undefined) throw new OciError(NOT_RUNNING);
-    if (this.#isPaused) throw new OciError(PAUSED);
+    this.#guest.checkStart();
     const id = this.#pod.nextProcess();
     const streams = portSocket(folder.path, STREAMS_PORT + id);
     const cgroups = this.cgroup.paths.map((path) => `cgroup ${path}`);
@@ -507,7 +493,7 @@ export class Keeper implements PodMember {
 
   async #run(stubbed: StubbedProcess, onStarted: () => void): Promise<void> {
     if (this.#running === undefined) throw new OciError(NOT_RUNNING);
-    if (this.#isPaused) throw new OciError(PAUSED);
+    this.#guest.checkStart();
     const { container, seccomp } = this.#running;
     const started = stubbed.start(container, seccomp, onStarted);
     this.#starts.add(started);
@@ -516,32 +502,23 @@ export class Keeper implements PodMember {
 
   /** Stops the container's processes. @throws SandboxError, OciError */
   async #pause(): Promise<void> {
-    if (this.#running === undefined || this.#isPaused) throw new OciError(NOT_RUNNING);
-    this.#isPaused = true;
-    try {
-      // The agent waits for a process that is being started.
-      await Promise.allSettled(this.#starts);
-      await this.#tool(['freeze']);
-    } catch (error) {
-      this.#isPaused = false;
-      throw error;
-    }
+    if (this.#running === undefined) throw new OciError(NOT_RUNNING);
+    await this.#guest.pause(this.#starts);
     replaceFile(join(this.state, 'status'), 'paused');
   }
 
   /** @throws SandboxError, OciError */
   async #resume(): Promise<void> {
-    if (!this.#isPaused) throw new OciError('container not paused');
-    await this.#tool(['thaw']);
-    this.#isPaused = false;
+    await this.#guest.resume();
     replaceFile(join(this.state, 'status'), 'running');
   }
 
   /** Changes the limits. @param text JSON of the request. @throws SandboxError, OciError */
   async #update(text: string): Promise<void> {
-    const limits = updatedLimits(this.#limits, readUpdate(text), { memory: this.#asked.largestLimit, cpus: CPUS });
-    if (this.#isStarted) await this.#ask('update', ['limit', ...limitWords(limits)]);
-    this.#limits = limits;
+    const guest = this.#guest;
+    const limits = updatedLimits(guest.limits, readUpdate(text), { memory: this.#asked.largestLimit, cpus: CPUS });
+    if (this.#isStarted) await guest.update(limits);
+    else guest.limits = limits;
     this.cgroup.update(cpusOf(limits.cpuQuota, limits.cpuPeriod));
   }
 
@@ -550,7 +527,10 @@ export class Keeper implements PodMember {
     const { stats, interval } = readEvents(text);
     const tell = (event: object) =>
       new Promise<void>((resolve) => socket.write(`event ${JSON.stringify(event)}\n`, () => resolve()));
-    const statistics = async () => parseStatistics(await this.#ask('events', ['statistics']));
+    const statistics = async () => {
+      this.#guest.checkNotPaused('events');
+      return parseStatistics(await this.#tool(['statistics']));
+    };
     if (stats) {
       await tell({ type: 'stats', id: this.name, data: (await statistics()).data });
       return;
@@ -562,22 +542,16 @@ export class Keeper implements PodMember {
       {
         id: this.name,
         ended: this.#ended.promise,
-        statistics: async () => (this.#isPaused ? undefined : statistics()),
+        statistics: async () => (this.#guest.isPaused ? undefined : statistics()),
       },
       { interval, signal: closed.signal, tell },
     );
   }
 
-  /** Asks a tool of the agent. @throws SandboxError, OciError */
-  async #ask(what: string, argv: string[]): Promise<Buffer> {
-    if (this.#isPaused) throw new OciError(`${what}: the container is paused`);
-    return await this.#tool(argv);
-  }
-
-  /** @throws SandboxError, OciError */
-  async #tool(argv: string[]): Promise<Buffer> {
+  /** As `askTool` does. @throws SandboxError, OciError */
+  async #tool(argv: string[], onFailed?: (ended: Promise<void>) => void): Promise<Buffer> {
     if (this.#running === undefined) throw new OciError(NOT_RUNNING);
-    return await askTool(this.#running.container, this.#pod.nextProcess(), argv);
+    return await askTool(this.#running.container, this.#pod.nextProcess(), argv, onFailed);
   }
 
   /** Ends the container; the last one with the machine and this process. */

@@ -25,6 +25,23 @@ export function buildAgent(directory: string): string {
   return join(directory, 'guest-agent/agent');
 }
 
+/** Starts the agent in namespaces of its own. It connects to a socket of the host. */
+export function spawnAgent(agent: string, path: string): ChildProcess {
+  const namespaces = ['--mount', '--pid', '--fork', '--kill-child', '--cgroup', '--net', '--uts', '--ipc'];
+  const [file, args] = asRoot('unshare', ...namespaces, agent, '--unix', path);
+  return spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+}
+
+/**
+ * Runs a program of this machine in the mount and network namespaces of an agent, as root.
+ * @param parent the process of `spawnAgent`
+ */
+export function runInside(parent: number | undefined, program: string, ...args: string[]): string {
+  const children = readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').trim();
+  const [file, argv] = asRoot('nsenter', '--target', children, '--mount', '--net', program, ...args);
+  return execFileSync(file, argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+}
+
 export class AgentUnderTest {
   readonly frames: AgentFrame[] = [];
   control: Socket | undefined;
@@ -42,9 +59,7 @@ export class AgentUnderTest {
 
   /** Runs a program of this machine in the agent's mount and network namespaces, as root. */
   inside(program: string, ...args: string[]): string {
-    const children = readFileSync(`/proc/${this.#child?.pid}/task/${this.#child?.pid}/children`, 'utf8').trim();
-    const [file, argv] = asRoot('nsenter', '--target', children, '--mount', '--net', program, ...args);
-    return execFileSync(file, argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+    return runInside(this.#child?.pid, program, ...args);
   }
 
   /**
@@ -104,9 +119,7 @@ export class AgentUnderTest {
     const path = join(this.#directory, 'host.sock');
     this.#server.listen(path);
     await once(this.#server, 'listening');
-    const namespaces = ['--mount', '--pid', '--fork', '--kill-child', '--cgroup', '--net', '--uts', '--ipc'];
-    const [file, args] = asRoot('unshare', ...namespaces, agent, '--unix', path);
-    this.#child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+    this.#child = spawnAgent(agent, path);
     return (await this.waitFor((frame) => frame.type === 'hello')) as HelloFrame;
   }
 
