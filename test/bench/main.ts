@@ -31,6 +31,7 @@ import { pull } from './pull.js';
 import { formatResult } from './report.js';
 import { runMemory } from './run-memory.js';
 import { runPhases } from './run-phases.js';
+import { serve } from './serve.js';
 import { storeSize } from './store-size.js';
 import { tenants } from './tenants.js';
 import { throughput } from './throughput.js';
@@ -65,6 +66,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   pull,
   builds,
   containers,
+  serve,
   withoutKvm,
 ];
 
