@@ -1,6 +1,6 @@
 // What stays for the life of each container, and what each command starts with, is small.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -50,4 +50,11 @@ test('a command that needs no call of the C library does not load koffi', () => 
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test('the modules of the command are objects of one shape', () => {
+  const program = readFileSync(join(project, 'dist/cli.cjs'), 'latin1');
+  const keys = [...program.matchAll(/=\s*(?:__esm|__commonJS)\(\{\s*("?[^"(]+"?)\(/g)].map(([, key]) => key);
+  expect(keys.length).toBeGreaterThan(200);
+  expect(new Set(keys)).toEqual(new Set(['module']));
 });
