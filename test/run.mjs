@@ -103,6 +103,6 @@ for (let missing = runs.length; missing < statuses.length; missing++) failures.p
 // Vitest ends with a status of its own if what all tests share was not left as it was.
 if (failures.length === 0 && Math.max(...statuses) !== 0) failures.push('a run failed after its tests');
 // Here too, as what a lane prints of a failure is far above what the next one prints.
-for (const failure of failures) console.log(`failed: ${failure.replace(/\s+/g, ' ').slice(0, 300)}`);
+for (const failure of failures) console.log(`failed: ${failure.replace(/\s+/g, ' ').slice(0, 3000)}`);
 console.log(`${runs.reduce((sum, { passed }) => sum + passed, 0)} passed, ${failures.length} failed`);
 process.exit(Math.max(...statuses));

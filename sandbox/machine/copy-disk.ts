@@ -1,6 +1,7 @@
 // Copies the disk of a writable layer: a sparse file of gigabytes, of which little is used.
 import { constants, rmSync } from 'node:fs';
-import { copyFile, open, stat } from 'node:fs/promises';
+import { copyFile, open, stat, statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { hasCode } from '../../errors/index.js';
 import { fileError } from '../errors.js';
 import { eachBlock } from './sparse-file.js';
@@ -9,7 +10,8 @@ const MODE = 0o600;
 
 /**
  * Copies a disk to a new file. File systems that can (XFS, Btrfs) share the blocks of both, which
- * takes no time and no room; on others, what is not a hole is copied.
+ * takes no time and no room; on others, what is not a hole is copied, if there is room for it: a copy
+ * that fills the host's disk would make writes of running guests fail.
  * @param disk path of it, or a descriptor
  * @throws SandboxError `no-space`, `state`: there is no copy then
  */
@@ -45,6 +47,7 @@ async function shareBlocks(from: string, to: string): Promise<boolean> {
 }
 
 async function copySparse(from: string, to: string): Promise<void> {
+  await requireRoom(from, to);
   const copy = await open(to, 'wx', MODE);
   try {
     await copy.truncate((await stat(from)).size);
@@ -57,4 +60,13 @@ async function copySparse(from: string, to: string): Promise<void> {
   } finally {
     await copy.close();
   }
+}
+
+/** @throws Error ENOSPC if the file system of `to` has no room for what is not a hole in `from` */
+async function requireRoom(from: string, to: string): Promise<void> {
+  const needed = (await stat(from)).blocks * 512;
+  const { bavail, bsize, blocks } = await statfs(dirname(to));
+  // A file system without a size, such as a tmpfs with `size=0`, has no blocks.
+  if (blocks === 0 || needed <= bavail * bsize) return;
+  throw Object.assign(new Error(`ENOSPC: no space left on device, ${needed} bytes needed`), { code: 'ENOSPC' });
 }

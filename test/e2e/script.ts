@@ -11,6 +11,7 @@ export async function script(machine: Machine, text: string, options: RunOptions
   const prelude = `
     tsvm() { "$TSVM" "$@"; }
     lines() { log=$(tsvm inspect -f '{{.LogPath}}' $1); until test $(cat $log 2> /dev/null | wc -l) -gt $2; do sleep 0.2; done; }
+    trap 'echo "failed: $BASH_COMMAND" >&2' ERR
     trap 'test $? = 0 || tsvm inspect -f "{{.Name}} {{json .State}}" $(tsvm ps -aq) >&2' EXIT
     set -e
   `;

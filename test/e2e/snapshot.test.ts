@@ -229,11 +229,12 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
         mkdir $small/$(basename $store); mount --bind $store $small/$(basename $store)
       done
       export TSVM_HOME=$small
+      trap 'echo "failed: $BASH_COMMAND" >&2' ERR
       tsvm() { "$TSVM" "$@"; }
       try() { "$TSVM" "$@" 2>&1 | sed -E 's|/[^ ]*/||; s/ENOSPC.*/FULL/' || true; }
       fill() { head -c $(($(df --output=avail -B 1 $small | tail -n 1) - 4000000)) /dev/zero > $small/filler; }
       about() { tsvm inspect -f '{{.State.Status}} {{.State.Pid}}' ${name}; ls -A $small/snapshots $small/containers $small/containers/*/; }
-      trap 'tsvm rm -f ${name} > /dev/null' EXIT
+      trap 'test $? = 0 || tsvm inspect -f "{{json .State}}" ${name} >&2; tsvm rm -f ${name} > /dev/null' EXIT
       tsvm run -d --name ${name} -m 64m --disk 32m ${DEBIAN} sh -c 'head -c 8M /dev/urandom > /file; sync; echo ready; exec sleep 1d' > /dev/null
       until grep -qs ready $small/containers/*/log.json; do sleep 0.2; done
       mkdir -p $small/snapshots

@@ -5,15 +5,22 @@ import { programEnvironment } from '../../../sandbox/programs.js';
 
 /**
  * Opens a file on each thread of libuv's pool, and prints how many arenas malloc has beside the
- * first: each begins at a multiple of 64 MiB (malloc/arena.c, HEAP_MAX_SIZE).
+ * first. Each has 64 MiB at a multiple of that, of which the first part can be written to
+ * (malloc/arena.c, HEAP_MAX_SIZE). V8 maps at such places too, but less.
  */
 const COUNT = `
   const { open, readFileSync } = require('node:fs');
+  const SIZE = 64n << 20n;
   let left = 16;
   const done = () => {
     if (--left > 0) return;
-    const starts = [...readFileSync('/proc/self/maps', 'latin1').matchAll(/^([0-9a-f]+)-[0-9a-f]+ rw-p .* 0 *$/gm)];
-    console.log(starts.filter(([, start]) => BigInt('0x' + start) % (64n << 20n) === 0n).length);
+    const areas = [...readFileSync('/proc/self/maps', 'latin1').matchAll(/^([0-9a-f]+)-([0-9a-f]+) (....) .* 0 *$/gm)]
+      .map(([, start, end, access]) => ({ start: BigInt('0x' + start), end: BigInt('0x' + end), access }));
+    const isArena = ({ start, end, access }, at) => {
+      const next = areas[at + 1];
+      return start % SIZE === 0n && access === 'rw-p' && next?.access === '---p' && next.start === end && next.end >= start + SIZE;
+    };
+    console.log(areas.filter(isArena).length);
   };
   for (let each = left; each > 0; each--) open('/dev/null', done);`;
 

@@ -1,7 +1,7 @@
 // A full disk in each step of a snapshot, a clone, a rollback and a suspended machine that the owner
 // writes: one clear line, nothing half made, and the same step works once there is room. The home is
 // on a small tmpfs in a mount namespace. What a machine process writes is tested on machines
-// (test/e2e/snapshot-full-disk.test.ts).
+// (test/e2e/snapshot.test.ts).
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -98,7 +98,7 @@ test('a clone whose disk does not fit is not made, and is made once it fits', ()
     await set();
     await twice(MIB / 2, () => createClone(home, store.find('one')));`);
   expect(lines).toEqual([
-    'no-space: cannot copy a disk to /disk/home/snapshots/.ID/layer.ext4: ENOSPC: no space left on device, write nothing',
+    'no-space: cannot copy a disk to /disk/home/snapshots/.ID/layer.ext4: ENOSPC: no space left on device, 1048576 bytes needed nothing',
     'done left',
   ]);
 });
@@ -111,7 +111,7 @@ test('a rollback whose disk does not fit changes nothing of the container', () =
     rmSync(filler);
     console.log(readFileSync(folder.layer, 'utf8'), folder.state().status);`);
   expect(lines).toEqual([
-    'no-space: cannot copy a disk to /disk/home/snapshots/.ID/layer.ext4: ENOSPC: no space left on device, write nothing',
+    'no-space: cannot copy a disk to /disk/home/snapshots/.ID/layer.ext4: ENOSPC: no space left on device, 1048576 bytes needed nothing',
     'since created',
   ]);
 });
@@ -151,7 +151,7 @@ test('a saved machine is not kept without room for its copy or its manifest', ()
     rmSync('disk/saved', { recursive: true });
     await twice(MIB, save(false));`);
   expect(lines).toEqual([
-    'no-space: cannot copy /disk/saved.new/memory: ENOSPC: no space left on device, write nothing',
+    'no-space: cannot copy /disk/saved.new/memory: ENOSPC: no space left on device, 1048576 bytes needed nothing',
     'done left',
     'no-space: cannot write /disk/saved: ENOSPC: no space left on device, write nothing',
     'done left',
