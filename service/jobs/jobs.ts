@@ -265,7 +265,7 @@ export class Jobs {
   tick(): void {
     if (this.#closed.signal.aborted) return;
     try {
-      this.#store.expire();
+      if (this.#store.expire()) setImmediate(() => this.tick());
       this.#expireUploads();
       for (;;) {
         const job = this.#store.place(this.#options.host, this.#machines.boot);

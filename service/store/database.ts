@@ -148,6 +148,9 @@ export const MIGRATIONS = [
   ALTER TABLE ${table} RENAME COLUMN last TO spec;`,
     )
     .join(''),
+  // To know which tenants wait, each submission and each end of a job counted the whole queue.
+  `
+  CREATE INDEX jobs_waiting ON jobs (tenant, number) WHERE status = 'queued';`,
 ];
 
 /** Milliseconds to wait for another process's transaction. */

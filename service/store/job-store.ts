@@ -61,6 +61,8 @@ const PART = 65_536;
 const PLACED = "number IN (SELECT number FROM jobs WHERE status IN ('starting', 'running'))";
 
 const MAX_ENDED = 1000;
+/** Jobs that expire at a time. */
+const MAX_EXPIRED = 10;
 /** Tries of a callback, over 15 hours, and milliseconds between two. */
 const MAX_CALLBACK_TRIES = 24;
 const MAX_CALLBACK_PAUSE = 3_600_000;
@@ -361,14 +363,20 @@ export class JobStore {
     });
   }
 
-  /** Ends jobs whose deadline has passed, as `cancel` does. */
-  expire(): void {
+  /**
+   * Ends jobs whose deadline has passed, as `cancel` does: a few, so that a tenant's 1000 do not keep
+   * the server from all others. Returns whether there are more.
+   */
+  expire(): boolean {
     const due = `deadline <= ? AND status <> 'ended' AND "order" IS NULL`;
+    const now = this.#time();
     // Without a transaction, nothing is written if there is none.
-    if (this.#count(due, this.#time()) === 0) return;
+    const count = this.#count(due, now);
+    if (count === 0) return false;
     transaction(this.#database, () => {
-      for (const job of this.#all(due, this.#time())) this.#endFor('expired', job);
+      for (const job of this.#all(`${due} ORDER BY deadline LIMIT ?`, now, MAX_EXPIRED)) this.#endFor('expired', job);
     });
+    return count > MAX_EXPIRED;
   }
 
   #endFor(order: JobOrder, job: JobRecord): void {
@@ -475,8 +483,8 @@ export class JobStore {
     for (const run of placed.map((row) => COST.parse(row))) {
       had.set(run.tenant, (had.get(run.tenant) ?? 0) + this.#cost(run));
     }
-    const statement = `SELECT tenants.*, min(number) AS first FROM tenants JOIN jobs ON tenant = name
-      WHERE status = 'queued' GROUP BY name ORDER BY first`;
+    const first = "SELECT min(number) FROM jobs WHERE tenant = name AND status = 'queued'";
+    const statement = `SELECT * FROM (SELECT *, (${first}) AS first FROM tenants) WHERE first IS NOT NULL ORDER BY first`;
     const rows = this.#database.prepare(statement).all();
     return rows
       .map((row) => ({ tenant: TENANT.parse(row), charged: CHARGED.parse(row).charged }))
@@ -500,7 +508,8 @@ export class JobStore {
 
   /** A tenant without jobs gets its first one. */
   #join(tenant: string): void {
-    const busy = "SELECT min(charged) FROM tenants WHERE name IN (SELECT tenant FROM jobs WHERE status <> 'ended')";
+    const job = "SELECT 1 FROM jobs WHERE tenant = name AND status <> 'ended'";
+    const busy = `SELECT min(charged) FROM tenants WHERE EXISTS (${job})`;
     const statement = `UPDATE tenants SET charged =
       max(charged, coalesce((${busy}), (SELECT max(charged) FROM tenants))) WHERE name = ?`;
     this.#database.prepare(statement).run(tenant);

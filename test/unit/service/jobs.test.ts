@@ -252,6 +252,15 @@ describe('runs', () => {
     // The first order counts.
     expect(jobs.cancel('acme', 'a').order).toBe('expired');
   });
+
+  test('of many jobs whose deadlines have passed, a few end at a time, those that passed first', () => {
+    for (let n = 0; n < 25; n++) add(share('acme', { jobs: 25 }), `job-${n}`, { deadline: 3000 - n });
+    const ended = () => [...jobs.list('acme', { limit: 25, status: 'ended' })].map(({ id }) => id);
+    now += 3000;
+    expect([jobs.expire(), ended()]).toEqual([true, Array.from({ length: 10 }, (_, n) => `job-${24 - n}`)]);
+    expect([jobs.expire(), ended().length]).toEqual([true, 20]);
+    expect([jobs.expire(), ended().length, jobs.expire()]).toEqual([false, 25, false]);
+  });
 });
 
 describe('fair parts', () => {
