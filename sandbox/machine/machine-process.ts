@@ -122,7 +122,8 @@ export class MachineProcess implements Disposable {
   }
 
   write(request: MachineRequest): void {
-    this.#control.write(lineOf(request));
+    // A write after the end would destroy the socket, whose close tells that the process is gone.
+    if (!this.#control.writableEnded) this.#control.write(lineOf(request));
   }
 
   /**

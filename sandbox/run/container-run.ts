@@ -102,7 +102,6 @@ export class ContainerRun {
   #limit: number | undefined;
   #state: ContainerState = { name: 'starting' };
   #ending: Ending | undefined;
-  #isReplaced = false;
   #address: string | undefined;
   #ports: PublishedPorts[] = [];
 
@@ -360,12 +359,6 @@ export class ContainerRun {
     else this.#timers.after(REQUEST_TIMEOUT, killMachine);
   }
 
-  /** Kills the process as `kill` does. `exit` waits for the end of the machine, whose place another takes. */
-  killForAnother(): void {
-    this.#isReplaced = true;
-    this.kill();
-  }
-
   /** @throws SandboxError `not-running` */
   #running(): Extract<ContainerState, { name: 'running' }> {
     if (this.#state.name === 'running') return this.#state;
@@ -380,9 +373,8 @@ export class ContainerRun {
       this.#timers[Symbol.dispose]();
       this.#machine[Symbol.dispose]();
       // Until the machine process is gone it may write to the kept disk, which must not get another
-      // user. It has the published ports, too.
-      const waits = this.options.layer !== undefined || this.#ports.length > 0 || this.#isReplaced;
-      if (waits) await Promise.race([this.#machine.gone, sleep(KILL_TIMEOUT)]);
+      // user. It has the published ports, too, and its image is in use.
+      await Promise.race([this.#machine.gone, sleep(KILL_TIMEOUT)]);
       await this.#machine.removeCgroup();
       this.#trace.mark('done');
       this.#trace.write();

@@ -283,7 +283,7 @@ export class Supervision {
         this.#rollback = { files, done };
         // A signal that was sent before is the business of the machine that ends.
         this.#stopped = false;
-        run.killForAnother();
+        run.kill();
         await done.promise;
       },
       isRunning,
