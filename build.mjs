@@ -99,7 +99,7 @@ const command = await build({
 // esbuild wraps each module in an object whose one key is the module's path. V8 makes a shape for
 // each key, and looks through all earlier ones for it. Under one key all objects have one shape.
 const [{ text }] = command.outputFiles;
-const program = text.replace(/\b(__esm|__commonJS)\(\{\s*"[^"]+"\(/g, '$1({module(');
+const program = text.replace(/\b(__esm|__commonJS)\(\s*\{\s*"[^"]+"\s*\(/g, '$1({module(');
 replace(cli, `${program}//${createHash('sha256').update(program).digest('hex')}\n`);
 for (const name of readdirSync(dist).filter((name) => name.startsWith('cli.cjs.'))) rmSync(join(dist, name));
 

@@ -6,11 +6,8 @@ import { promisify } from 'node:util';
 import { gzip as gzipBuffer, type ZlibOptions } from 'node:zlib';
 import { ImageError } from './errors.js';
 import { gathered } from './gathered.js';
+import type { PushCompression } from './push-compressions.js';
 import { type StreamProgram, through } from './stream-program.js';
-
-/** How a layer made here may be compressed for a registry. */
-export const PUSH_COMPRESSIONS = ['gzip', 'zstd'] as const;
-export type PushCompression = (typeof PUSH_COMPRESSIONS)[number];
 
 /** 3 % larger than zlib's usual level, and a third faster. */
 const GZIP: ZlibOptions = { level: 4 };

@@ -1,8 +1,8 @@
 // The door of the images room: references in, disks out. Every run loads this file, so it loads
 // nothing heavy until it is needed.
 
-export { PUSH_COMPRESSIONS } from './compress.js';
 export { ImageError, type ImageErrorCode } from './errors.js';
+export { PUSH_COMPRESSIONS } from './push-compressions.js';
 export { registryHost } from './registry/host.js';
 export { homeLimit, sizeSetting } from './store/budget.js';
 export { bytesOnDisk } from './store/disk-space.js';

@@ -15,7 +15,7 @@ import type { GuestSocket } from './containers/guest-listener.js';
 import type { Usage } from './containers/report.js';
 import { SandboxError } from './errors.js';
 import { Home } from './home/home.js';
-import { MachineClient } from './machine/machine-client.js';
+import type { MachineClient } from './machine/machine-client.js';
 import type { ContainerSpec } from './spec/container-spec.js';
 import type { BoundPort } from './spec/published-ports.js';
 import type { Environment } from './spec/run-spec.js';
@@ -162,6 +162,7 @@ export class Sandbox implements AsyncDisposable {
     using limit = new CallLimit({ signal, timeout });
     limit.signal.throwIfAborted();
     // It takes longest to start. The supervision owns it later.
+    const { MachineClient } = await import('./machine/machine-client.js');
     const machine = new MachineClient();
     let container: Container;
     try {
@@ -200,7 +201,8 @@ export class Sandbox implements AsyncDisposable {
     machine: MachineClient | undefined,
     { signal, limit }: { signal?: AbortSignal | undefined; limit: CallLimit },
   ): Promise<Sandbox> {
-    const supervision = container.supervise({ machine, onEmulatedCpus });
+    const { Supervision } = await import('./supervision/supervision.js');
+    const supervision = container.supervise(Supervision, { machine, onEmulatedCpus });
     const sandbox = new Sandbox(container, supervision);
     const abort = () => supervision.abort(new SandboxError('aborted', 'aborted'));
     signal?.addEventListener('abort', abort, { once: true });

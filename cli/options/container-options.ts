@@ -2,7 +2,8 @@
 // options of its process and its network are in process-options.ts and network-options.ts.
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { type ContainerSpec, isBootName } from '../../sandbox/internal.js';
+import type { ContainerSpec } from '../../sandbox/internal.js';
+import { isBootName } from '../../sandbox/machines.js';
 import { addOptions, type Declaration, entries, list, readOptions, text, texts } from './declaration.js';
 import { parseDevice } from './device.js';
 import { parseDuration } from './duration.js';

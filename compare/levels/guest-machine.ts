@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { builtFile } from '../../installation/index.js';
 import { type BootKernel, cpio, filesOfPulled, findPulled, kernelPath } from '../../kernels/index.js';
 import { findProgram } from '../../programs/index.js';
-import { probeMachine } from '../../sandbox/internal.js';
+import { probeMachine } from '../../sandbox/machines.js';
 import { CompareError } from '../errors.js';
 import { type Bundle, type CommandLine, environmentOf, type Missing } from '../level.js';
 import { run, succeeded } from '../running.js';

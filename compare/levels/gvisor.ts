@@ -1,5 +1,5 @@
 // gVisor: a kernel in Go, as a process, answers the system calls.
-import { probeMachine } from '../../sandbox/internal.js';
+import { probeMachine } from '../../sandbox/machines.js';
 import { ociLevel } from './oci.js';
 
 const SUMMARY = 'a kernel in user space answers system calls';

@@ -3,7 +3,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { findProgram } from '../../programs/index.js';
-import { probeMachine, readTscKhz } from '../../sandbox/internal.js';
+import { probeMachine, readTscKhz } from '../../sandbox/machines.js';
 import { unlessAborted } from '../ending.js';
 import type { CommandLine, Level } from '../level.js';
 import { askGauge } from './ask.js';

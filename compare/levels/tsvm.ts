@@ -3,7 +3,7 @@
 import { sourceFile } from '../../installation/index.js';
 import { findProgram } from '../../programs/index.js';
 import { Home } from '../../sandbox/index.js';
-import { probeMachine } from '../../sandbox/internal.js';
+import { probeMachine } from '../../sandbox/machines.js';
 import { type CommandLine, FOLDER, type Level, type Missing } from '../level.js';
 
 /** The machine process, QEMU, and the kernel of User-Mode Linux. */

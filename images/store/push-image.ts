@@ -1,8 +1,8 @@
 // Pushes an image of the store to a registry: its layers in parallel, its config, and its manifest
 // last. Nothing refers to the blobs before that, so a push that ends early leaves the tag as it was.
 
-import type { PushCompression } from '../compress.js';
 import { ImageError, toImageError } from '../errors.js';
+import type { PushCompression } from '../push-compressions.js';
 import { familiarReference, fullReference, type NameReference, parseName } from '../reference.js';
 import type { Destination } from '../registry/destination.js';
 import { Registry, type RegistryOptions } from '../registry/registry.js';

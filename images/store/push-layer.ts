@@ -4,7 +4,8 @@
 // 3. Another registry has one, which is copied.
 // 4. It is compressed here.
 
-import { compress, type PushCompression } from '../compress.js';
+import { compress } from '../compress.js';
+import type { PushCompression } from '../push-compressions.js';
 import type { NameReference } from '../reference.js';
 import type { Destination } from '../registry/destination.js';
 import type { Registry } from '../registry/registry.js';

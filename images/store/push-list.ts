@@ -3,9 +3,9 @@
 // does, and the list that goes there has the manifests that this gives them. So a push that ends
 // early leaves the tag as it was.
 
-import type { PushCompression } from '../compress.js';
 import { ImageError } from '../errors.js';
 import { MAX_LAYERS } from '../limits.js';
+import type { PushCompression } from '../push-compressions.js';
 import { type NameReference, parseName } from '../reference.js';
 import type { Destination } from '../registry/destination.js';
 import type { Registry } from '../registry/registry.js';

@@ -27,7 +27,7 @@ import { checkSecrets } from '../spec/secrets.js';
 import { type Signal, signalNumber } from '../spec/signal-number.js';
 import { openRequest } from '../supervision/control-client.js';
 import type { RollbackFiles } from '../supervision/control-protocol.js';
-import { type Supervised, type SuperviseOptions, Supervision } from '../supervision/supervision.js';
+import type { Supervised, SuperviseOptions, Supervision } from '../supervision/supervision.js';
 import { type StartOptions, SupervisorProcess } from '../supervision/supervisor-process.js';
 import { type Attachment, attach } from './attach.js';
 import { type CloneOptions, checkDiskRoom, createClone } from './clone.js';
@@ -249,10 +249,11 @@ export class Container {
 
   /**
    * Starts it, and supervises it in this process until its end.
+   * @param Kind the class, which takes long to load: of all methods this one alone needs it
    * @internal
    */
-  supervise(options: SuperviseOptions = {}): Supervision {
-    return new Supervision(this.#stored, { ...options, snapshot: this.#takeSnapshot() });
+  supervise(Kind: typeof Supervision, options: SuperviseOptions = {}): Supervision {
+    return new Kind(this.#stored, { ...options, snapshot: this.#takeSnapshot() });
   }
 
   /** Attaches to its output from now on, and to its input. @throws SandboxError `not-running` */

@@ -13,7 +13,6 @@ import { roomInHome } from '../home/home-size.js';
 import type { FileLock } from '../home/lock.js';
 import { findSource } from '../home/mount-sources.js';
 import { randomName } from '../home/random-name.js';
-import { findKernel } from '../run/kernel.js';
 import { checkRunSpec } from '../spec/check-run-spec.js';
 import type { ContainerSpec } from '../spec/container-spec.js';
 import type { Mount } from '../spec/mounts.js';
@@ -53,6 +52,7 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
   checkRunSpec(spec);
   checkContainerSpec(spec);
   // Neither is needed yet, but without them the container could not be started.
+  const { findKernel } = await import('../run/kernel.js');
   await findKernel(spec, { pull: true, isEarly: true });
   home.openRuntime();
   await roomInHome(home.path);

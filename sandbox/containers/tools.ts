@@ -7,7 +7,8 @@ import { unlessAborted } from '../abort.js';
 import { REQUEST_TIMEOUT } from '../agent/responsiveness.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
-import { hasLayerDisk, type Supervised, Supervision } from '../supervision/supervision.js';
+import { hasLayerDisk } from '../home/container-record.js';
+import type { Supervised } from '../supervision/supervision.js';
 import { execProcess } from './exec.js';
 
 const SIGKILL = 9;
@@ -119,6 +120,7 @@ export async function withGuest<T>(container: Supervised, act: () => Promise<T>)
       `container ${folder.shortId} has no files while it does not run (--disk memory, --read-only)`,
     );
   }
+  const { Supervision } = await import('../supervision/supervision.js');
   const supervision = new Supervision(container, { filesOnly: true });
   const ended = supervision.exit.then(
     () => new SandboxError('machine-died', 'the container was lost'),

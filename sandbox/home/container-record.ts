@@ -41,6 +41,11 @@ export function stopTimeoutOf({ stopTimeout, spec }: ContainerConfig): number {
   return stopTimeout ?? (spec.stopTimeout ?? 10) * 1000;
 }
 
+/** Returns true if the writable layer is a disk. Nothing can be written to a read-only root. */
+export function hasLayerDisk({ spec }: ContainerConfig): boolean {
+  return !spec.readOnly && spec.disk !== 'memory';
+}
+
 export const STATUSES = ['created', 'running', 'paused', 'suspended', 'restarting', 'exited'] as const;
 export type ContainerStatus = (typeof STATUSES)[number];
 

@@ -1,7 +1,7 @@
 // CRC-32 of files, among them files of gigabytes that are mostly holes. It finds damage. Whoever
 // may write such a file may write what its checksum is compared with, so no digest would find more.
+// Most commands load this file and check none: zlib is loaded when it is used.
 import { open } from 'node:fs/promises';
-import { crc32 } from 'node:zlib';
 import { eachBlock } from './sparse-file.js';
 
 export interface FileChecksum {
@@ -13,6 +13,7 @@ export interface FileChecksum {
 
 /** CRC-32 of the bytes that a file has now: what another process appends meanwhile is not read. */
 export async function fileChecksum(path: string): Promise<FileChecksum> {
+  const { crc32 } = await import('node:zlib');
   const file = await open(path, 'r');
   try {
     let [size, sum] = [0, 0];
@@ -33,6 +34,7 @@ export async function fileChecksum(path: string): Promise<FileChecksum> {
  * a copy whose holes differ has the same checksum.
  */
 export async function sparseChecksum(path: string): Promise<FileChecksum> {
+  const { crc32 } = await import('node:zlib');
   let sum = 0;
   const size = await eachBlock(path, (block, offset) => {
     sum = crc32(block, crc32(number(offset), sum));

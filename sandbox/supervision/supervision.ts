@@ -12,7 +12,13 @@ import { type Deferred, defer } from '../deferred.js';
 import type { EgressProcess } from '../egress/egress-process.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
-import { bootId, type ContainerConfig, type ContainerState, isRunning } from '../home/container-record.js';
+import {
+  bootId,
+  type ContainerConfig,
+  type ContainerState,
+  hasLayerDisk,
+  isRunning,
+} from '../home/container-record.js';
 import type { Home } from '../home/home.js';
 import type { FileLock } from '../home/lock.js';
 import { LogWriter } from '../home/log-file.js';
@@ -695,11 +701,6 @@ function neverStarted(error: unknown): number {
 
 function asError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(messageOf(thrown));
-}
-
-/** Returns true if the writable layer is a disk. Nothing can be written to a read-only root. */
-export function hasLayerDisk({ spec }: ContainerConfig): boolean {
-  return !spec.readOnly && spec.disk !== 'memory';
 }
 
 function restarts(policy: RestartPolicy | undefined, failed: boolean, count: number): boolean {

@@ -1,6 +1,7 @@
 // tsvm run: runs a command in a new container.
 import type { Command } from 'commander';
 import type { Container, ContainerSpec } from '../../../sandbox/internal.js';
+import { Supervision } from '../../../sandbox/machines.js';
 import type { DetachKeys } from '../../foreground/detach-keys.js';
 import { callerIo, inForeground, startAttached } from '../../foreground/foreground.js';
 import { makeAndTake } from '../../foreground/signals.js';
@@ -85,7 +86,7 @@ async function run(
     }
     const [stdin, terminal] = [spec.stdin === true, spec.terminal === true];
     const io = callerIo(stdin, terminal);
-    const supervision = container.supervise({
+    const supervision = container.supervise(Supervision, {
       io,
       ...(machine && { machine }),
       log,

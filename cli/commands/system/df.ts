@@ -9,9 +9,9 @@ import {
   homeSize,
   isRunning,
   SnapshotStore,
-  TemplateStore,
   volumeSize,
 } from '../../../sandbox/internal.js';
+import { TemplateStore } from '../../../sandbox/machines.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatBytes } from '../../output/table.js';
 import { type Context, createCommand } from '../command.js';

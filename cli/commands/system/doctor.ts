@@ -10,19 +10,21 @@ import { availableKernel, type BootKernel, findBootKernel } from '../../../kerne
 import { printableJson } from '../../../printable/index.js';
 import {
   type Accelerator,
-  canPing,
   DEFAULT_MEMORY,
   defaultJailMode,
-  findCgroupPlace,
   givenCgroupParent,
   Home,
+} from '../../../sandbox/internal.js';
+import {
+  canPing,
+  findCgroupPlace,
   JAIL_PARTS,
   type JailReport,
   type ProbeResult,
   probeMachine,
   ptraceScope,
   whyNotUml,
-} from '../../../sandbox/internal.js';
+} from '../../../sandbox/machines.js';
 import { formatBytes } from '../../output/table.js';
 import { EMULATION, STALE_CODE, USER_MODE } from '../../output/warnings.js';
 import { type Context, createCommand } from '../command.js';

@@ -1,14 +1,7 @@
 // tsvm template create: makes the template that runs with these options come from.
 import { type Command, Option } from 'commander';
-import {
-  DEFAULT_MEMORY,
-  Home,
-  makeTemplate,
-  SandboxError,
-  sizedShape,
-  TemplateStore,
-  templateBudget,
-} from '../../../sandbox/internal.js';
+import { DEFAULT_MEMORY, Home, SandboxError } from '../../../sandbox/internal.js';
+import { makeTemplate, sizedShape, TemplateStore, templateBudget } from '../../../sandbox/machines.js';
 import { addOptions, type Declaration, readOptions, text } from '../../options/declaration.js';
 import { parseCpus } from '../../options/number.js';
 import { parseSize } from '../../options/size.js';

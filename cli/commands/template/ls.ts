@@ -1,6 +1,7 @@
 // tsvm template ls: lists templates.
 import type { Command } from 'commander';
-import { Home, type Template, TemplateStore } from '../../../sandbox/internal.js';
+import { Home } from '../../../sandbox/internal.js';
+import { type Template, TemplateStore } from '../../../sandbox/machines.js';
 import { FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatAge, formatBytes } from '../../output/table.js';
 import { type Context, createCommand } from '../command.js';

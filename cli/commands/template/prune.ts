@@ -1,6 +1,7 @@
 // tsvm template prune: removes all templates.
 import type { Command } from 'commander';
-import { Home, TemplateStore } from '../../../sandbox/internal.js';
+import { Home } from '../../../sandbox/internal.js';
+import { TemplateStore } from '../../../sandbox/machines.js';
 import { confirmed } from '../../output/prompt.js';
 import { formatBytes } from '../../output/table.js';
 import { type Context, createCommand } from '../command.js';

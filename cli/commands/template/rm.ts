@@ -1,6 +1,7 @@
 // tsvm template rm: removes templates.
 import type { Command } from 'commander';
-import { Home, TemplateStore } from '../../../sandbox/internal.js';
+import { Home } from '../../../sandbox/internal.js';
+import { TemplateStore } from '../../../sandbox/machines.js';
 import { type Context, createCommand } from '../command.js';
 import { forEachName } from '../operands.js';
 

@@ -9,12 +9,8 @@ import { expect, test } from 'vitest';
 
 const project = fileURLToPath(new URL('../../..', import.meta.url));
 
-// The second of a pair is what the first imports in any case, once it has started its thread or process.
-test.each([
-  ['supervisor', ['sandbox/supervision/supervisor.ts', 'sandbox/supervision/supervision.ts']],
-  ['machine process', ['vmm/process/main.ts', 'vmm/process/server.ts']],
-  ['vCPU thread', ['vmm/accel/kvm/vcpu-worker.ts']],
-])('the %s loads no library but koffi', async (_, entryPoints) => {
+/** The files that a program loads before it imports any by a call, and modules of Node.js. */
+async function loadedBy(entryPoints: string[]): Promise<string[]> {
   const { metafile } = await build({
     ...{ entryPoints, absWorkingDir: project, outdir: '/nowhere', write: false, metafile: true },
     ...({ bundle: true, splitting: true, format: 'esm', platform: 'node', external: ['koffi'] } as const),
@@ -23,13 +19,36 @@ test.each([
   const load = (path: string): void => {
     if (loaded.has(path)) return;
     loaded.add(path);
-    for (const { path: next, kind, external } of metafile.inputs[path]?.imports ?? []) {
-      if (kind !== 'dynamic-import' && !external) load(next);
+    for (const { path: next, kind } of metafile.inputs[path]?.imports ?? []) {
+      if (kind !== 'dynamic-import' && next !== 'koffi') load(next);
     }
   };
   entryPoints.forEach(load);
   expect(loaded.size).toBeGreaterThan(10);
-  expect([...loaded].filter((path) => path.includes('node_modules'))).toEqual([]);
+  return [...loaded];
+}
+
+// The second of a pair is what the first imports in any case, once it has started its thread or process.
+test.each([
+  ['supervisor', ['sandbox/supervision/supervisor.ts', 'sandbox/supervision/supervision.ts']],
+  ['machine process', ['vmm/process/main.ts', 'vmm/process/server.ts']],
+  ['vCPU thread', ['vmm/accel/kvm/vcpu-worker.ts']],
+])('the %s loads no library but koffi', async (_, entryPoints) => {
+  expect((await loadedBy(entryPoints)).filter((path) => path.includes('node_modules'))).toEqual([]);
+});
+
+test('a command that asks a supervisor loads nothing of what starts machines, and one library', async () => {
+  const words = ['ps', 'exec', 'kill', 'logs', 'stop', 'rm', 'wait', 'port', 'top', 'stats', 'pause', 'attach'];
+  const commands = [...words.map((word) => `container/${word}`), 'system/inspect'];
+  const loaded = await loadedBy([
+    ...['cli/main.ts', 'cli/program.ts'],
+    ...commands.map((command) => `cli/commands/${command}.ts`),
+  ]);
+  const heavy = /^(vmm\/(?!machine|json-lines|saved-state|rate)|kernels\/|build\/|compare\/|service\/)/;
+  const starting =
+    /^sandbox\/(machines|supervision\/supervision|machine\/machine-client|run\/(?!trace|resource-stack))/;
+  const unwanted = [heavy, starting, /^(node:)?zlib$/, /node_modules\/(?!commander\/)/];
+  expect(loaded.filter((path) => unwanted.some((pattern) => pattern.test(path)))).toEqual([]);
 });
 
 test('a command that needs no call of the C library does not load koffi', () => {
@@ -54,7 +73,7 @@ test('a command that needs no call of the C library does not load koffi', () => 
 
 test('the modules of the command are objects of one shape', () => {
   const program = readFileSync(join(project, 'dist/cli.cjs'), 'latin1');
-  const keys = [...program.matchAll(/=\s*(?:__esm|__commonJS)\(\{\s*("?[^"(]+"?)\(/g)].map(([, key]) => key);
+  const keys = [...program.matchAll(/\b(?:__esm|__commonJS)\(\s*\{\s*("?[^"(]+"?)\s*\(/g)].map(([, key]) => key);
   expect(keys.length).toBeGreaterThan(200);
   expect(new Set(keys)).toEqual(new Set(['module']));
 });
