@@ -14,7 +14,7 @@ function ownContainer(machine: Machine) {
   return {
     name,
     [Symbol.asyncDispose]: async () => {
-      await run(machine, ['sh', '-c', `'${TSVM}' ps -aq --filter name=${name} | xargs -r '${TSVM}' rm -f`]);
+      await run(machine, [TSVM, 'rm', '-f', name]);
     },
   };
 }
@@ -26,14 +26,14 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
     const said = await script(
       machine,
       `
-      tsvm run -d -m 128m --name ${name} ${DEBIAN} sh -c 'echo kept > /file; ${COUNTS}' > /dev/null
+      tsvm run -d -m 64m --name ${name} ${DEBIAN} sh -c 'echo kept > /file; ${COUNTS}' > /dev/null
       lines ${name} 5
       pid=$(tsvm inspect -f '{{.State.Pid}}' ${name})
       for cycle in 1 2; do
         tsvm suspend ${name}
         tsvm ps -a --filter name=${name} --format '{{.State}} {{.Status}}'
         ! kill -0 $pid 2> /dev/null
-        before=$(tsvm logs ${name} | wc -l)
+        before=$(count ${name})
         tsvm exec ${name} true 2>&1 | sed 's/container [0-9a-f]*/container ID/'
         tsvm start ${name} 2>&1 | sed 's/container [0-9a-f]*/container ID/'
         tsvm resume ${name}
@@ -46,7 +46,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
       tsvm events --since 1h --until 0s --filter container=${name} --format '{{.Action}}' | xargs
       tsvm kill ${name} > /dev/null
       tsvm wait ${name}
-      ls $(dirname $(tsvm inspect -f '{{.LogPath}}' ${name})) | xargs`,
+      ls $folder | xargs`,
     );
     const cycle = [
       name,
@@ -72,15 +72,15 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
     const said = await script(
       machine,
       `
-      tsvm run -d -m 128m --name ${name} ${DEBIAN} sh -c '${COUNTS}' > /dev/null
+      tsvm run -d -m 64m --name ${name} ${DEBIAN} sh -c '${COUNTS}' > /dev/null
       lines ${name} 3
       tsvm suspend ${name} > /dev/null
-      saved=$(dirname $(tsvm inspect -f '{{.LogPath}}' ${name}))/suspended
+      saved=$folder/suspended
       cp $saved/state.json /tmp/whole; truncate -s -1 $saved/state.json
       tsvm resume ${name} 2>&1 | sed 's/:.*\\/suspended/: .../'
       tsvm ps -a --filter name=${name} --format '{{.State}}'
       cp /tmp/whole $saved/state.json
-      before=$(tsvm logs ${name} | wc -l)
+      before=$(count ${name})
       tsvm resume ${name} > /dev/null
       lines ${name} $((before + 3))
       tsvm rm -f ${name} > /dev/null`,
@@ -95,13 +95,13 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
       machine,
       `
       printf 'FROM %s\\nLABEL of=%s\\n' ${DEBIAN} ${name} | tsvm build -q -t ${name} - > /dev/null
-      tsvm run -d --rm -m 128m --name ${name} ${name} sh -c '${COUNTS}' > /dev/null
+      tsvm run -d --rm -m 64m --name ${name} ${name} sh -c '${COUNTS}' > /dev/null
       lines ${name} 2
       tsvm suspend ${name}
       tsvm rmi ${name} 2>&1 | grep -o 'being used by container'
       tsvm resume ${name}
       tsvm kill ${name} > /dev/null
-      until test -z "$(tsvm ps -aq --filter name=${name})"; do sleep 0.2; done
+      while test -e $folder; do sleep 0.2; done
       tsvm rmi ${name} | head -1`,
     );
     expect(said).toBe(`${name}\nbeing used by container\n${name}\nUntagged: ${name}:latest\n`);
@@ -114,7 +114,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
       machine,
       `
       for delay in 0.2 0.7 1.2; do
-        tsvm run -d -m 128m --name ${name} ${DEBIAN} sh -c '${COUNTS}' > /dev/null
+        tsvm run -d -m 64m --name ${name} ${DEBIAN} sh -c '${COUNTS}' > /dev/null
         lines ${name} 2
         supervisor=$(ps -o ppid= -p $(ps -o ppid= -p $(tsvm inspect -f '{{.State.Pid}}' ${name})))
         tsvm suspend ${name} > /dev/null 2>&1 &
@@ -127,7 +127,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
           *) echo "suspend ended with $code, and it is $(tsvm inspect -f '{{.State.Status}}' ${name})";;
         esac
         lines ${name} 4
-        ls $(dirname $(tsvm inspect -f '{{.LogPath}}' ${name})) | grep suspended || true
+        ls $folder | grep suspended || true
         tsvm rm -f ${name} > /dev/null
       done`,
     );
@@ -143,7 +143,7 @@ test.each(machines.filter(({ name }) => name.endsWith('tcg')))(
     const said = await script(
       machine,
       `
-      tsvm run -d -m 128m --name ${name} ${DEBIAN} sh -c '${COUNTS}' > /dev/null
+      tsvm run -d -m 64m --name ${name} ${DEBIAN} sh -c '${COUNTS}' > /dev/null
       lines ${name} 2
       tsvm suspend ${name} 2>&1 | sed 's/container [0-9a-f]*/container ID/'
       lines ${name} 5
