@@ -227,6 +227,28 @@ RUN --network=none ls /sys/class/net >> /out`,
   expect(stdout).toBe('one\ntwo b c\nthree\nlo\n');
 });
 
+test('a RUN of a stage for this platform makes what an image for another one has', async () => {
+  const { code, stdout, stderr } = await build(
+    `FROM --platform=$BUILDPLATFORM ${DEBIAN} AS made
+ARG TARGETARCH BUILDARCH
+RUN echo "$TARGETARCH on $BUILDARCH" > /made
+FROM scratch
+COPY --from=made /made /`,
+    '--platform',
+    'linux/arm64',
+  );
+  expect(code, stderr).toBe(0);
+  const form = '{{.Architecture}}';
+  expect((await tsvm('image', 'inspect', '-f', form, stdout.trim())).stdout).toBe('arm64\n');
+  const folder = join(context, 'arm64');
+  const exported = await build(
+    readFileSync(join(context, 'Dockerfile'), 'utf8'),
+    ...['--platform', 'linux/arm64', '--output', `type=local,dest=${folder}`],
+  );
+  expect(exported.code, exported.stderr).toBe(0);
+  expect(readFileSync(join(folder, 'made'), 'utf8')).toBe('arm64 on amd64\n');
+});
+
 test('mounts of a RUN have the files of named contexts: a folder, an archive at a URL, an image, a layout', async () => {
   const work = mkdtempSync('/var/tmp/tsvm-build-contexts-');
   const { authority, certificate, key } = makeCertificates(work);

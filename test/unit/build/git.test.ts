@@ -89,6 +89,20 @@ describe('a context', () => {
     expect(leftovers()).toEqual([]);
   });
 
+  test('by a name has the files of the tag and the folder that its URL names, with rules of its own', async () => {
+    const repository = server.repository('x').write({ 'd/f': '1', 'd/out': 'o', 'd/.dockerignore': 'out\n', g: 'G' });
+    repository.commit();
+    repository.git('tag', 'v1');
+    repository.write({ 'd/f': '2' }).commit();
+    shop.write({ Dockerfile: 'FROM scratch\nCOPY --from=lib f /\n' });
+    const files = (fragment: string) => filesOf('--build-context', `lib=${server.url('x')}${fragment}`, shop.context);
+    expect(await files('#v1:d')).toEqual(['644 0:0 /f "1"']);
+    expect(await files('#main:d')).toEqual(['644 0:0 /f "2"']);
+    shop.write({ Dockerfile: 'FROM scratch\nCOPY --from=lib . /\n' });
+    expect((await files('#v1:d')).filter((line) => line.includes('/out'))).toEqual([]);
+    expect(leftovers()).toEqual([]);
+  });
+
   test('has files with modes and links, the time of the commit, and .git if it is asked for', async () => {
     const repository = server.repository('x').write({ Dockerfile: DOCKERFILE, run: 'R' }).link('l', 'run');
     repository.git('update-index', '--add', '--chmod=+x', 'run');
