@@ -21,6 +21,8 @@ const CONTROL = 3;
 
 /** Milliseconds for the launcher to pass folders, which takes it 6: a file system may stand still. */
 const PASSING = 60_000;
+/** Milliseconds for which a process that was killed keeps this one from ending. */
+const ENDING = 10_000;
 
 export interface ProcessOptions {
   /** Path of the machine's program. */
@@ -122,8 +124,12 @@ export class MachineProcess implements Disposable {
   }
 
   write(request: MachineRequest): void {
-    // A write after the end would destroy the socket, whose close tells that the process is gone.
-    if (!this.#control.writableEnded) this.#control.write(lineOf(request));
+    if (!this.#isEnded) this.#control.write(lineOf(request));
+  }
+
+  /** A write after the end would destroy the socket, whose close tells that the process is gone. */
+  get #isEnded(): boolean {
+    return this.#control.writableEnded;
   }
 
   /**
@@ -131,6 +137,7 @@ export class MachineProcess implements Disposable {
    * @throws SandboxError `state` if a folder cannot be confined; Error if the process is gone
    */
   async pass(files: MachineFiles): Promise<void> {
+    if (this.#isEnded) throw new Error('the machine process was ended');
     // Descriptors do not go through the queue of Node.js.
     if (this.#control.writableLength > 0) await new Promise((resolve) => this.#control.write('', resolve));
     const hasRoot = this.needs !== undefined && (await this.report)?.files === 'namespace';
@@ -150,7 +157,7 @@ export class MachineProcess implements Disposable {
    * @returns false if there is no room for it, or the process is gone
    */
   tryPass(request: MachineRequest, descriptors: readonly number[]): boolean {
-    return tryPass(this.#control, request, descriptors);
+    return !this.#isEnded && tryPass(this.#control, request, descriptors);
   }
 
   #passTrees(portion: Portion): Promise<void> {
@@ -201,8 +208,10 @@ export class MachineProcess implements Disposable {
   /** Kills the process, which may still be exiting when this returns. */
   [Symbol.dispose](): void {
     this.kill();
-    // Its end tells when the process is gone.
-    this.#control.end().unref();
+    // Its close tells when the process is gone. Nothing else may keep a process that waits for that, once
+    // the launcher has ended.
+    this.#control.end();
+    setTimeout(() => this.#control.unref(), ENDING).unref();
     this.#stderr.destroy();
   }
 }
