@@ -161,8 +161,8 @@ export class Sandbox implements AsyncDisposable {
     const { home = new Home(), signal, timeout, onProgress, ...spec } = options;
     using limit = new CallLimit({ signal, timeout });
     limit.signal.throwIfAborted();
+    const { MachineClient } = await loadMachines();
     // It takes longest to start. The supervision owns it later.
-    const { MachineClient } = await import('./machine/machine-client.js');
     const machine = new MachineClient();
     let container: Container;
     try {
@@ -191,6 +191,7 @@ export class Sandbox implements AsyncDisposable {
     const { home = new Home(), signal, timeout, ...own } = options;
     using limit = new CallLimit({ signal, timeout });
     limit.signal.throwIfAborted();
+    await loadMachines();
     const container = await Container.restore(home, snapshot, { ...own, autoRemove: true, isSupervised: true });
     return await Sandbox.#start(container, undefined, { signal, limit });
   }
@@ -201,7 +202,7 @@ export class Sandbox implements AsyncDisposable {
     machine: MachineClient | undefined,
     { signal, limit }: { signal?: AbortSignal | undefined; limit: CallLimit },
   ): Promise<Sandbox> {
-    const { Supervision } = await import('./supervision/supervision.js');
+    const { Supervision } = await loadMachines();
     const supervision = container.supervise(Supervision, { machine, onEmulatedCpus });
     const sandbox = new Sandbox(container, supervision);
     const abort = () => supervision.abort(new SandboxError('aborted', 'aborted'));
@@ -403,6 +404,18 @@ export class Sandbox implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/**
+ * Loads what starts machines, which takes long. Called before there is anything that a failure would
+ * leave, such as of a host without descriptors: Node.js then fails each later time, too.
+ */
+async function loadMachines() {
+  const [{ MachineClient }, { Supervision }] = await Promise.all([
+    import('./machine/machine-client.js'),
+    import('./supervision/supervision.js'),
+  ]);
+  return { MachineClient, Supervision };
 }
 
 /** The exit of a process, which a limit may kill first. */

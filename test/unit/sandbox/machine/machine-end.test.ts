@@ -57,7 +57,7 @@ test('a program that does nothing but wait for the end of a machine does not end
   const [program, client] = [join(folder, 'program.mjs'), join(folder, 'client.mjs')];
   await build({
     ...({ entryPoints: [CLIENT], outfile: client, bundle: true, format: 'esm', platform: 'node' } as const),
-    ...({ external: ['koffi'], logLevel: 'error' } as const),
+    ...({ external: ['koffi'], target: 'node20', logLevel: 'error' } as const),
   });
   writeFileSync(
     program,
