@@ -18,9 +18,10 @@ export type AskTool = (argv: string[], onFailed: (ended: Promise<void>) => void)
 
 export class GuestState {
   #isPaused = false;
-  /** Failed changes that are not undone yet. */
+  /** Failed pauses and resumes that are not undone yet. */
   #failed = 0;
   #turn: Promise<unknown> = Promise.resolve();
+  readonly #freezer = (): string[] => [this.#isPaused ? 'freeze' : 'thaw'];
 
   /** @param limits what the container is made with, if they do not change before */
   constructor(
@@ -61,7 +62,7 @@ export class GuestState {
     try {
       // The agent waits for a process that is being started.
       await Promise.allSettled(starts);
-      await this.#change(['freeze'], () => this.#freezer);
+      await this.#change(['freeze'], this.#freezer);
     } catch (error) {
       this.#isPaused = false;
       throw error;
@@ -71,7 +72,7 @@ export class GuestState {
   /** In turn. @throws SandboxError, OciError */
   async resume(): Promise<void> {
     if (!this.#isPaused) throw new OciError('container not paused');
-    await this.#change(['thaw'], () => this.#freezer);
+    await this.#change(['thaw'], this.#freezer);
     this.#isPaused = false;
   }
 
@@ -82,17 +83,14 @@ export class GuestState {
     this.limits = limits;
   }
 
-  get #freezer(): string[] {
-    return [this.#isPaused ? 'freeze' : 'thaw'];
-  }
-
   /** @param back words of the tool that brings the guest to what engines see */
   async #change(argv: string[], back: () => string[]): Promise<void> {
     await this.ask(argv, (ended) => this.#bringBack(ended, back));
   }
 
   #bringBack(ended: Promise<void>, back: () => string[]): void {
-    this.#failed += 1;
+    const count = back === this.#freezer ? 1 : 0;
+    this.#failed += count;
     const again = (ended: Promise<void>) =>
       this.#bringBack(
         Promise.all([ended, sleep(RETRY)]).then(() => {}),
@@ -112,7 +110,7 @@ export class GuestState {
     void ended
       .then(() => this.inTurn(brought))
       .finally(() => {
-        this.#failed -= 1;
+        this.#failed -= count;
       });
   }
 }

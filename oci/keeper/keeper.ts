@@ -426,7 +426,7 @@ export class Keeper implements PodMember {
       const seccomp = seccompFilter(defined({ seccomp: this.#translation.seccomp }), kernel);
       this.#running = { container, seccomp };
       await first.start(container, seccomp);
-      replaceFile(join(this.state, 'status'), 'running');
+      this.#tell('running');
     } catch (error) {
       first.exit(LOST);
       throw error;
@@ -500,17 +500,22 @@ export class Keeper implements PodMember {
     await started.finally(() => this.#starts.delete(started));
   }
 
+  /** Of a container that is over, the folder may be gone, or that of a new one with its name. */
+  #tell(status: string): void {
+    if (!this.#isOver) replaceFile(join(this.state, 'status'), status);
+  }
+
   /** Stops the container's processes. @throws SandboxError, OciError */
   async #pause(): Promise<void> {
     if (this.#running === undefined) throw new OciError(NOT_RUNNING);
     await this.#guest.pause(this.#starts);
-    replaceFile(join(this.state, 'status'), 'paused');
+    this.#tell('paused');
   }
 
   /** @throws SandboxError, OciError */
   async #resume(): Promise<void> {
     await this.#guest.resume();
-    replaceFile(join(this.state, 'status'), 'running');
+    this.#tell('running');
   }
 
   /** Changes the limits. @param text JSON of the request. @throws SandboxError, OciError */

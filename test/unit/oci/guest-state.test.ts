@@ -39,6 +39,8 @@ test.each([LATE, REFUSED])('an update that fails leaves the limits of before: %s
   await expect(state.inTurn(() => state.update({ pids: 60, memory: 4096 }))).rejects.toBe(failure);
   expect(asked).toEqual(['limit memory.max 4096 pids.max 60 cpu.max max 100000']);
   expect(state.limits).toEqual({ pids: 50 });
+  // Limits keep no process from its start.
+  expect(state.checkStart()).toBeUndefined();
   await end();
   expect(asked.slice(1)).toEqual([OLD]);
   expect(state.checkStart()).toBeUndefined();
