@@ -90,6 +90,8 @@ const command = await build({
   entryPoints: ['cli/main.ts'],
   format: 'cjs',
   write: false,
+  // bin/load.cjs runs it as a script, in which Node.js 20 knows no `import()`.
+  supported: { 'dynamic-import': false },
   define: { ...product.define, 'import.meta.url': '__url' },
   banner: {
     js: "(function (exports, require, module, __filename, __dirname) { const __url = require('node:url').pathToFileURL(__filename).href;",

@@ -77,3 +77,9 @@ test('the modules of the command are objects of one shape', () => {
   expect(keys.length).toBeGreaterThan(200);
   expect(new Set(keys)).toEqual(new Set(['module']));
 });
+
+test('the command imports nothing by a call, for which Node.js 20 has no module', () => {
+  const program = readFileSync(join(project, 'dist/cli.cjs'), 'latin1');
+  // A method of this name has parameters.
+  expect(program.match(/(?<![\w$.])import\(\s*["'`].{0,40}/g)).toBe(null);
+});
