@@ -43,7 +43,7 @@ const pageSchema = z.object({
 });
 export const pageQuerySchema = z.strictObject({
   limit: limitSchema,
-  before: z.string().max(64).optional().describe('The ID of a job: only older ones'),
+  before: z.string().max(64).optional().describe('The `next` of a page, or the ID of a job: only older ones'),
   status: z.enum(JOB_STATUSES).optional(),
 });
 export const lineSchema = z.object({
@@ -164,7 +164,8 @@ export const JOB_ROUTES: readonly Route[] = [
     answer: pageSchema,
     problems: [],
     handle: async ({ jobs, tenant }, { query }) => {
-      const { page, next } = pageOf(query.limit, (limit) => jobs.list(tenant, { ...query, limit }));
+      const list = (limit: number) => jobs.list(tenant, { ...query, limit });
+      const { page, next } = pageOf(query.limit, list, (job) => jobs.cursor(tenant.name, job));
       return { jobs: page.map(describeJob), next };
     },
   }),

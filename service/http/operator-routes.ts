@@ -60,7 +60,8 @@ export const OPERATOR_ROUTES: readonly Route[] = [
     }),
     problems: [],
     handle: async ({ jobs }, { query: { tenant, ...query } }) => {
-      const { page, next } = pageOf(query.limit, (limit) => jobs.listAll(tenant, { ...query, limit }));
+      const list = (limit: number) => jobs.listAll(tenant, { ...query, limit });
+      const { page, next } = pageOf(query.limit, list, (job) => jobs.cursor(tenant, job));
       const waits = jobs.waits(page);
       return { jobs: page.map((job) => see(job, waits.get(job.id))), next };
     },
@@ -105,10 +106,9 @@ export const OPERATOR_ROUTES: readonly Route[] = [
     }),
     problems: [],
     handle: async ({ tenants, statistics }, { query: { after, limit } }) => {
-      const list = (most: number) =>
-        tenants.list({ after, limit: most }).map((tenant) => ({ id: tenant.name, tenant }));
-      const { page, next } = pageOf(limit, list);
-      return { tenants: page.map(({ tenant }) => describeTenant(tenant, statistics)), next };
+      const list = (most: number) => tenants.list({ after, limit: most });
+      const { page, next } = pageOf(limit, list, ({ name }) => name);
+      return { tenants: page.map((tenant) => describeTenant(tenant, statistics)), next };
     },
   }),
   route({

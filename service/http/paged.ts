@@ -3,7 +3,7 @@ import { z } from 'zod';
 
 export interface Paged<T> {
   page: T[];
-  /** The ID of the last record, if there are more. */
+  /** Where the next page begins, if there are more. */
   next: string | undefined;
 }
 
@@ -24,15 +24,17 @@ export const limitSchema = z.coerce
 /**
  * Takes records as long as they fit a page. The first one always does.
  * @param list gives so many records at most. What is not taken of it is not read.
+ * @param cursor where the list goes on behind a record
  */
-export function pageOf<T extends { id: string }>(limit: number, list: (most: number) => Iterable<T>): Paged<T> {
+export function pageOf<T>(limit: number, list: (most: number) => Iterable<T>, cursor: (last: T) => string): Paged<T> {
   const page: T[] = [];
   let bytes = 0;
   // One more tells whether there is another page.
   for (const record of list(limit + 1)) {
     bytes += Buffer.byteLength(JSON.stringify(record));
-    const isFull = page.length === limit || (page.length > 0 && bytes > MAX_PAGE);
-    if (isFull) return { page, next: page.at(-1)?.id };
+    const last = page.at(-1);
+    const isFull = page.length === limit || bytes > MAX_PAGE;
+    if (isFull && last !== undefined) return { page, next: cursor(last) };
     page.push(record);
   }
   return { page, next: undefined };

@@ -36,7 +36,7 @@ const pageSchema = z.object({
 
 const querySchema = z.strictObject({
   limit: limitSchema,
-  before: z.string().max(64).optional().describe('The ID of a sandbox: only older ones'),
+  before: z.string().max(64).optional().describe('The `next` of a page, or the ID of a sandbox: only older ones'),
   status: z.enum(STATUSES).optional(),
 });
 
@@ -88,7 +88,7 @@ export const SANDBOX_ROUTES: readonly Route[] = [
     handle: async ({ sandboxes, tenant }, { query: { status, ...query } }) => {
       const statuses = status && [status];
       const list = (limit: number) => sandboxes.list(tenant, { ...query, statuses, limit });
-      const { page, next } = pageOf(query.limit, list);
+      const { page, next } = pageOf(query.limit, list, (record) => sandboxes.cursor(record));
       return { sandboxes: page.map(described), next };
     },
   }),

@@ -20,7 +20,7 @@ const pageSchema = z.object({
 });
 const querySchema = z.strictObject({
   limit: limitSchema,
-  before: z.string().max(64).optional().describe('The ID of a snapshot: only older ones'),
+  before: z.string().max(64).optional().describe('The `next` of a page, or the ID of a snapshot: only older ones'),
   sandbox: z.string().max(64).optional().describe('The ID of a sandbox: only those of it'),
 });
 const forkSchema = z.strictObject({
@@ -71,7 +71,8 @@ export const SNAPSHOT_ROUTES: readonly Route[] = [
     answer: pageSchema,
     problems: [],
     handle: async ({ snapshots, tenant }, { query }) => {
-      const { page, next } = pageOf(query.limit, (limit) => snapshots.list(tenant, { ...query, limit }));
+      const list = (limit: number) => snapshots.list(tenant, { ...query, limit });
+      const { page, next } = pageOf(query.limit, list, (record) => snapshots.cursor(record));
       return { snapshots: page.map(shown), next };
     },
   }),

@@ -154,7 +154,7 @@ export class Jobs {
     return this.#store.findAny(id);
   }
 
-  /** Those of all tenants, newest first, or of the one that is named. */
+  /** Those of all tenants, newest first, or of the one that is named. @throws ServiceError `bad-request` */
   listAll(tenant: string | undefined, page: JobPage): Iterable<JobRecord> {
     return this.#store.list(tenant, page);
   }
@@ -167,9 +167,14 @@ export class Jobs {
     return new Map(queued.map(({ id }) => [id, known.get(id) ?? 'turn']));
   }
 
-  /** Those of the tenant, newest first. */
+  /** Those of the tenant, newest first. @throws ServiceError `bad-request` */
   list(tenant: Tenant, page: JobPage): Iterable<JobRecord> {
     return this.#store.list(tenant.name, page);
+  }
+
+  /** Where the list of the tenant, or of all, goes on behind a job. */
+  cursor(tenant: string | undefined, { id }: JobRecord): string {
+    return this.#store.cursor(tenant, id);
   }
 
   /**

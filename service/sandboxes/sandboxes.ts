@@ -241,9 +241,14 @@ export class Sandboxes {
     return this.#store.ofKey(tenant.name, key);
   }
 
-  /** Those of the tenant, newest first. */
+  /** Those of the tenant, newest first. @throws ServiceError `bad-request` */
   list(tenant: Tenant, page: Page): Iterable<SandboxRecord> {
     return this.#store.list(tenant.name, page);
+  }
+
+  /** Where the list goes on behind a sandbox. */
+  cursor({ tenant, id }: SandboxRecord): string {
+    return this.#store.cursor(tenant, id);
   }
 
   /**

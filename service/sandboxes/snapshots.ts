@@ -55,9 +55,14 @@ export class Snapshots {
     return this.#store.find(tenant.name, id);
   }
 
-  /** Those of the tenant, newest first. */
+  /** Those of the tenant, newest first. @throws ServiceError `bad-request` */
   list(tenant: Tenant, page: SnapshotPage): Iterable<SnapshotRecord> {
     return this.#store.list(tenant.name, page);
+  }
+
+  /** Where the list goes on behind a snapshot. */
+  cursor({ tenant, id }: SnapshotRecord): string {
+    return this.#store.cursor(tenant, id);
   }
 
   /**

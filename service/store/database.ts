@@ -151,6 +151,9 @@ export const MIGRATIONS = [
   // To know which tenants wait, each submission and each end of a job counted the whole queue.
   `
   CREATE INDEX jobs_waiting ON jobs (tenant, number) WHERE status = 'queued';`,
+  `
+  CREATE TABLE cursorKey (key BLOB NOT NULL) STRICT;
+  INSERT INTO cursorKey VALUES (randomblob(16));`,
 ];
 
 /** Milliseconds to wait for another process's transaction. */

@@ -23,6 +23,7 @@ import {
   type Outputs,
 } from '../job.js';
 import type { Resources, Tenant } from '../records.js';
+import { Cursors } from './cursors.js';
 import { type Database, transaction } from './database.js';
 import type { Keeping } from './file-store.js';
 import { checkFits, held, lacking } from './held.js';
@@ -74,7 +75,7 @@ const NOTHING: JobOutput = { lines: '', truncated: false, offset: 0 };
 /** What selects rows of a list. */
 export interface JobPage {
   limit: number;
-  /** The ID of a job: only older ones. */
+  /** A cursor, or the ID of a job: only older ones. */
   before?: string | undefined;
   /** `alive`: it has not ended. */
   status?: JobRecord['status'] | 'alive' | undefined;
@@ -114,6 +115,7 @@ export interface JobStoreOptions {
 
 export class JobStore {
   readonly #database: Database;
+  readonly #cursors: Cursors;
   readonly #kept: number;
   readonly #clock: () => number;
   readonly #onEnd: JobStoreOptions['onEnd'];
@@ -122,6 +124,7 @@ export class JobStore {
 
   constructor(database: Database, { kept = MAX_ENDED, clock = Date.now, onEnd }: JobStoreOptions = {}) {
     this.#database = database;
+    this.#cursors = new Cursors(database, 'jobs');
     this.#kept = kept;
     this.#clock = clock;
     this.#onEnd = onEnd;
@@ -213,14 +216,21 @@ export class JobStore {
     return record;
   }
 
-  /** Jobs of the tenant, newest first, each read when it is taken. Undefined: of all tenants. */
+  /**
+   * Jobs of the tenant, newest first, each read when it is taken. Undefined: of all tenants.
+   * @throws ServiceError `bad-request` if `before` is no place of the list
+   */
   list(tenant: string | undefined, { limit, before, status }: JobPage): Generator<JobRecord> {
     const [whose, names] = tenant === undefined ? ['', []] : ['tenant = ? AND ', [tenant]];
-    const older = `(? IS NULL OR number < (SELECT number FROM jobs WHERE ${whose}id = ?))`;
-    const id = before ?? null;
+    const place = before === undefined ? null : this.#cursors.read(tenant, before);
     const [rows, values] = selecting(status, whose, names);
-    const where = `${whose}${rows} AND ${older} ORDER BY number DESC LIMIT ?`;
-    return this.#each(where, ...names, ...values, id, ...names, id, limit);
+    const where = `${whose}${rows} AND (? IS NULL OR number < ?) ORDER BY number DESC LIMIT ?`;
+    return this.#each(where, ...names, ...values, place, place, limit);
+  }
+
+  /** What `before` is for those behind a job that is there. */
+  cursor(tenant: string | undefined, id: string): string {
+    return this.#cursors.behind(tenant, id);
   }
 
   /**

@@ -13,6 +13,7 @@ import {
   specSchema,
   type Tenant,
 } from '../records.js';
+import { Cursors } from './cursors.js';
 import { type Database, transaction } from './database.js';
 import { checkShare, shareIs } from './held.js';
 import { TenantStore } from './tenant-store.js';
@@ -54,7 +55,7 @@ const BEING_SAVED = 2;
 /** What selects rows of a list. */
 export interface Page {
   limit: number;
-  /** The ID of a sandbox: only older ones. */
+  /** A cursor, or the ID of a sandbox: only older ones. */
   before?: string | undefined;
   /** Default: any. */
   statuses?: readonly SandboxRecord['status'][] | undefined;
@@ -72,6 +73,7 @@ export interface NewSandbox {
 
 export class SandboxStore {
   readonly #database: Database;
+  readonly #cursors: Cursors;
   readonly #tenants: TenantStore;
 
   readonly #kept: number;
@@ -79,6 +81,7 @@ export class SandboxStore {
   /** @param kept the number of records that are kept of a tenant's ended sandboxes */
   constructor(database: Database, kept = MAX_ENDED) {
     this.#database = database;
+    this.#cursors = new Cursors(database, 'sandboxes');
     this.#tenants = new TenantStore(database);
     this.#kept = kept;
   }
@@ -129,13 +132,21 @@ export class SandboxStore {
     return this.#all('tenant = ? AND idempotencyKey = ?', tenant, key)[0];
   }
 
-  /** Sandboxes of the tenant, newest first, each read when it is taken. */
+  /**
+   * Sandboxes of the tenant, newest first, each read when it is taken.
+   * @throws ServiceError `bad-request` if `before` is no place of the list
+   */
   list(tenant: string, { limit, before, statuses }: Page): Generator<SandboxRecord> {
-    const older = '(? IS NULL OR number < (SELECT number FROM sandboxes WHERE tenant = ? AND id = ?))';
+    const place = before === undefined ? null : this.#cursors.read(tenant, before);
     const wanted = '(? IS NULL OR status IN (SELECT value FROM json_each(?)))';
-    const where = `tenant = ? AND ${older} AND ${wanted} ORDER BY number DESC LIMIT ?`;
-    const [id, of] = [before ?? null, statuses === undefined ? null : JSON.stringify(statuses)];
-    return this.#each(where, tenant, id, tenant, id, of, of, limit);
+    const where = `tenant = ? AND (? IS NULL OR number < ?) AND ${wanted} ORDER BY number DESC LIMIT ?`;
+    const of = statuses === undefined ? null : JSON.stringify(statuses);
+    return this.#each(where, tenant, place, place, of, of, limit);
+  }
+
+  /** What `before` is for those behind a sandbox that is there. */
+  cursor(tenant: string, id: string): string {
+    return this.#cursors.behind(tenant, id);
   }
 
   /** All sandboxes that have not ended, oldest first. */

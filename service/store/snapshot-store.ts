@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { ServiceError } from '../errors.js';
 import { type Resources, type SandboxRecord, type SnapshotRecord, specSchema, type Tenant } from '../records.js';
+import { Cursors } from './cursors.js';
 import { type Database, transaction } from './database.js';
 import { checkShare, shareIs } from './held.js';
 
@@ -25,7 +26,7 @@ const OWN = "tenant = ? AND status <> 'forking'";
 /** What selects rows of a list. */
 export interface SnapshotPage {
   limit: number;
-  /** The ID of a snapshot: only older ones. */
+  /** A cursor, or the ID of a snapshot: only older ones. */
   before?: string | undefined;
   /** The ID of a sandbox: only those of it. */
   sandbox?: string | undefined;
@@ -33,9 +34,11 @@ export interface SnapshotPage {
 
 export class SnapshotStore {
   readonly #database: Database;
+  readonly #cursors: Cursors;
 
   constructor(database: Database) {
     this.#database = database;
+    this.#cursors = new Cursors(database, 'snapshots');
   }
 
   /**
@@ -74,17 +77,19 @@ export class SnapshotStore {
 
   /**
    * Snapshots of the tenant that are whole, newest first, each read when it is taken.
-   * @throws ServiceError `bad-request` if that of `before` is gone: nobody knows which are older
+   * @throws ServiceError `bad-request` if `before` is no place of the list
    */
   list(tenant: string, { limit, before, sandbox }: SnapshotPage): Generator<SnapshotRecord> {
-    const [id, of] = [before ?? null, sandbox ?? null];
-    if (before !== undefined && this.#all('tenant = ? AND id = ?', tenant, before).length === 0) {
-      throw new ServiceError('bad-request', 'there is no such snapshot any more: list from the newest one');
-    }
-    const older = '(? IS NULL OR number < (SELECT number FROM snapshots WHERE tenant = ? AND id = ?))';
-    const where = `tenant = ? AND status = 'ready' AND ${older} AND (? IS NULL OR sandbox = ?)
+    const place = before === undefined ? null : this.#cursors.read(tenant, before);
+    const of = sandbox ?? null;
+    const where = `tenant = ? AND status = 'ready' AND (? IS NULL OR number < ?) AND (? IS NULL OR sandbox = ?)
       ORDER BY number DESC LIMIT ?`;
-    return this.#each(where, tenant, id, tenant, id, of, of, limit);
+    return this.#each(where, tenant, place, place, of, of, limit);
+  }
+
+  /** What `before` is for those behind a snapshot that is there. */
+  cursor(tenant: string, id: string): string {
+    return this.#cursors.behind(tenant, id);
   }
 
   /** How many a tenant has, with those that are being written or removed. */

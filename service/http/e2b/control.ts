@@ -153,7 +153,8 @@ export function controlApi({
     const tenant = tenantOf(context.get('tenant'));
     const states = state.split(',');
     const statuses = KNOWN.filter((status) => states.includes(stateOf(status)));
-    const { page, next } = pageOf(limit, (limit) => sandboxes.list(tenant, { limit, before, statuses }));
+    const list = (limit: number) => sandboxes.list(tenant, { limit, before, statuses });
+    const { page, next } = pageOf(limit, list, (record) => sandboxes.cursor(record));
     if (next !== undefined) context.header('X-Next-Token', next);
     const matches = ({ spec, started = '' }: SandboxRecord) =>
       wanted.every(([name = '', word]) => spec.metadata[name] === word) &&
@@ -223,7 +224,8 @@ export function controlApi({
     const query = parse(snapshotsSchema, context.req.query(), 'query');
     const { limit, nextToken: before, sandboxID: sandbox, name } = query;
     const tenant = tenantOf(context.get('tenant'));
-    const { page, next } = pageOf(limit, (limit) => snapshots.list(tenant, { limit, before, sandbox }));
+    const list = (limit: number) => snapshots.list(tenant, { limit, before, sandbox });
+    const { page, next } = pageOf(limit, list, (record) => snapshots.cursor(record));
     if (next !== undefined) context.header('X-Next-Token', next);
     return context.json(page.filter(({ id }) => name === undefined || id === name).map(describedSnapshot));
   });

@@ -74,13 +74,13 @@ test('jobs of all tenants are listed, each with its tenant and without what may 
 
   // Pages, of all and of one tenant.
   const first = await read('jobs?limit=3');
-  expect([first.jobs.map(({ id }) => id), first.next]).toEqual([ids.slice(0, 3), ids[2]]);
+  expect(first.jobs.map(({ id }) => id)).toEqual(ids.slice(0, 3));
   expect((await read(`jobs?limit=3&before=${first.next}`)).jobs.map(({ id }) => id)).toEqual([ids[3]]);
   const own = await read('jobs?tenant=acme&limit=1&status=ended');
-  expect([own.jobs.map(({ id }) => id), own.next]).toEqual([[ids[0]], ids[0]]);
+  expect(own.jobs.map(({ id }) => id)).toEqual([ids[0]]);
   expect((await read(`jobs?tenant=acme&before=${own.next}`)).jobs.map(({ id }) => id)).toEqual([ids[3]]);
   // The job of another is no place in the list of one.
-  expect(await read(`jobs?tenant=beta&before=${ids[0]}`)).toEqual({ jobs: [] });
+  expect(await see(`jobs?tenant=beta&before=${ids[0]}`)).toMatchObject({ status: 400, body: { code: 'bad-request' } });
   for (const path of ['jobs?tenant=nobody', 'jobs?status=running']) expect(await read(path)).toEqual({ jobs: [] });
 });
 

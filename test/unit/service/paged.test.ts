@@ -74,8 +74,14 @@ interface Pages {
   sizes: { bytes: number; records: number }[];
 }
 
-/** Follows a list to its end. */
-async function pagesOf(kind: keyof typeof ADD, path: string, limit: number, who = key): Promise<Pages> {
+/** Follows a list to its end. @param between is told what a page had, before the next one is read */
+async function pagesOf(
+  kind: keyof typeof ADD,
+  path: string,
+  limit: number,
+  who = key,
+  between: (ids: string[]) => unknown = () => {},
+): Promise<Pages> {
   const pages: Pages = { ids: [], sizes: [] };
   for (let before = ''; ; ) {
     const { status, body } = await send(`${url}${path}?limit=${limit}${before}`, { key: who });
@@ -85,8 +91,8 @@ async function pagesOf(kind: keyof typeof ADD, path: string, limit: number, who 
     pages.ids.push(...records.map(({ id }) => id));
     pages.sizes.push({ bytes: Buffer.byteLength(JSON.stringify(body)), records: records.length });
     if (next === undefined) return pages;
-    expect(next).toBe(records.at(-1)?.id);
     before = `&before=${next}`;
+    await between(records.map(({ id }) => id));
   }
 }
 
@@ -114,6 +120,50 @@ test.each([
   expect(pages.ids).toEqual(ids.reverse());
   expect(pages.sizes.map(({ records }) => records)).toEqual([3, 2, 2, 1]);
   expectBound(pages, 100);
+});
+
+test.each([
+  ['jobs', '/v1/jobs', key],
+  ['jobs', '/v1/operator/jobs', operator],
+  ['sandboxes', '/v1/sandboxes', key],
+  ['snapshots', '/v1/snapshots', key],
+] as const)('who removes %s of %s while it lists them misses none', async (kind, path, who) => {
+  const ids = Array.from({ length: 7 }, (_, n) => `id-${n}`);
+  for (const id of ids) ADD[kind](id, 10);
+  const remove = database.prepare(`DELETE FROM ${kind} WHERE id = ?`);
+  const pages = await pagesOf(kind, path, 2, who, (listed) => {
+    for (const id of listed) remove.run(id);
+  });
+  expect(pages.ids).toEqual(ids.reverse());
+});
+
+test("a cursor is no place in another list, nor in another tenant's, and does not tell how many there are", async () => {
+  const other = service.tenant('other', { jobs: 100 });
+  for (const id of ['id-1', 'id-2', 'id-3']) {
+    ADD.jobs(id, 10);
+    ADD.sandboxes(id, 10);
+  }
+  const list = (path: string, who: string) => send(`${url}${path}`, { key: who });
+  const { next } = (await list('/v1/jobs?limit=1', key)).body as { next: string };
+  expect(next).toMatch(/^next-[\w-]{22}$/);
+  const { next: older } = (await list(`/v1/jobs?limit=1&before=${next}`, key)).body as { next: string };
+  // Nothing of it is the same in both.
+  const same = [...next.slice(5)].filter((character, at) => character === older[at + 5]);
+  expect(same.length).toBeLessThan(11);
+  const changed = `${next.slice(0, -2)}${next.at(-2) === 'A' ? 'B' : 'A'}${next.at(-1)}`;
+  for (const [path, who] of [
+    [`/v1/sandboxes?before=${next}`, key],
+    [`/v1/operator/jobs?before=${next}`, operator],
+    [`/v1/jobs?before=${next}`, other],
+    [`/v1/jobs?before=${changed}`, key],
+    ['/v1/jobs?before=id-4', key],
+    ['/v1/jobs?before=id-1', other],
+  ] as const) {
+    expect(await list(path, who)).toMatchObject({
+      status: 400,
+      body: { code: 'bad-request', detail: 'there is no such place in the list any more: list from the newest one' },
+    });
+  }
 });
 
 test("E2B's lists have pages of the same bound, by what is read for them", async () => {
@@ -164,12 +214,13 @@ test('pages are as full as their bounds allow, and no more is read than one reco
       const found: string[] = [];
       for (let begin = 0; ; ) {
         let read = 0;
-        const { page, next } = pageOf(limit, function* (most) {
+        const list = function* (most: number) {
           for (const record of records.slice(begin, begin + most)) {
             read++;
             yield record;
           }
-        });
+        };
+        const { page, next } = pageOf(limit, list, ({ id }) => id);
         found.push(...page.map(({ id }) => id));
         begin += page.length;
         const isMore = begin < records.length;
