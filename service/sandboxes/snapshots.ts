@@ -10,6 +10,12 @@ import type { SnapshotPage, SnapshotStore } from '../store/snapshot-store.js';
 import { copyContainer, homeOf, type MachineOptions, removeSnapshot } from './container.js';
 import type { Sandboxes } from './sandboxes.js';
 
+/**
+ * Bytes of the specs of a fork's copies together, as JSON. Each has a record, and the answer has all:
+ * a hundred of a million bytes would keep the server from all others for seconds.
+ */
+const MAX_COPIED = 2 ** 23;
+
 /** What a fork may ask for. */
 export interface ForkSpec extends ContinuedSpec {
   count: number;
@@ -92,11 +98,12 @@ export class Snapshots {
     const id = newId();
     const copies = await this.#sandboxes.hold(tenant, sandbox, async (record, container) => {
       checkCopy(container, record.spec);
+      const spec = continued(record.spec, asked);
+      checkCopied(spec, count);
       this.#store.add(tenant, this.#options.host, { id, of: record, status: 'forking' });
       let reserved: SandboxRecord[] = [];
       try {
-        const specs = Array.from({ length: count }, () => continued(record.spec, asked));
-        reserved = this.#sandboxes.reserve(tenant, specs, sandbox);
+        reserved = this.#sandboxes.reserve(tenant, Array<SandboxSpec>(count).fill(spec), sandbox);
         await copyContainer(container, id);
         return reserved;
       } catch (error) {
@@ -185,6 +192,12 @@ function newId(): string {
 function continued(spec: SandboxSpec, asked: ContinuedSpec): SandboxSpec {
   const given = Object.entries(asked).filter(([, value]) => value !== undefined);
   return { ...spec, ...Object.fromEntries(given) };
+}
+
+/** @throws ServiceError `bad-request` if the copies say too much together */
+function checkCopied(spec: SandboxSpec, count: number): void {
+  const most = Math.max(1, Math.floor(MAX_COPIED / Buffer.byteLength(JSON.stringify(spec))));
+  if (count > most) throw new ServiceError('bad-request', `of a spec as long as this one, ${most} copies are the most`);
 }
 
 /** @throws ServiceError `bad-request` if its machine cannot be copied */

@@ -100,6 +100,18 @@ test('what is being copied holds its share, with all that is to continue it', as
   expect(filesOf(left)).toEqual([]);
 });
 
+test('of a sandbox that says much, there are fewer copies in a fork', async () => {
+  const words = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, n) => [`n${n}`, 'x'.repeat(30_000)]));
+  await using left = await leftOne({ env: words(20) });
+  left.service.set('acme', { sandboxes: 100, disk: OWN + 100 * COPY });
+  const told = { status: 400, body: { detail: 'of a spec as long as this one, 6 copies are the most' } };
+  expect(await left.ask('POST', '/fork', { count: 7, metadata: words(20) })).toMatchObject(told);
+  expect([await share(left), filesOf(left)]).toEqual([[0, OWN, 0], []]);
+  expect(await left.ask('POST', '/fork', { count: 6, metadata: words(20) })).toMatchObject({ status: 201 });
+  expect(await left.ask('POST', '/fork', { count: 7 })).toMatchObject({ status: 201 });
+});
+
 test('a second fork at the same time gets what the first leaves, or nothing', async () => {
   await using left = await leftOne();
   left.service.set('acme', { disk: OWN + 2 * COPY });
