@@ -219,7 +219,8 @@ export function transaction<T>(database: Database, act: () => T): T {
     database.exec('COMMIT');
     return result;
   } catch (error) {
-    database.exec('ROLLBACK');
+    // A full disk has undone it already.
+    if (database.isTransaction) database.exec('ROLLBACK');
     throw error;
   }
 }

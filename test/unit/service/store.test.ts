@@ -529,6 +529,33 @@ describe('the folder', () => {
     }
   });
 
+  test('of an older version is as it was if it cannot be brought to this one', () => {
+    const version = 13;
+    const old = join(folder, 'old');
+    mkdirSync(old);
+    using before = new DatabaseSync(join(old, 'service.db'));
+    for (const migration of MIGRATIONS.slice(0, version)) before.exec(migration);
+    before.exec(`PRAGMA user_version = ${version}`);
+    const schema = () => before.prepare('SELECT * FROM sqlite_schema, pragma_user_version').all();
+    // The last one fails.
+    before.exec('CREATE TABLE cursorKey (key TEXT)');
+    const was = schema();
+    expect(() => openDatabase(old)).toThrow(/cannot open the database in .*cursorKey/);
+    expect(schema()).toEqual(was);
+    before.exec('DROP TABLE cursorKey');
+    openDatabase(old).close();
+    expect(before.prepare('PRAGMA user_version').get()).toEqual({ user_version: MIGRATIONS.length });
+  });
+
+  test('says that the disk is full, and goes on when there is room again', () => {
+    const pages = Object.values(database.prepare('PRAGMA page_count').get() ?? {})[0];
+    database.exec(`PRAGMA max_page_count = ${pages}`);
+    const spec = { metadata: Object.fromEntries(Array.from({ length: 9 }, (_, n) => [`n${n}`, 'x'.repeat(30_000)])) };
+    expect(() => add(ACME, 'a', spec)).toThrow(/disk is full/);
+    database.exec('PRAGMA max_page_count = 100000');
+    expect(add(ACME, 'a', spec)).toMatchObject({ isNew: true });
+  });
+
   test('that a server of an older version uses is not touched', () => {
     database.exec(`PRAGMA user_version = ${MIGRATIONS.length - 1}`);
     {
