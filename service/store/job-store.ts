@@ -306,12 +306,14 @@ export class JobStore {
     });
   }
 
-  /** The next job of each tenant, in the order of their turns. */
+  /** The next job of each tenant, in the order of their turns. One that is about to expire has none. */
   *#turns(host: Resources): Generator<Turn> {
     const first = this.#database.prepare(`SELECT id, cpus, memory, disk FROM jobs
-      WHERE tenant = ? AND status = 'queued' ORDER BY priority DESC, number LIMIT 1`);
+      WHERE tenant = ? AND status = 'queued' AND (deadline IS NULL OR deadline > ?)
+      ORDER BY priority DESC, number LIMIT 1`);
+    const now = this.#time();
     for (const tenant of this.#waiting()) {
-      const row = first.get(tenant.name);
+      const row = first.get(tenant.name, now);
       if (row === undefined) continue;
       const { id, ...wanted } = WANTED.parse(row);
       if (!fits(wanted, tenant, held(this.#database, tenant.name))) yield { id, lacks: 'share', isHeld: false };

@@ -259,6 +259,8 @@ describe('runs', () => {
     const ended = () => [...jobs.list('acme', { limit: 25, status: 'ended' })].map(({ id }) => id);
     now += 3000;
     expect([jobs.expire(), ended()]).toEqual([true, Array.from({ length: 10 }, (_, n) => `job-${24 - n}`)]);
+    // Those that are left do not begin any more.
+    expect([place(), jobs.waits(HOST).size]).toEqual([undefined, 0]);
     expect([jobs.expire(), ended().length]).toEqual([true, 20]);
     expect([jobs.expire(), ended().length, jobs.expire()]).toEqual([false, 25, false]);
   });
