@@ -395,6 +395,23 @@ function kill(pid: number): void {
   }
 }
 
+/**
+ * What podman before 4.4 says of a container that ends between its look at the process and its kill, of
+ * any runtime, runc's too. Told that the container has stopped, it takes process 0 for the container's,
+ * which is always there, and gives up (libpod's StopContainer; its issue 16142). The container stays.
+ */
+const ENDED_BEFORE_KILL = new RegExp(
+  '^container not running\\nError: cannot remove container ([0-9a-f]{64}) as it could not be stopped: ' +
+    'sending SIGKILL to container \\1: container state improper: stopped\\n$',
+);
+
+/** Removes a container by one call, or by two if it has ended in the midst of the first. */
+function removeByForce(name: string) {
+  const remove = () => podman(['rm', '--force', '--time', '0', name]);
+  const removed = remove();
+  return removed.status === 2 && ENDED_BEFORE_KILL.test(removed.stderr) ? remove() : removed;
+}
+
 // podman calls no runtime for a container whose monitor is killed before it has told podman of it.
 test(`podman removes a container of which a process was killed at random, ${KILLS} times`, async () => {
   for (let round = 0; round < KILLS; round++) {
@@ -411,7 +428,7 @@ test(`podman removes a container of which a process was killed at random, ${KILL
     const what = `round ${round} of seed ${SEED}: ${victim && commandLine(victim)}`;
     if (victim !== undefined) kill(victim);
     await ended;
-    const removed = podman(['rm', '--force', '--time', '0', name]);
+    const removed = removeByForce(name);
     expect(removed, `${what}: ${removed.stderr}`).toMatchObject({ status: 0 });
     await expect.poll(left, { message: what }).toEqual([]);
   }
