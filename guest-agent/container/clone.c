@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,12 +16,13 @@
 #include <unistd.h>
 
 #include "base/linux.h"
+#include "base/patience.h"
 #include "container/identity.h"
 #include "container/rootfs.h"
 
 enum {
 	MACHINE_ID_LENGTH = 32,
-	CHANGE_TIMEOUT = 10000, // milliseconds
+	CHANGE_TIMEOUT = 10000, // milliseconds in which the machine runs
 };
 
 static bool enter_directory(const struct container *container, struct failure *failure)
@@ -132,8 +132,13 @@ static bool change_inside(const struct container *container, const struct identi
 static bool wait_for(int reports, const struct container *container, struct failure *failure)
 {
 	struct pollfd report = { .fd = reports, .events = POLLIN };
+	uint64_t left = CHANGE_TIMEOUT;
+	int ready;
 
-	if (poll(&report, 1, CHANGE_TIMEOUT) != 1)
+	do {
+		ready = patience_poll(&report, &left);
+	} while (ready == 0 && left > 0);
+	if (ready != 1)
 		return fail(failure, ERROR_SETUP_FAILED, 0, "container %u does not let its identity be changed in time",
 			    container->id);
 	return read(reports, failure, sizeof *failure) == 0;

@@ -5,11 +5,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/patience.h"
 #include "container/container.h"
 
 static bool set(int cgroup, const char *state)
@@ -24,14 +23,6 @@ static bool set(int cgroup, const char *state)
 	return written;
 }
 
-static int64_t now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
-}
-
 static bool says_frozen(int events)
 {
 	char text[256];
@@ -42,21 +33,18 @@ static bool says_frozen(int events)
 }
 
 // Waits for the kernel's word. Its file polls as POLLPRI when it has changed since it was read.
-// Without it in time, errno is ETIMEDOUT.
-static bool wait_frozen(int cgroup, int64_t deadline)
+// Without it in the milliseconds that are left, errno is ETIMEDOUT.
+static bool wait_frozen(int cgroup, uint64_t *left)
 {
 	int events = openat(cgroup, "cgroup.events", O_RDONLY | O_CLOEXEC);
 	bool frozen;
 
 	if (events < 0)
 		return false;
-	while (!(frozen = says_frozen(events))) {
+	while (!(frozen = says_frozen(events)) && *left > 0) {
 		struct pollfd change = { .fd = events, .events = POLLPRI };
-		int64_t left = deadline - now();
 
-		if (left <= 0)
-			break;
-		poll(&change, 1, (int)left);
+		patience_poll(&change, left);
 	}
 	close(events);
 	errno = ETIMEDOUT;
@@ -67,7 +55,7 @@ bool freezer_freeze(int cgroup, uint64_t timeout)
 {
 	int error;
 
-	if (set(cgroup, "1") && wait_frozen(cgroup, now() + (int64_t)timeout))
+	if (set(cgroup, "1") && wait_frozen(cgroup, &timeout))
 		return true;
 	error = errno;
 	freezer_thaw(cgroup);
@@ -82,7 +70,6 @@ bool freezer_thaw(int cgroup)
 
 bool freezer_freeze_all(uint64_t timeout, struct failure *failure)
 {
-	const int64_t deadline = now() + (int64_t)timeout;
 	struct failure ignored;
 	bool frozen = true;
 
@@ -91,7 +78,7 @@ bool freezer_freeze_all(uint64_t timeout, struct failure *failure)
 			frozen = fail(failure, ERROR_SETUP_FAILED, errno, "freeze container %u", container->id);
 	}
 	for (struct container *container = NULL; frozen && (container = container_next(container)) != NULL;)
-		frozen = wait_frozen(container->cgroup, deadline) ||
+		frozen = wait_frozen(container->cgroup, &timeout) ||
 			 fail(failure, ERROR_SETUP_FAILED, errno == ETIMEDOUT ? 0 : errno,
 			      "a process of container %u did not stop in time", container->id);
 	if (!frozen)

@@ -8,7 +8,7 @@
 #include "protocol/failure.h"
 
 // Freezes the processes of a cgroup (O_PATH), which run again after a failure. `timeout` is in
-// milliseconds: errno is ETIMEDOUT then.
+// milliseconds in which the machine runs: errno is ETIMEDOUT then.
 bool freezer_freeze(int cgroup, uint64_t timeout);
 
 bool freezer_thaw(int cgroup);

@@ -337,7 +337,7 @@ struct remove_request {
 
 // Stops all processes of all containers where they are, and writes the disks out.
 struct freeze_request {
-	uint16_t timeout; // milliseconds for all processes to stop; absent: 5000
+	uint16_t timeout; // milliseconds in which the machine runs, for all processes to stop; absent: 5000
 };
 
 // Makes a restored machine different from its snapshot, and only then lets its processes run.

@@ -385,7 +385,15 @@ export const frames = {
     type: 'FreezeRequest',
     doc: 'Stops all processes of all containers where they are, and writes the disks out.',
     fields: [
-      optional(1, 'timeout', integer(60_000), 'milliseconds for all processes to stop; absent: 5000', { preset: 5000 }),
+      optional(
+        1,
+        'timeout',
+        integer(60_000),
+        'milliseconds in which the machine runs, for all processes to stop; absent: 5000',
+        {
+          preset: 5000,
+        },
+      ),
     ],
   },
   thaw: {

@@ -447,7 +447,7 @@ export interface FreezeRequest {
   type: 'freeze';
   /** Number of the request, 1 to 65535; answers carry it. */
   request: number;
-  /** Milliseconds for all processes to stop; absent: 5000. */
+  /** Milliseconds in which the machine runs, for all processes to stop; absent: 5000. */
   timeout?: number | undefined;
 }
 

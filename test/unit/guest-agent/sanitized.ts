@@ -13,10 +13,16 @@ const SANITIZERS = ['-fsanitize=address,undefined', '-fno-sanitize-recover=all']
  *
  * @param main the file in this folder that has `main`
  * @param sources the agent's files that it uses
+ * @param flags more of the compiler
  */
-export function buildSanitized(directory: string, main: string, sources: readonly string[]): string {
+export function buildSanitized(
+  directory: string,
+  main: string,
+  sources: readonly string[],
+  flags: readonly string[] = [],
+): string {
   const program = join(directory, basename(main, '.c'));
   const files = [join(here, main), ...sources.map((name) => join(agent, name))];
-  execFileSync('gcc', [...FLAGS, ...SANITIZERS, ...files, '-o', program], { stdio: 'inherit' });
+  execFileSync('gcc', [...FLAGS, ...flags, ...SANITIZERS, ...files, '-o', program], { stdio: 'inherit' });
   return program;
 }
