@@ -3,13 +3,14 @@
 import { once } from 'node:events';
 import { readdirSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { describeEnd } from '../../vmm/accel/kvm/vcpu-end.js';
-import { MachineShared, MMIO_BASE, MMIO_WINDOW, Word } from '../../vmm/accel/kvm/vcpu-shared.js';
+import { MachineShared, MMIO_BASE, MMIO_WINDOW, ThreadCommand, Word } from '../../vmm/accel/kvm/vcpu-shared.js';
 import { startVcpuThread } from '../../vmm/accel/kvm/vcpu-start.js';
 import { type Bus, type VcpuEnd, VcpuThreads } from '../../vmm/accel/kvm/vcpu-threads.js';
 import { EventLoop } from '../../vmm/host/event-loop.js';
 import { exitName, KVM_EXIT_HLT } from '../../vmm/kvm/exits.js';
+import { kvm_run } from '../../vmm/kvm/structs.js';
 import { bundle, Guest, type GuestOptions } from './guest.js';
 
 let programs: URL;
@@ -183,6 +184,21 @@ test('a pause first answers the current exit', () => {
     machine.threads.resume();
   }
   expect(machine.threads.stop()).toBe(true);
+});
+
+test('a vCPU that does not pause in time runs on', () => {
+  using loop = new EventLoop();
+  using guest = new Guest('hlt');
+  const shared = new MachineShared();
+  // It has no program, and so does as little as one that the host gives no processor.
+  const late = startVcpuThread(shared, new URL('data:text/javascript,'));
+  // The time that it has passes at once.
+  using _time = vi.spyOn(Atomics, 'wait').mockReturnValue('timed-out');
+  using threads = new VcpuThreads(workerUrl, shared, [late]);
+  threads.start([guest.vcpu], loop, new RecordingBus(), { onStart: () => {}, onEnd: () => {} });
+  expect(() => threads.pause()).toThrow('a vCPU did not pause in half a minute');
+  expect(late.shared.load(Word.COMMAND)).toBe(ThreadCommand.run);
+  expect(guest.vcpu.run.getUint8(kvm_run.immediate_exit)).toBe(0);
 });
 
 test('a vCPU that waits for an interrupt can be stopped', () => {
