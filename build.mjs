@@ -55,7 +55,6 @@ const PROGRAMS = {
   egress: 'sandbox/egress/main.ts',
   keeper: 'oci/keeper/main.ts',
   sdk: 'sandbox/index.ts',
-  service: 'service/index.ts',
 };
 const GROUNDS = { lab: 'test/lab/main.ts', bench: 'test/bench/main.ts' };
 const ENTRIES = new Set(Object.values({ ...PROGRAMS, ...GROUNDS }));
@@ -77,6 +76,15 @@ const programs = await build({
   ...product,
   entryPoints: PROGRAMS,
   splitting: true,
+  plugins: [sqlite],
+  banner,
+});
+
+// One file: Node.js remembers a chunk that it could not load, so a server that meets a lack of
+// descriptors, or whose package is replaced, would fail until its end.
+const service = await build({
+  ...product,
+  entryPoints: { service: 'service/index.ts' },
   plugins: [sqlite],
   banner,
 });
@@ -156,7 +164,7 @@ rmSync(empty, { recursive: true });
 
 /** The licences of the packages that are part of the bundles: they must come with each copy. */
 function licences() {
-  const inputs = [programs, command, comparePage, servePage, koffi].flatMap(({ metafile }) =>
+  const inputs = [programs, service, command, comparePage, servePage, koffi].flatMap(({ metafile }) =>
     Object.keys(metafile.inputs),
   );
   const names = inputs.map((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
@@ -220,6 +228,7 @@ function loaded({ outputs }) {
 const outputs = [programs, grounds].flatMap(({ metafile }) => loaded(metafile));
 const built = new Set([
   ...outputs.map((path) => basename(path)),
+  'service.js',
   'serve-page.js',
   ...tests.map((name) => `${name}.js`),
 ]);

@@ -33,6 +33,14 @@ export type {
   StoreUsage,
 } from './types.js';
 
+/**
+ * Loads what holds and releases images, for a program that does so at its end: Node.js remembers a file
+ * that it could not load, and an upgrade replaces the package of a program that runs.
+ */
+export async function loadHolders(): Promise<void> {
+  await import('./store/holders.js');
+}
+
 /** See registry/login.ts. */
 export async function login(host: string, username: string, password: string): Promise<string | null> {
   const registry = await import('./registry/login.js');

@@ -10,7 +10,7 @@ import { sweepSocketFolders } from '../home/socket-folder.js';
 import { acceleratorOf } from '../isolation.js';
 import { defaultJailMode, parseJailMode } from '../jail-mode.js';
 import type { Log } from '../log.js';
-import type { SavedMachine } from '../machine/saved-machine.js';
+import { SavedMachine } from '../machine/saved-machine.js';
 import { systemCallFilter } from '../machine/system-calls.js';
 import { vcpuCount } from '../spec/limits.js';
 import { DEFAULT_MEMORY, type RunSpec } from '../spec/run-spec.js';
@@ -21,7 +21,7 @@ import { layerDisk } from './layer-disk.js';
 import { machineFor } from './machine-choice.js';
 import { type LayerDisk, machineSpec } from './machine-spec.js';
 import { type NetworkPlan, planNetwork } from './network-plan.js';
-import type { Layer, RunOptions, SavedSource } from './run-options.js';
+import type { Layer, RunOptions } from './run-options.js';
 import { openShares, type Share } from './shares.js';
 import type { Trace } from './trace.js';
 import { findTemplate, type TemplateChoice, type UsedTemplate } from './used-template.js';
@@ -96,7 +96,8 @@ export async function bootMachine(
     }),
     onPath: (path) => options.onCgroup?.(path),
   });
-  const saved = options.saved === undefined ? undefined : await openSaved(options.saved, filtered);
+  const { saved: source } = options;
+  const saved = source && (await SavedMachine.open(source.path, filtered, source.isClone));
   const templates = saved === undefined ? await findTemplate(filtered, spec, home, log) : undefined;
   const template = templates?.used;
   using restored = saved?.files ?? template?.files;
@@ -139,11 +140,6 @@ export async function bootMachine(
 function named(network: NetworkPlan, template: UsedTemplate | undefined): NetworkPlan {
   if (template === undefined) return network;
   return { ...network, guest: { ...network.guest, mac: network.machine.mac } };
-}
-
-async function openSaved({ path, isClone }: SavedSource, spec: MachineSpec): Promise<SavedMachine> {
-  const { SavedMachine } = await import('../machine/saved-machine.js');
-  return SavedMachine.open(path, spec, isClone);
 }
 
 /** What the machine reads and writes on the host's disks. */

@@ -18,7 +18,7 @@ import type { JailReport } from '../jail-report.js';
 import { type Log, SILENT } from '../log.js';
 import { copyDisk } from '../machine/copy-disk.js';
 import { MachineClient } from '../machine/machine-client.js';
-import type { SavedContainer, SavedMachine, UnfinishedMachine } from '../machine/saved-machine.js';
+import { type SavedContainer, SavedMachine, type UnfinishedMachine } from '../machine/saved-machine.js';
 import { processLimits, seccompFilter } from '../spec/limits.js';
 import { mergeEnvironment } from '../spec/process-spec.js';
 import type { RunSpec } from '../spec/run-spec.js';
@@ -297,7 +297,6 @@ export class ContainerRun {
    * @throws SandboxError `not-running`, `snapshot`
    */
   async verify(saved: string): Promise<void> {
-    const { SavedMachine } = await import('../machine/saved-machine.js');
     if (this.#spec === undefined) throw new SandboxError('not-running', 'the container is not running');
     const { files } = await SavedMachine.open(saved, this.#spec, true);
     files[Symbol.dispose]();

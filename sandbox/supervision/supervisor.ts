@@ -49,6 +49,7 @@ readMessages<SupervisorOrder>(starter, (order) => {
 
 async function supervise(order: Extract<SupervisorOrder, { type: 'supervise' }>): Promise<void> {
   const { Home } = await import('../home/home.js');
+  const { loadHolders } = await import('../../images/index.js');
   const { stopTimeoutOf } = await import('../home/container-record.js');
   const { Supervision } = await import('./supervision.js');
   const { id } = order;
@@ -82,6 +83,8 @@ async function supervise(order: Extract<SupervisorOrder, { type: 'supervise' }>)
   supervision.started.then(() => {
     say({ type: 'started', pid: process.pid });
     starter.end();
+    // Its end releases the image. Nothing of the start waits for that.
+    if (config.spec.autoRemove) loadHolders().catch(() => {});
   });
   process.on('SIGTERM', () => supervision.stop(config.stopSignal, stopTimeoutOf(config)));
   await supervision.exit;
