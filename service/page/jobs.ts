@@ -61,7 +61,7 @@ function row(job: Job): HTMLElement {
 export async function showJobs(main: HTMLElement, api: Api, signal: AbortSignal): Promise<void> {
   const filters = api.isOperator ? OPERATOR_FILTERS : FILTERS;
   let filter: Filter = api.isOperator ? 'alive' : 'all';
-  /** The IDs that the pages begin after. The last one is shown. */
+  /** Where the pages begin. The last one is shown. */
   const pages: (string | undefined)[] = [undefined];
   let next: string | undefined;
   let changed = new AbortController();

@@ -35,10 +35,11 @@ export class Cursors {
 
   /**
    * The number that those of the list are below.
-   * @param before a cursor of this list, or the ID of a record of it
+   * @param before a cursor of this list, or the ID of a record of it. Undefined: the list begins
    * @throws ServiceError `bad-request` for another one: nothing would look like the end of the list
    */
-  read(tenant: string | undefined, before: string): number {
+  read(tenant: string | undefined, before: string | undefined): number {
+    if (before === undefined) return Number.MAX_SAFE_INTEGER;
     const number = this.#open(tenant, before) ?? this.#numberOf(tenant, before);
     if (number !== undefined) return number;
     throw new ServiceError('bad-request', 'there is no such place in the list any more: list from the newest one');

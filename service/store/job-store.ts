@@ -222,10 +222,10 @@ export class JobStore {
    */
   list(tenant: string | undefined, { limit, before, status }: JobPage): Generator<JobRecord> {
     const [whose, names] = tenant === undefined ? ['', []] : ['tenant = ? AND ', [tenant]];
-    const place = before === undefined ? null : this.#cursors.read(tenant, before);
+    const place = this.#cursors.read(tenant, before);
     const [rows, values] = selecting(status, whose, names);
-    const where = `${whose}${rows} AND (? IS NULL OR number < ?) ORDER BY number DESC LIMIT ?`;
-    return this.#each(where, ...names, ...values, place, place, limit);
+    const where = `${whose}${rows} AND number < ? ORDER BY number DESC LIMIT ?`;
+    return this.#each(where, ...names, ...values, place, limit);
   }
 
   /** What `before` is for those behind a job that is there. */

@@ -137,11 +137,11 @@ export class SandboxStore {
    * @throws ServiceError `bad-request` if `before` is no place of the list
    */
   list(tenant: string, { limit, before, statuses }: Page): Generator<SandboxRecord> {
-    const place = before === undefined ? null : this.#cursors.read(tenant, before);
+    const place = this.#cursors.read(tenant, before);
     const wanted = '(? IS NULL OR status IN (SELECT value FROM json_each(?)))';
-    const where = `tenant = ? AND (? IS NULL OR number < ?) AND ${wanted} ORDER BY number DESC LIMIT ?`;
+    const where = `tenant = ? AND number < ? AND ${wanted} ORDER BY number DESC LIMIT ?`;
     const of = statuses === undefined ? null : JSON.stringify(statuses);
-    return this.#each(where, tenant, place, place, of, of, limit);
+    return this.#each(where, tenant, place, of, of, limit);
   }
 
   /** What `before` is for those behind a sandbox that is there. */

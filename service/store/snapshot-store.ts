@@ -80,11 +80,11 @@ export class SnapshotStore {
    * @throws ServiceError `bad-request` if `before` is no place of the list
    */
   list(tenant: string, { limit, before, sandbox }: SnapshotPage): Generator<SnapshotRecord> {
-    const place = before === undefined ? null : this.#cursors.read(tenant, before);
+    const place = this.#cursors.read(tenant, before);
     const of = sandbox ?? null;
-    const where = `tenant = ? AND status = 'ready' AND (? IS NULL OR number < ?) AND (? IS NULL OR sandbox = ?)
+    const where = `tenant = ? AND status = 'ready' AND number < ? AND (? IS NULL OR sandbox = ?)
       ORDER BY number DESC LIMIT ?`;
-    return this.#each(where, tenant, place, place, of, of, limit);
+    return this.#each(where, tenant, place, of, of, limit);
   }
 
   /** What `before` is for those behind a snapshot that is there. */

@@ -402,6 +402,18 @@ describe('what is looked at all the time', () => {
         [...jobs.list(tenant, { limit: 10, status })].map(({ id }) => id);
       expect([ids('alive'), ids('queued'), ids('running')]).toEqual([['job-2', 'job-1'], ['job-2'], []]);
     }
+    const lists = [...statements].length;
+    const all = (tenant: string | undefined, before?: string) =>
+      [...jobs.list(tenant, { limit: 10, before })].map(({ id }) => id);
+    expect([all('acme'), all('acme', 'job-2'), all(undefined, 'job-2')]).toEqual([
+      ['job-2', 'job-1'],
+      ['job-1'],
+      ['job-1'],
+    ]);
+    const sandboxes = new SandboxStore(watched);
+    const snapshots = new SnapshotStore(watched);
+    expect([[...sandboxes.list('acme', { limit: 1 })], [...snapshots.list('acme', { limit: 1 })]]).toEqual([[], []]);
+    const pages = [...statements].slice(lists).filter((statement) => statement.includes('LIMIT'));
     expect(
       jobs.end({ id: 'job-1', attempts: 1 }, { reason: 'succeeded' }, { lines: '', truncated: false, offset: 0 }),
     ).toBe(true);
@@ -421,6 +433,9 @@ describe('what is looked at all the time', () => {
     expect([...statements].filter(scanning(/"SCAN (jobs|usage)"/))).toEqual([]);
     expect(often.filter(scanning(/"SCAN jobs(?! USING (COVERING )?INDEX jobs_placed")/))).toEqual([]);
     expect(statements.size).toBeGreaterThan(15);
+    // A page begins at its place, and not at the newest record.
+    expect(pages.length).toBe(4);
+    expect(pages.filter(scanning(/(number|rowid)<\?/))).toEqual(pages);
   });
 
   // A spec has up to a million bytes.
