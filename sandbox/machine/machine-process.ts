@@ -21,8 +21,8 @@ const CONTROL = 3;
 
 /** Milliseconds for the launcher to pass folders, which takes it 6: a file system may stand still. */
 const PASSING = 60_000;
-/** Milliseconds for which a process that was killed keeps this one from ending. */
-const ENDING = 10_000;
+/** Milliseconds for which a process that was killed keeps this one from ending: longer than anybody waits for it. */
+const ENDING = 15_000;
 
 export interface ProcessOptions {
   /** Path of the machine's program. */

@@ -24,7 +24,7 @@ import { mergeEnvironment } from '../spec/process-spec.js';
 import type { RunSpec } from '../spec/run-spec.js';
 import { type Boot, bootMachine } from './boot.js';
 import type { GuestContainer, GuestProcess } from './guest-container.js';
-import { GuestMachine, saveTimeout, sleep } from './guest-machine.js';
+import { GuestMachine, saveTimeout } from './guest-machine.js';
 import type { NetworkPlan } from './network-plan.js';
 import { ResourceStack } from './resource-stack.js';
 import type { ExitStatus, RunOptions } from './run-options.js';
@@ -39,8 +39,6 @@ import { Trace } from './trace.js';
 const KILL_GRACE = 2_000;
 /** Bytes of console and log that wait for their reader, after which more is dropped. */
 const MAX_UNWRITTEN = 1024 * 1024;
-/** Milliseconds to wait for the exit of a killed machine process. */
-const KILL_TIMEOUT = 10_000;
 
 const SIGPIPE = 13;
 const SIGKILL = 9;
@@ -370,11 +368,7 @@ export class ContainerRun {
     } finally {
       this.#state = { name: 'ended' };
       this.#timers[Symbol.dispose]();
-      this.#machine[Symbol.dispose]();
-      // Until the machine process is gone it may write to the kept disk, which must not get another
-      // user. It has the published ports, too, and its image is in use.
-      await Promise.race([this.#machine.gone, sleep(KILL_TIMEOUT)]);
-      await this.#machine.removeCgroup();
+      await this.#machine.end();
       this.#trace.mark('done');
       this.#trace.write();
       this.#log.debug('run ended', { phases: this.#trace.phases, statistics: this.#trace.statistics });
@@ -426,9 +420,7 @@ export class ContainerRun {
       this.#log.warn(`the container starts cold, its template cannot be used: ${messageOf(error)}`);
     }
     // Nothing of the container has run.
-    machine[Symbol.dispose]();
-    await Promise.race([machine.gone, sleep(KILL_TIMEOUT)]);
-    await machine.removeCgroup();
+    await machine.end();
     if (this.#isOver()) throw new SandboxError('not-running', 'the machine was stopped');
     this.#machine = this.#guestMachine(new MachineClient());
     return this.#boot({ ...spec, cold: true });

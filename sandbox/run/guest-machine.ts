@@ -20,6 +20,8 @@ import { type MachineChoice, whyNotKvm } from './machine-choice.js';
 import { ResourceStack } from './resource-stack.js';
 import type { Trace } from './trace.js';
 
+/** Milliseconds to wait for the exit of a killed machine process. */
+const KILL_TIMEOUT = 10_000;
 /** Milliseconds for a guest to sync its disk and stop. It may have gigabytes of dirty pages. */
 const SYNC_TIMEOUT = 60_000;
 /** Milliseconds to save a machine, and bytes of its memory in each further one: a slow disk of a busy host. */
@@ -140,8 +142,19 @@ export class GuestMachine implements Disposable {
     return this.#cgroup;
   }
 
-  /** Kills what is left of the machine, and removes its cgroup. */
-  async removeCgroup(): Promise<void> {
+  /**
+   * Kills the machine, and removes its cgroup once its process is gone, or some seconds have passed: a file
+   * system may stand still. Until it is gone it may write to the kept disk, which must not get another user.
+   * It has the published ports, too, and its image is in use.
+   */
+  async end(): Promise<void> {
+    this[Symbol.dispose]();
+    await Promise.race([this.#client.gone, sleep(KILL_TIMEOUT)]);
+    await this.#removeCgroup();
+  }
+
+  /** Kills what is left in it. */
+  async #removeCgroup(): Promise<void> {
     try {
       const cgroup = await this.#cgroup?.catch(() => undefined);
       if (cgroup === undefined) return;

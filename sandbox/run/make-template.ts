@@ -80,8 +80,10 @@ async function save(spec: MachineSpec, unfinished: UnfinishedTemplate, parts: Pa
   const { home, id, sockets, options } = parts;
   const { log = SILENT, cgroupParent } = options;
   const jail = options.jail === undefined ? defaultJailMode() : parseJailMode(options.jail, 'jail');
-  const client = new MachineClient({ shares: spec.shares !== undefined });
-  const machine = new GuestMachine(client, { trace: new Trace(''), log });
+  const machine = new GuestMachine(new MachineClient({ shares: spec.shares !== undefined }), {
+    trace: new Trace(''),
+    log,
+  });
   try {
     await machine.listen(sockets.agentSocket);
     const { cpus, memory } = spec;
@@ -104,8 +106,6 @@ async function save(spec: MachineSpec, unfinished: UnfinishedTemplate, parts: Pa
     await machine.save(unfinished.files(memory), saveTimeout(memory));
     await machine.endSaved();
   } finally {
-    machine[Symbol.dispose]();
-    await client.gone;
-    await machine.removeCgroup();
+    await machine.end();
   }
 }

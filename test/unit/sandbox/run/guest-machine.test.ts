@@ -2,10 +2,10 @@
 // containers. The machine process is a small program, and the agent is this test.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import {
   type ContainerSetup,
   encodeFrame,
@@ -253,6 +253,26 @@ test('a shutdown asks the agent, and waits for the end of the machine', async ()
   writeFileSync(down, '');
   await shutdown;
   expect(machine.state.name).toBe('stopped');
+});
+
+test('the end of a machine waits some seconds for a process that does not go', async () => {
+  machine[Symbol.dispose]();
+  const heir = join(folder, 'heir');
+  // What has the socket stands for it.
+  machine = guestMachine(`
+    import { spawn } from 'node:child_process';
+    import { renameSync, writeFileSync } from 'node:fs';
+    const { pid } = spawn('sleep', ['1000'], { detached: true, stdio: ['ignore', 'ignore', 'ignore', 3] });
+    writeFileSync('${heir}.new', String(pid));
+    renameSync('${heir}.new', '${heir}');`);
+  await expect.poll(() => existsSync(heir)).toBe(true);
+  const pid = Number(readFileSync(heir, 'utf8'));
+  onTestFinished(() => void process.kill(pid, 'SIGKILL'));
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const ended = machine.end().then(() => 'ended');
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(await ended).toBe('ended');
 });
 
 describe('a machine that is frozen', () => {
