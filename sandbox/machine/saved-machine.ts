@@ -1,6 +1,7 @@
 // A saved machine on the disk: a folder with the file of its memory, that of the rest of its state,
 // and a manifest, which is written last. Whoever reads it trusts nothing of it before all of it is
 // checked. What differs is refused in one line.
+import { createHash } from 'node:crypto';
 import {
   chmodSync,
   constants,
@@ -58,6 +59,9 @@ interface Identity {
   kernel: string;
   machine: VisibleMachine;
 }
+
+/** Which program runs a machine. */
+export type ProgramIdentity = Pick<Identity, 'tsvm' | 'program'>;
 
 /** What the owner of a machine must remember of the container in it. */
 export interface SavedContainer {
@@ -325,6 +329,22 @@ async function identify(spec: MachineSpec, saved?: Manifest): Promise<FoundIdent
     digest(spec.kernel, kernelFile === saved?.kernelFile, saved?.kernel),
   ]);
   return { tsvm: version(), program, ...hostCpu(), kernel, machine: visible(spec), programFile, kernelFile };
+}
+
+/** The installation that a machine is of which starts now. */
+export function programIdentity(): ProgramIdentity {
+  return { tsvm: version(), program: createHash('sha256').update(readFileSync(MACHINE_PROGRAM)).digest('hex') };
+}
+
+/**
+ * @param started of a machine that is to be saved
+ * @throws SandboxError `snapshot` if another one is in its place: what it reads is not what the machine writes
+ */
+export function checkProgram(started: ProgramIdentity): void {
+  const now = programIdentity();
+  if (started.tsvm === now.tsvm && started.program === now.program) return;
+  const which = started.tsvm === now.tsvm ? `another build of ${now.tsvm}` : now.tsvm;
+  throw new SandboxError('snapshot', `the machine is of ${started.tsvm}, and ${which} is installed since`);
 }
 
 /** Name and version of this program. */

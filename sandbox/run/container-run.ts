@@ -18,7 +18,14 @@ import type { JailReport } from '../jail-report.js';
 import { type Log, SILENT } from '../log.js';
 import { copyDisk } from '../machine/copy-disk.js';
 import { MachineClient } from '../machine/machine-client.js';
-import { type SavedContainer, SavedMachine, type UnfinishedMachine } from '../machine/saved-machine.js';
+import {
+  checkProgram,
+  type ProgramIdentity,
+  programIdentity,
+  type SavedContainer,
+  SavedMachine,
+  type UnfinishedMachine,
+} from '../machine/saved-machine.js';
 import { processLimits, seccompFilter } from '../spec/limits.js';
 import { mergeEnvironment } from '../spec/process-spec.js';
 import type { RunSpec } from '../spec/run-spec.js';
@@ -96,6 +103,8 @@ export class ContainerRun {
   readonly #suspended = defer<'suspended'>();
   #spec: MachineSpec | undefined;
   #makeTemplate: Boot['makeMissing'];
+  /** Of the machine. Undefined before its boot. */
+  #program: ProgramIdentity | undefined;
   /** When the time limit ends, as performance.now(). */
   #limit: number | undefined;
   #state: ContainerState = { name: 'starting' };
@@ -309,7 +318,10 @@ export class ContainerRun {
     this.#running();
     const machine = this.#machine;
     const spec = this.#spec;
-    if (spec === undefined) throw new SandboxError('not-running', 'the container is not running');
+    if (spec === undefined || this.#program === undefined) {
+      throw new SandboxError('not-running', 'the container is not running');
+    }
+    checkProgram(this.#program);
     const room = await roomForDisk(this.options.home);
     // Of memory that was restored, all may be written.
     checkRoom(disk + ((await machine.statistics()).memory?.resident ?? spec.memory), room);
@@ -410,6 +422,8 @@ export class ContainerRun {
   async #boot(spec: RunSpec): Promise<{ boot: Boot; kernel: string }> {
     const machine = this.#machine;
     const boot = await bootMachine(machine, spec, this.options, { trace: this.#trace, log: this.#log });
+    // The guest boots meanwhile.
+    this.#program = programIdentity();
     try {
       const kernel = await machine.hello();
       if (boot.template !== undefined) await machine.thaw(cloned([]));

@@ -20,7 +20,13 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { sealed } from '../../../../sandbox/home/records.js';
 import { fileChecksum, sparseChecksum } from '../../../../sandbox/machine/file-checksum.js';
 import { fileDigest } from '../../../../sandbox/machine/file-digest.js';
-import { SavedMachine, sweepSavedMachine, UnfinishedMachine } from '../../../../sandbox/machine/saved-machine.js';
+import {
+  checkProgram,
+  programIdentity,
+  SavedMachine,
+  sweepSavedMachine,
+  UnfinishedMachine,
+} from '../../../../sandbox/machine/saved-machine.js';
 import { type MachineSpec, SAVED_MEMORY, SAVED_STATE } from '../../../../vmm/machine.js';
 
 const MEMORY = 8 * 2 ** 20;
@@ -60,6 +66,20 @@ async function save(): Promise<void> {
   }
   await unfinished.keep(spec, { process: 7, timeLeft: 1000 }, join(folder, 'disk'));
 }
+
+test('a machine is saved by the installation that it is of, and by no other', async () => {
+  const own = programIdentity();
+  expect(checkProgram(own)).toBe(undefined);
+  await save();
+  expect(JSON.parse(readFileSync(join(path, 'manifest.json'), 'utf8'))).toMatchObject(own);
+  const told = (message: string) => expect.objectContaining({ code: 'snapshot', message });
+  expect(() => checkProgram({ ...own, program: 'x' })).toThrow(
+    told('the machine is of tsvm 0.1.0, and another build of tsvm 0.1.0 is installed since'),
+  );
+  expect(() => checkProgram({ ...own, tsvm: 'tsvm 0.0.9' })).toThrow(
+    told('the machine is of tsvm 0.0.9, and tsvm 0.1.0 is installed since'),
+  );
+});
 
 test('what was saved is found again, and is gone once it continues', async () => {
   await save();
