@@ -7,9 +7,10 @@ import { closeSync, openSync } from 'node:fs';
 import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasCode } from '../../errors/index.js';
+import { hasFileLock } from '../../libc/file-lock.js';
 import { ImageError, toImageError } from '../errors.js';
 import { DISK, HOLDERS, imagePath } from './layout.js';
-import { tryLock, withStoreLock } from './lock.js';
+import { withStoreLock } from './lock.js';
 import { findStored, list, nameContents } from './names.js';
 import { readIfThere } from './record.js';
 import { moveTo, openWorkspace, syncDirectory, writeSynced } from './workspace.js';
@@ -78,7 +79,7 @@ export function isRunning(home: string, digest: string): boolean {
     throw error;
   }
   try {
-    return !tryLock(fd);
+    return hasFileLock(fd);
   } finally {
     closeSync(fd);
   }

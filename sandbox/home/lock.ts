@@ -1,34 +1,12 @@
-// Kernel locks on files: open file description locks (fcntl(2)). The kernel releases them however
-// their process dies, and unlike those of flock(2) they can be queried without being taken.
+// Kernel locks on the files of a home (libc/file-lock.ts).
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, messageOf } from '../../errors/index.js';
-import { errno, libcFunction } from '../../libc/index.js';
+import { hasFileLock, setFileLock } from '../../libc/file-lock.js';
 import { SandboxError } from '../errors.js';
 
-const F_OFD_GETLK = 36;
-const F_OFD_SETLK = 37;
-const F_RDLCK = 0;
-const F_WRLCK = 1;
-const F_UNLCK = 2;
 const EAGAIN = 11;
 const EACCES = 13;
-/**
- * Bytes of `struct flock` on x86-64: `i16` type, `i16` whence, `i64` start, `i64` length, `i32`
- * pid.
- */
-const FLOCK_LENGTH = 32;
-
-const fcntl = libcFunction<[fd: number, command: number, argument: Buffer]>('int fcntl(int, int, void *)');
-
-/** @param length bytes; 0 means to the end of the file, however long it is or becomes */
-function range(type: number, { from = 0, length = 0 } = {}): Buffer {
-  const flock = Buffer.alloc(FLOCK_LENGTH);
-  flock.writeInt16LE(type, 0);
-  flock.writeBigInt64LE(BigInt(from), 8);
-  flock.writeBigInt64LE(BigInt(length), 16);
-  return flock;
-}
 
 /** A lock that is held. Disposing of it releases the lock. */
 export class FileLock implements Disposable {
@@ -47,7 +25,7 @@ export class FileLock implements Disposable {
   static take(path: string, { from = 0 } = {}): FileLock | undefined {
     const fd = openLock(path, 'a');
     try {
-      if (setLock(fd, range(F_WRLCK, { from }))) return new FileLock(fd);
+      if (setLock(fd, 'write', { from })) return new FileLock(fd);
       closeSync(fd);
       return undefined;
     } catch (error) {
@@ -61,7 +39,7 @@ export class FileLock implements Disposable {
    * @throws SandboxError `state`
    */
   widen(): boolean {
-    return setLock(this.#fd, range(F_WRLCK));
+    return setLock(this.#fd, 'write');
   }
 
   /**
@@ -93,12 +71,12 @@ export class FileLock implements Disposable {
  * @throws SandboxError `state`
  */
 export function tryLockByte(fd: number, type: 'read' | 'write', at: number): boolean {
-  return setLock(fd, range(type === 'read' ? F_RDLCK : F_WRLCK, { from: at, length: 1 }));
+  return setLock(fd, type, { from: at, length: 1 });
 }
 
 /** Gives up what {@link tryLockByte} has locked by the same description. */
 export function unlockByte(fd: number, at: number): void {
-  if (!setLock(fd, range(F_UNLCK, { from: at, length: 1 }))) {
+  if (!setLock(fd, 'none', { from: at, length: 1 })) {
     throw new SandboxError('state', 'cannot unlock a file of the home');
   }
 }
@@ -116,20 +94,18 @@ export function isLocked(path: string): boolean {
     throw new SandboxError('state', `cannot open ${path}: ${messageOf(error)}`, { cause: error });
   }
   try {
-    const flock = range(F_WRLCK, { length: 1 });
-    if (fcntl(fd, F_OFD_GETLK, flock) !== 0) {
-      throw new SandboxError('state', `cannot ask for the lock of ${path}: errno ${errno()}`);
-    }
-    return flock.readInt16LE(0) !== F_UNLCK;
+    return hasFileLock(fd, { length: 1 });
+  } catch (cause) {
+    throw new SandboxError('state', `cannot ask for the lock of ${path}: ${messageOf(cause)}`, { cause });
   } finally {
     closeSync(fd);
   }
 }
 
 /** Returns false if another description has a lock in the way. */
-function setLock(fd: number, flock: Buffer): boolean {
-  if (fcntl(fd, F_OFD_SETLK, flock) === 0) return true;
-  const code = errno();
+function setLock(...lock: Parameters<typeof setFileLock>): boolean {
+  const code = setFileLock(...lock);
+  if (code === 0) return true;
   if (code === EAGAIN || code === EACCES) return false;
   throw new SandboxError('state', `cannot lock a file of the home: errno ${code}`);
 }

@@ -1,6 +1,7 @@
 // The C library calls that the machine needs, through koffi, and Linux's constants for them
 // (x86-64). Addresses are JavaScript numbers: user space ends below 2^47, well within 2^53.
 import { getSystemErrorName } from 'node:util';
+import { setFileLock } from '../../libc/file-lock.js';
 import { errno as lastErrno, libcFunction, loadLibc } from '../../libc/index.js';
 
 export const AT_FDCWD = -100;
@@ -80,8 +81,6 @@ export const F_SETOWN_EX = 15;
 export const F_OWNER_TID = 0;
 export const O_ASYNC = 0o20000;
 export const F_DUPFD_CLOEXEC = 1030;
-export const LOCK_SH = 1;
-export const LOCK_NB = 4;
 
 export const SIGBUS = 7;
 export const SIGKILL = 9;
@@ -168,7 +167,8 @@ export const pwritev = (fd: number, iov: Address, count: number, offset: number)
 export const readv = (fd: number, iov: Address, count: number): number => preadv2(fd, iov, count, AT_POSITION, 0);
 export const writev = (fd: number, iov: Address, count: number): number => pwritev2(fd, iov, count, AT_POSITION, 0);
 export const fcntl: Call<[fd: number, command: number, argument: number]> = libcFunction('int fcntl(int, int, long)');
-export const flock: Call<[fd: number, operation: number]> = libcFunction('int flock(int, int)');
+/** Locks a file that others may read too. Returns 0, or the errno. */
+export const lockForReading = (fd: number): number => setFileLock(fd, 'read');
 export const fdatasync: Call<[fd: number]> = libcFunction('int fdatasync(int)');
 export const ftruncate: Call<[fd: number, length: number]> = libcFunction('int ftruncate(int, long)');
 export const fallocate: Call<[fd: number, mode: number, offset: number, length: number]> = libcFunction(

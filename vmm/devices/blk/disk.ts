@@ -13,9 +13,9 @@ const ZEROES = 64 * 1024;
 function openFile(files: HostFiles, path: string, readOnly: boolean): number {
   const fd = files.open(path, readOnly ? libc.O_RDONLY : libc.O_RDWR);
   if (fd >= 0) {
-    // The shared lock shows other processes that the file is in use. A file system without locks is
-    // accepted.
-    if (readOnly) libc.flock(fd, libc.LOCK_SH | libc.LOCK_NB);
+    // The lock shows other processes that the file is in use. They ask for it without taking one, which
+    // could be in its way. A file system without locks is accepted.
+    if (readOnly) libc.lockForReading(fd);
     return fd;
   }
   const cause = new libc.SystemError('open', -fd);

@@ -42,7 +42,7 @@ const CALLS: Record<string, string | undefined> = {
     drainEventFd: 'read',
   },
   ...{ createEventFd: 'eventfd2', createPipe: 'pipe2', fileStatus: 'fstat', now: 'clock_gettime' },
-  ...{ fcntlPointer: 'fcntl', signal: 'rt_sigaction', pthread_sigmask: 'rt_sigprocmask', signalfd: 'signalfd4' },
+  ...{ fcntlPointer: 'fcntl', lockForReading: 'fcntl', signal: 'rt_sigaction', pthread_sigmask: 'rt_sigprocmask', signalfd: 'signalfd4' },
 };
 
 /** What runs before the filter is taken, or never in a machine process, and why. */
@@ -56,7 +56,7 @@ const BEFORE: Record<string, string> = {
   'accel/kvm/machine.ts createEventFd': 'the machine is built',
   'accel/kvm/vcpu-threads.ts createEventFd': 'likewise',
   'accel/kvm/vcpu-worker.ts gettid': 'at the start of the thread',
-  'devices/blk/disk.ts flock': 'the disk is opened',
+  'devices/blk/disk.ts lockForReading': 'the disk is opened',
   'devices/blk/disk.ts fstatSync': 'likewise',
   'devices/fs/host.ts syscall': 'see the next test',
   'devices/fs/server.ts getegid': 'the device is made',
