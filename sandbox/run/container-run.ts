@@ -261,8 +261,9 @@ export class ContainerRun {
 
   /**
    * Saves the machine, and ends it: `exit` rejects with SandboxError `suspended`. If that fails, the
-   * container runs on.
-   * @throws SandboxError `not-running`, `no-space`, `agent`, `unresponsive`, `snapshot`, `state`
+   * container runs on; if it cannot, it has ended.
+   * @throws SandboxError `not-running`, `no-space`, `agent`, `unresponsive`, `snapshot`, `state`: it
+   *   runs on; `machine-died`; what ended the machine
    */
   async suspend(unfinished: UnfinishedMachine): Promise<void> {
     const { spec, room } = await this.#freeze(0);
@@ -270,8 +271,7 @@ export class ContainerRun {
       await this.#save(unfinished, spec, room);
       await unfinished.keep(spec, this.#saved(), this.options.layer?.path);
     } catch (error) {
-      // A machine that cannot be thawed ends, and the run with it.
-      await this.#runOn().catch(() => {});
+      await this.#machine.runOn(error);
       throw error;
     }
     this.#suspended.resolve('suspended');
@@ -281,19 +281,22 @@ export class ContainerRun {
    * Saves the machine with a copy of its writable disk. The container runs on, whether or not that
    * succeeds: only a guest that cannot be thawed ends.
    * @param layer path of the copy, which does not exist
-   * @throws SandboxError `not-running`, `no-space`, `agent`, `unresponsive`, `snapshot`, `state`
+   * @throws SandboxError as `suspend`
    */
   async snapshot(unfinished: UnfinishedMachine, layer: string): Promise<void> {
     const disk = this.options.layer?.path;
     const used = disk === undefined ? 0 : statSync(disk).blocks * 512;
     const { spec, room } = await this.#freeze(used);
-    const container = this.#saved();
+    let container: SavedContainer;
     try {
+      container = this.#saved();
       await this.#save(unfinished, spec, room - used);
       if (disk !== undefined) await copyDisk(disk, layer);
-    } finally {
-      await this.#runOn();
+    } catch (error) {
+      await this.#machine.runOn(error);
+      throw error;
     }
+    await this.#machine.runOn();
     // The machine process still has the files that it wrote.
     await unfinished.replaceFiles();
     await unfinished.keep(spec, container, disk && layer);
@@ -339,12 +342,6 @@ export class ContainerRun {
     const { process } = this.#running();
     const left = this.#limit === undefined ? null : Math.max(0, Math.round(this.#limit - performance.now()));
     return { process: process.id, timeLeft: left };
-  }
-
-  /** Lets a frozen machine run on as it was. */
-  async #runOn(): Promise<void> {
-    this.#machine.goOn();
-    await this.#machine.thaw({});
   }
 
   /** Kills the machine with everything in it. `exit` rejects with `error`. */

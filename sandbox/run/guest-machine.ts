@@ -332,10 +332,22 @@ export class GuestMachine implements Disposable {
     }
   }
 
-  /** Lets the CPUs of a frozen machine run again, whether or not it could be saved. */
-  goOn(): void {
+  /**
+   * Lets a frozen machine run on as it was, whether or not it could be saved. If it cannot, it is ended.
+   * @param failure why it was not saved
+   * @throws SandboxError `machine-died` if it cannot; what ended the machine
+   */
+  async runOn(failure?: unknown): Promise<void> {
     this.#client.send({ type: 'resume' });
     this.responsiveness.hold(false);
+    this.#expect('frozen');
+    try {
+      await this.thaw({});
+    } catch (cause) {
+      const before = failure === undefined ? '' : `${messageOf(failure)}. Then `;
+      const message = `${before}the machine could not run on, and was ended: ${messageOf(cause)}`;
+      throw new SandboxError('machine-died', message, { cause });
+    }
   }
 
   /** Ends a machine that is saved: its streams end after their last bytes. */

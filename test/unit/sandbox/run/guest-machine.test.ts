@@ -349,8 +349,29 @@ describe('a machine that is frozen', () => {
     );
     expect(result).toBe(message);
     if (script.includes('exit')) return;
-    machine.goOn();
+    const runsOn = machine.runOn();
+    answer({ type: 'done', request: (await asked())[0]!.request });
+    await runsOn;
+    expect(machine.state.name).toBe('ready');
     await expect.poll(() => readFileSync(requests, 'utf8')).toContain('{"type":"resume"}');
+  });
+
+  test.each([
+    ['', undefined],
+    ['the disk is full. Then ', new Error('the disk is full')],
+  ])('is ended if it cannot run on, and that is said: %s', async (before, failure) => {
+    const asked = await ready();
+    const frozen = machine.freeze();
+    answer({ type: 'done', request: (await asked())[0]!.request });
+    await frozen;
+    const runsOn = machine.runOn(failure);
+    runsOn.catch(() => {});
+    answer({ type: 'error', request: (await asked())[0]!.request, kind: 'setup-failed', message: 'no clock' });
+    const message = `${before}the machine could not run on, and was ended: no clock`;
+    await expect(runsOn).rejects.toMatchObject({ code: 'machine-died', message });
+    await machine.gone;
+    // The next one hears what ended it.
+    await expect(machine.runOn(failure)).rejects.toMatchObject({ code: 'agent', message: 'no clock' });
   });
 
   test('was restored if its hello says so: what runs is adopted', async () => {

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
   AGENT_PORT,
   encodeFrame,
@@ -89,6 +89,8 @@ class Agent {
   readonly #path: string;
   /** Those that the process was sent. */
   readonly signals: number[] = [];
+  /** What it fails to do. */
+  refuses = '';
   #process = 0;
   #container = 0;
 
@@ -106,7 +108,9 @@ class Agent {
           }
           this.#say({ type: 'started', request: frame.request, process: frame.id, pid: 2 });
         } else if (frame.type === 'signal') this.signals.push(frame.signal);
-        else if ('request' in frame) this.#say({ type: 'done', request: frame.request });
+        else if (frame.type === this.refuses) {
+          this.#say({ type: 'error', request: frame.request, kind: 'setup-failed', message: 'no clock' });
+        } else if ('request' in frame) this.#say({ type: 'done', request: frame.request });
       }
     });
   }
@@ -139,6 +143,35 @@ test('a container is not paused while its machine is saved', async () => {
     expect.objectContaining({ code: 'conflict', message: expect.stringContaining('is being suspended, copied or') }),
   );
   expect(state().status).toBe('running');
+});
+
+const saves = {
+  'is suspended': ({ supervision }: Awaited<ReturnType<typeof started>>) => supervision.suspend(),
+  'is copied': ({ supervision }: Awaited<ReturnType<typeof started>>) =>
+    supervision.snapshot({ machine: join(folder, 'saved'), layer: join(folder, 'layer') }),
+};
+
+describe.each(Object.entries(saves))('a container that %s while the disk is full', (_, save) => {
+  const ON_SAVE = "say({ type: 'saved', error: 'ENOSPC', isDiskFull: true });";
+  const why = 'the machine cannot be saved: the disk is full';
+
+  test('runs on', async () => {
+    const it = await started(ON_SAVE);
+    await expect(save(it)).rejects.toMatchObject({ code: 'no-space', message: why });
+    expect(it.state().status).toBe('running');
+    await expect.poll(it.asked).toContain('"resume"');
+    expect(existsSync(it.stored.suspended)).toBe(false);
+  });
+
+  test('has ended if it cannot run on, and both is said', async () => {
+    const it = await started(ON_SAVE);
+    it.agent.refuses = 'thaw';
+    const message = `${why}. Then the machine could not run on, and was ended: no clock`;
+    await expect(save(it)).rejects.toMatchObject({ code: 'machine-died', message });
+    await expect(it.supervision.exit).rejects.toMatchObject({ message: 'no clock' });
+    expect(it.state()).toMatchObject({ status: 'exited', exitCode: 255 });
+    expect(existsSync(it.stored.suspended)).toBe(false);
+  });
 });
 
 /** A container that goes to a snapshot of it, once its machine has ended. */
