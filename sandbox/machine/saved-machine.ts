@@ -214,9 +214,19 @@ export class UnfinishedMachine implements Disposable {
       writeSynced(join(this.#aside, MANIFEST), JSON.stringify(manifest));
       syncFolder(this.#aside);
       renameSync(this.#aside, this.#path);
-      syncFolder(dirname(this.#path));
+      this.#syncName();
     } catch (cause) {
       throw fileError(`cannot write ${this.#path}`, cause);
+    }
+  }
+
+  /** If that fails, the container runs on: its memory of now must not be there beside its disk of later. */
+  #syncName(): void {
+    try {
+      syncFolder(dirname(this.#path));
+    } catch (error) {
+      renameSync(this.#path, this.#aside);
+      throw error;
     }
   }
 
