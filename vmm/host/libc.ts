@@ -15,11 +15,15 @@ export const PROT_READ = 1;
 export const PROT_WRITE = 2;
 export const MAP_SHARED = 1;
 export const MAP_PRIVATE = 2;
+export const MAP_FIXED = 0x10;
 export const MAP_ANONYMOUS = 0x20;
 export const MAP_NORESERVE = 0x4000;
 
 export const MADV_DONTNEED = 4;
 export const MADV_REMOVE = 9;
+export const MADV_NOHUGEPAGE = 15;
+
+export const TMPFS_MAGIC = 0x01021994n;
 
 export const MFD_CLOEXEC = 1;
 export const EFD_CLOEXEC = O_CLOEXEC;
@@ -169,6 +173,7 @@ export const writev = (fd: number, iov: Address, count: number): number => pwrit
 export const fcntl: Call<[fd: number, command: number, argument: number]> = libcFunction('int fcntl(int, int, long)');
 /** Locks a file that others may read too. Returns 0, or the errno. */
 export const lockForReading = (fd: number): number => setFileLock(fd, 'read');
+export const fstatfs: Call<[fd: number, status: Address]> = libcFunction('int fstatfs(int, void *)');
 export const fdatasync: Call<[fd: number]> = libcFunction('int fdatasync(int)');
 export const ftruncate: Call<[fd: number, length: number]> = libcFunction('int ftruncate(int, long)');
 export const fallocate: Call<[fd: number, mode: number, offset: number, length: number]> = libcFunction(

@@ -184,6 +184,46 @@ export function createMemory(size: number): number {
 const COPIED = 64 * 1024;
 const ZEROES = new Uint8Array(COPIED);
 
+/** Bytes of `struct statfs`, which begins with an `i64`: the type of the file system. */
+const STATFS_LENGTH = 120;
+/** The most holes of a file that get mappings of their own. The kernel gives a process 65,530 in all. */
+const MAX_HOLES = 4096;
+
+/** The first offset from `start` on at which a file of `size` bytes may hold other than zeroes. */
+function dataFrom(fd: number, start: number, size: number): number {
+  const data = libc.lseek(fd, start, libc.SEEK_DATA);
+  if (data < 0 && libc.errno() === libc.ENXIO) return size;
+  return libc.check(data, 'lseek');
+}
+
+/** The first offset from `start` on at which a file may hold nothing but zeroes. */
+const holeFrom = (fd: number, start: number): number => libc.check(libc.lseek(fd, start, libc.SEEK_HOLE), 'lseek');
+
+/** True for a file of a memfd or of tmpfs. */
+function isInMemory(fd: number): boolean {
+  const status = new BigInt64Array(STATFS_LENGTH / 8);
+  libc.check(libc.fstatfs(fd, status), 'fstatfs');
+  return status[0] === libc.TMPFS_MAGIC;
+}
+
+/**
+ * Puts memory of no file in the place of the larger holes of a private mapping. A hole of a file in
+ * memory gets a page as soon as it is touched through a mapping, also for a read: the file would grow
+ * to its full size, and a full tmpfs end the process by SIGBUS.
+ */
+function unmapHoles(mapping: number, fd: number, size: number): void {
+  const flags = libc.MAP_PRIVATE | libc.MAP_ANONYMOUS | libc.MAP_NORESERVE | libc.MAP_FIXED;
+  for (let start = holeFrom(fd, 0); start < size; ) {
+    const end = dataFrom(fd, start, size);
+    if (end - start >= size / MAX_HOLES) {
+      libc.check(libc.mmap(mapping + start, end - start, libc.PROT_READ | libc.PROT_WRITE, flags, -1, 0), 'mmap');
+    }
+    start = end < size ? holeFrom(fd, end) : size;
+  }
+  // A clone takes the pages that it writes, as it would of a file. A kernel without huge pages refuses.
+  libc.madvise(mapping, size, libc.MADV_NOHUGEPAGE);
+}
+
 /** Guest memory that this process maps: one file, laid out around the hole below 4 GiB. */
 export class AllocatedMemory extends GuestMemory implements Disposable {
   readonly #sharing: Sharing;
@@ -215,6 +255,7 @@ export class AllocatedMemory extends GuestMemory implements Disposable {
     try {
       const flags = (sharing === 'shared' ? libc.MAP_SHARED : libc.MAP_PRIVATE) | libc.MAP_NORESERVE;
       const mapping = libc.check(libc.mmap(null, size, libc.PROT_READ | libc.PROT_WRITE, flags, fd, 0), 'mmap');
+      if (sharing === 'private' && isInMemory(fd)) unmapHoles(mapping, fd, size);
       const low = Math.min(size, HOLE_START);
       const regions = [{ guestAddress: 0, length: low, hostAddress: mapping }];
       if (size > low) regions.push({ guestAddress: HOLE_END, length: size - low, hostAddress: mapping + low });
@@ -258,16 +299,12 @@ export class AllocatedMemory extends GuestMemory implements Disposable {
   /** Returns the first offset from `start` on at which there may be other than zeroes. */
   #dataFrom(start: number): number {
     // The file says nothing about the copies of its pages.
-    if (this.#sharing === 'private') return start;
-    const data = libc.lseek(this.fd, start, libc.SEEK_DATA);
-    if (data < 0 && libc.errno() === libc.ENXIO) return this.size;
-    return libc.check(data, 'lseek');
+    return this.#sharing === 'private' ? start : dataFrom(this.fd, start, this.size);
   }
 
   /** Returns the first offset from `start` on at which there may be nothing but zeroes. */
   #dataTo(start: number): number {
-    if (this.#sharing === 'private') return this.size;
-    return libc.check(libc.lseek(this.fd, start, libc.SEEK_HOLE), 'lseek');
+    return this.#sharing === 'private' ? this.size : holeFrom(this.fd, start);
   }
 
   /** Unmaps the memory. No view of it may be used afterwards. */

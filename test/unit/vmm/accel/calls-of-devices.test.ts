@@ -42,7 +42,13 @@ const CALLS: Record<string, string | undefined> = {
     drainEventFd: 'read',
   },
   ...{ createEventFd: 'eventfd2', createPipe: 'pipe2', fileStatus: 'fstat', now: 'clock_gettime' },
-  ...{ fcntlPointer: 'fcntl', lockForReading: 'fcntl', signal: 'rt_sigaction', pthread_sigmask: 'rt_sigprocmask', signalfd: 'signalfd4' },
+  ...{
+    fcntlPointer: 'fcntl',
+    lockForReading: 'fcntl',
+    signal: 'rt_sigaction',
+    pthread_sigmask: 'rt_sigprocmask',
+    signalfd: 'signalfd4',
+  },
 };
 
 /** What runs before the filter is taken, or never in a machine process, and why. */

@@ -1,5 +1,5 @@
 // Guest memory, shared with its file or private: what writes and discards do to both.
-import { closeSync, fstatSync, ftruncateSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -48,6 +48,22 @@ test('writes to private memory, and what is discarded there, leave the file and 
   expect(memoryPages(clone)).toEqual([1, 2, 3, 4]);
   expect(filePages(fd)).toEqual([1, 2, 3, 4]);
   expect(memory.resident).toBeUndefined();
+});
+
+// A file on tmpfs, as any in memory, gets a page for a hole that is read through a mapping.
+test('holes of the file of private memory that is in memory stay holes, whatever is done to the memory', () => {
+  const size = 64 * PAGE_SIZE;
+  const fd = createMemory(size);
+  expect(libc.write(fd, Buffer.alloc(PAGE_SIZE, 1), PAGE_SIZE)).toBe(PAGE_SIZE);
+  expect(writeSync(fd, Buffer.alloc(PAGE_SIZE, 2), 0, PAGE_SIZE, size / 2)).toBe(PAGE_SIZE);
+  using memory = AllocatedMemory.over(fd, size, 'private');
+  const sum = () => Array.from(memory.bytes(0, size)).reduce((sum, byte) => sum + byte, 0);
+  expect(sum()).toBe(3 * PAGE_SIZE);
+  memory.bytes(0, size).fill(9);
+  expect(sum()).toBe(9 * size);
+  memory.discard(0, size);
+  expect(sum()).toBe(3 * PAGE_SIZE);
+  expect(libc.fileStatus(fd).occupied).toBe(2 * PAGE_SIZE);
 });
 
 describe('a copy of memory', () => {
