@@ -18,7 +18,7 @@
 #include "oci.h"
 
 // Milliseconds.
-enum { KILL_TIMEOUT = 10000 };
+enum { KILL_TIMEOUT = 60000 };
 
 static void state_path(char path[PATH_MAX], const char *root, const char *id)
 {

@@ -2,15 +2,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '../../errors/index.js';
 import { REQUEST_TIMEOUT } from '../agent/responsiveness.js';
+import { KILL_TIMEOUT } from '../cgroup/machine-cgroup.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { openRequest } from '../supervision/control-client.js';
 
 const SIGKILL = 9;
 /**
  * Milliseconds for a supervisor to end and release its lock: it gives its guest the time of a
- * request. A supervisor that is killed may be a program of the SDK's caller.
+ * request, and the killed machine that to end. A supervisor that is killed may be a program of the
+ * SDK's caller.
  */
-const LEAVE_TIMEOUT = REQUEST_TIMEOUT + 20_000;
+const LEAVE_TIMEOUT = REQUEST_TIMEOUT + KILL_TIMEOUT + 20_000;
 
 /**
  * Sends `signal`, and SIGKILL after `timeout` milliseconds. Resolves when the container has no

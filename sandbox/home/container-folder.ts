@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:f
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, messageOf } from '../../errors/index.js';
-import { isCgroupOf, removeCgroup } from '../cgroup/machine-cgroup.js';
+import { isCgroupOf, KILL_TIMEOUT, removeCgroup } from '../cgroup/machine-cgroup.js';
 import { SandboxError } from '../errors.js';
 import { bootId, type ContainerConfig, type ContainerState, CREATED, orphaned, suspended } from './container-record.js';
 import { FileLock, isLocked } from './lock.js';
@@ -17,8 +17,8 @@ const STATE = 'state.json';
 const LOCK = 'lock';
 /** A supervisor locks byte 0 too. A process that removes the container locks what comes after it. */
 const AFTER_SUPERVISOR = 1;
-/** Milliseconds that another process may take to tidy up. */
-const PATIENCE = 30_000;
+/** Milliseconds that another process may take to tidy up: to end two cgroups, and to remove files. */
+const PATIENCE = 2 * KILL_TIMEOUT + 30_000;
 const LOG = 'log.json';
 const LAYER = 'layer.ext4';
 const SUSPENDED = 'suspended';
