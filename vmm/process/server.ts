@@ -6,6 +6,7 @@ import { hasCode, messageOf } from '../../errors/index.js';
 import { chooseAccelerator } from '../accel/choose.js';
 import { createMachine, type KvmReserve } from '../accel/create.js';
 import type { Saved } from '../accel/kvm/machine.js';
+import { START_TIMEOUT } from '../accel/kvm/vcpu-threads.js';
 import type { Machine, MachineContext } from '../accel/machine.js';
 import type { NetworkContext } from '../accel/network.js';
 import { compile, prepareFilters, processProfile, vcpuProfile } from '../accel/system-calls.js';
@@ -52,8 +53,6 @@ import { harden } from './harden.js';
 import { readState, writeState } from './state-file.js';
 
 const STDERR = 2;
-/** Milliseconds that a thread may take to load its program. */
-const THREAD_TIMEOUT = 20_000;
 /** Milliseconds that the host may take to read what the guest has sent, and between two looks at it. */
 const UNSENT_PATIENCE = 30_000;
 const UNSENT_PAUSE = 10;
@@ -206,7 +205,7 @@ class MachineServer {
   #confine({ systemCalls = 'kill', shares = [], network }: MachineSpec, isEmulated: boolean): number {
     if (systemCalls === 'off') return 0;
     // An emulated machine has no use for the thread that was started for KVM, which still loads.
-    if (!this.#reserve.started.every(({ shared }) => shared.waitForThread(THREAD_TIMEOUT))) {
+    if (!this.#reserve.started.every(({ shared }) => shared.waitForThread(START_TIMEOUT))) {
       throw new MachineError('host', 'a thread did not start: the host is out of memory or of threads');
     }
     const machine = {
