@@ -410,7 +410,7 @@ export class ContainerRun {
       this.#state = { name: 'stopping' };
       // Without its agent the guest cannot write its disk out. The exit status is known all the
       // same.
-      if (machine.state.name === 'ready') await machine.shutdown();
+      if (machine.state.name === 'ready') await machine.shutdown(saveTimeout(boot.spec.memory));
     }
     return this.#status(exited);
   }

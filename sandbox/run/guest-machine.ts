@@ -22,15 +22,15 @@ import type { Trace } from './trace.js';
 
 /** Milliseconds to wait for the exit of a killed machine process. */
 const KILL_TIMEOUT = 10_000;
-/** Milliseconds for a guest to sync its disk and stop. It may have gigabytes of dirty pages. */
-const SYNC_TIMEOUT = 60_000;
+/** Milliseconds for the process of a machine that is saved to exit. */
+const EXIT_TIMEOUT = 60_000;
 /** Milliseconds to save a machine, and bytes of its memory in each further one: a slow disk of a busy host. */
 const SAVE_TIMEOUT = 120_000;
 const SAVE_RATE = 5_000;
 /** Milliseconds to wait for the machine to report why its agent's connection was lost. */
 const LAST_WORDS = 10_000;
 
-/** Milliseconds to save a machine with so many bytes of memory. */
+/** Milliseconds to save a machine with so many bytes of memory, or to write those out that are its disk's. */
 export function saveTimeout(memory: number): number {
   return SAVE_TIMEOUT + memory / SAVE_RATE;
 }
@@ -355,7 +355,7 @@ export class GuestMachine implements Disposable {
     const { session } = this.#expect('frozen');
     this.#state = { name: 'stopping', session };
     this.#client.send({ type: 'shutdown' });
-    await Promise.race([this.#client.gone, sleep(SYNC_TIMEOUT)]);
+    await Promise.race([this.#client.gone, sleep(EXIT_TIMEOUT)]);
   }
 
   /** A container of a restored machine. @throws SandboxError `wrong-state` */
@@ -421,15 +421,16 @@ export class GuestMachine implements Disposable {
   }
 
   /**
-   * Has the guest sync its disks and stop. Waits at most a minute. If the guest takes longer, the
-   * disk is left as after a crash.
+   * Has the guest sync its disks and stop. If it takes longer than the timeout, the disk is left as
+   * after a crash.
+   * @param timeout in milliseconds
    * @throws SandboxError `wrong-state`
    */
-  async shutdown(): Promise<void> {
+  async shutdown(timeout: number): Promise<void> {
     const { session } = this.#expect('ready');
     this.#state = { name: 'stopping', session };
     session.shutdown();
-    if ((await Promise.race([this.#client.ended, sleep(SYNC_TIMEOUT)])) === undefined) {
+    if ((await Promise.race([this.#client.ended, sleep(timeout)])) === undefined) {
       this.#log.warn('the guest did not sync its disk in time');
     }
   }

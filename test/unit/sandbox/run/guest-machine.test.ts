@@ -116,7 +116,7 @@ describe('a call that its state does not take is an error with a code', () => {
     ['boot before listen', () => machine.boot(opened(), () => {})],
     ['hello before boot', () => machine.hello()],
     ['a container before hello', () => machine.createContainer(container(1))],
-    ['shutdown before hello', () => machine.shutdown()],
+    ['shutdown before hello', () => machine.shutdown(60_000)],
   ])('%s', async (_, call) => {
     await expect((async () => call())()).rejects.toMatchObject({ code: 'wrong-state' });
   });
@@ -245,7 +245,7 @@ test('a shutdown asks the agent, and waits for the end of the machine', async ()
     }, 10);`);
   const requests = await ready();
   let isDown = false;
-  const shutdown = machine.shutdown().then(() => {
+  const shutdown = machine.shutdown(60_000).then(() => {
     isDown = true;
   });
   expect(await requests()).toMatchObject([{ type: 'shutdown' }]);
