@@ -157,11 +157,10 @@ export class GuestMachine implements Disposable {
   async #removeCgroup(): Promise<void> {
     try {
       const cgroup = await this.#cgroup?.catch(() => undefined);
-      if (cgroup === undefined) return;
-      await cgroup.remove();
+      await cgroup?.remove();
       this.#onCgroup?.(undefined);
     } catch (error) {
-      // The next run removes it.
+      // The next run removes it, or the next command if there is none.
       this.#log.warn(messageOf(error));
     }
   }

@@ -100,7 +100,10 @@ export class StateRecorder {
     this.#isKept = true;
   }
 
-  /** Records the end of the supervision. With `--rm`, removes the container unless it is suspended. */
+  /**
+   * Records the end of the supervision. With `--rm`, removes the container unless it is suspended, or
+   * its machine's cgroup is still there: that is known by the record alone.
+   */
   async close(): Promise<void> {
     const { containers, images, volumes } = this.home;
     const { autoRemove, mounts } = this.config.spec;
@@ -120,6 +123,8 @@ export class StateRecorder {
       });
       return;
     }
+    // Without an end of the supervision in its record it is stale (Home.removeStale).
+    if (this.#state.cgroup !== undefined) return;
     await containers
       .withLock(() => containers.names.release(this.folder.id))
       .catch((error) => this.#log.warn(messageOf(error)));
