@@ -8,7 +8,9 @@ import { isCgroup, writeControl } from './hierarchy.js';
 import { type CgroupLimits, limitFiles } from './limits.js';
 import { stopUnit } from './user-systemd.js';
 
-/** Milliseconds that killed processes have to end: on a busy host, gigabytes of memory are given back slowly. */
+/**
+ * Milliseconds that killed processes have to end: a busy host takes gigabytes of memory back slowly.
+ */
 export const KILL_TIMEOUT = 60_000;
 /** Milliseconds between two looks: the kernel has no event for a cgroup that can be removed. */
 const INTERVAL = 5;

@@ -220,7 +220,10 @@ export class UnfinishedMachine implements Disposable {
     }
   }
 
-  /** If that fails, the container runs on: its memory of now must not be there beside its disk of later. */
+  /**
+   * If that fails, the container runs on: its memory of now must not be there beside its disk of
+   * later.
+   */
   #syncName(): void {
     try {
       syncFolder(dirname(this.#path));

@@ -30,7 +30,10 @@ const SAVE_RATE = 5_000;
 /** Milliseconds to wait for the machine to report why its agent's connection was lost. */
 const LAST_WORDS = 10_000;
 
-/** Milliseconds to save a machine with so many bytes of memory, or to write those out that are its disk's. */
+/**
+ * Milliseconds to save a machine with so many bytes of memory, or to write those out that are its
+ * disk's.
+ */
 export function saveTimeout(memory: number): number {
   return SAVE_TIMEOUT + memory / SAVE_RATE;
 }
@@ -332,7 +335,8 @@ export class GuestMachine implements Disposable {
   }
 
   /**
-   * Lets a frozen machine run on as it was, whether or not it could be saved. If it cannot, it is ended.
+   * Lets a frozen machine run on as it was, whether or not it could be saved. If it cannot, it is
+   * ended.
    * @param failure why it was not saved
    * @throws SandboxError `machine-died` if it cannot; what ended the machine
    */

@@ -186,7 +186,9 @@ const ZEROES = new Uint8Array(COPIED);
 
 /** Bytes of `struct statfs`, which begins with an `i64`: the type of the file system. */
 const STATFS_LENGTH = 120;
-/** The most holes of a file that get mappings of their own. The kernel gives a process 65,530 in all. */
+/**
+ * The most holes of a file that get mappings of their own. The kernel gives a process 65,530 in all.
+ */
 const MAX_HOLES = 4096;
 
 /** The first offset from `start` on at which a file of `size` bytes may hold other than zeroes. */
@@ -220,7 +222,8 @@ function unmapHoles(mapping: number, fd: number, size: number): void {
     }
     start = end < size ? holeFrom(fd, end) : size;
   }
-  // A clone takes the pages that it writes, as it would of a file. A kernel without huge pages refuses.
+  // A clone takes the pages that it writes, as it would of a file. A kernel without huge pages
+  // refuses.
   libc.madvise(mapping, size, libc.MADV_NOHUGEPAGE);
 }
 

@@ -12,8 +12,8 @@ import { MachineShared, ThreadCommand, ThreadEnd, ThreadState, type VcpuShared, 
 import { type StartedThread, startVcpuThread } from './vcpu-start.js';
 
 /**
- * Milliseconds that a thread may take to start: on a busy host, those of many CPUs take half a minute. The
- * owner waits for two minutes, and knows less.
+ * Milliseconds that a thread may take to start: on a busy host, those of many CPUs take half a
+ * minute. The owner waits for two minutes, and knows less.
  */
 export const START_TIMEOUT = 90_000;
 /** Milliseconds that a thread may take to answer a kick before the next one. */

@@ -13,8 +13,8 @@ const ZEROES = 64 * 1024;
 function openFile(files: HostFiles, path: string, readOnly: boolean): number {
   const fd = files.open(path, readOnly ? libc.O_RDONLY : libc.O_RDWR);
   if (fd >= 0) {
-    // The lock shows other processes that the file is in use. They ask for it without taking one, which
-    // could be in its way. A file system without locks is accepted.
+    // The lock shows other processes that the file is in use. They ask for it without taking one,
+    // which could be in its way. A file system without locks is accepted.
     if (readOnly) libc.lockForReading(fd);
     return fd;
   }
