@@ -1,6 +1,6 @@
 // Builds beside buildah's, and a push beside skopeo's, without a machine: a build whose steps are all
 // cached, a context of 100,000 files of which one has changed, a COPY of 1 GB, a push of 500 MB.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,9 +9,9 @@ import { plainLayer, writeLayout } from '../fixtures/oci-layout.js';
 import { Random } from '../fixtures/random.js';
 import { startRegistry } from '../fixtures/registry.js';
 import { tar } from '../fixtures/tar-writer.js';
+import { buildah, timed, tsvm } from './builders.js';
 import { type Benchmark, type Measurement, ratio, Samples } from './measurement.js';
 import { CLI } from './paths.js';
-import { time } from './stopwatch.js';
 
 const FILES = 100_000;
 const FILES_IN_FOLDER = 1000;
@@ -20,50 +20,6 @@ const LAYERS = 5;
 const PUSHED_BYTES = 500e6;
 /** Of the time of the other program. */
 const GOALS = { cached: 0.5, files: 0.5, copy: 1, push: 1 };
-
-/** A program that builds, with a store of its own. */
-interface Builder extends Disposable {
-  name: string;
-  /** Builds the image of a folder. Returns milliseconds. */
-  build(context: string): Promise<number>;
-  /** Removes all images and all that is cached. */
-  empty(): void;
-}
-
-async function timed(command: string, args: readonly string[], env = process.env): Promise<number> {
-  const { exit, code, text } = await time(command, args, { env });
-  if (code !== 0) throw new Error(`${command} ${args.join(' ')}: exit code ${code}\n${text}`);
-  return exit;
-}
-
-function tsvm(work: string): Builder {
-  const env = { ...process.env, TSVM_HOME: join(work, 'tsvm') };
-  return {
-    name: 'tsvm build',
-    build: (context) => timed(CLI, ['build', '-q', '-t', 'bench', context], env),
-    empty() {
-      execFileSync(CLI, ['prune', '-af'], { env, stdio: 'ignore' });
-      execFileSync(CLI, ['builder', 'prune', '-f'], { env, stdio: 'ignore' });
-    },
-    [Symbol.dispose]() {},
-  };
-}
-
-function buildah(work: string): Builder {
-  const root = join(work, 'buildah');
-  const store = ['--root', root, '--runroot', join(work, 'run'), '--storage-driver', 'overlay'];
-  return {
-    name: 'buildah bud --layers (overlay)',
-    build: (context) => timed('buildah', [...store, 'bud', '--layers', '-q', '-t', 'bench', context]),
-    empty() {
-      execFileSync('buildah', [...store, 'rmi', '-af'], { stdio: 'ignore' });
-    },
-    [Symbol.dispose]() {
-      // It leaves a mount behind.
-      spawnSync('umount', [join(root, 'overlay')]);
-    },
-  };
-}
 
 /**
  * Measures both builders with one context.

@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util';
 import { messageOf } from '../../errors/index.js';
 import { prepareGuest } from './bench-guest.js';
 import { besideQemu } from './beside-qemu.js';
+import { buildRuns, buildRunsKvm } from './build-runs.js';
 import { builds } from './builds.js';
 import { cliStart } from './cli-start.js';
 import { containers } from './containers.js';
@@ -65,6 +66,8 @@ const BENCHMARKS: readonly Benchmark[] = [
   volumes,
   pull,
   builds,
+  buildRuns,
+  buildRunsKvm,
   containers,
   serve,
   withoutKvm,
