@@ -30,6 +30,7 @@ import { MAX_PLATFORMS } from './limits.js';
 import type { NamedContexts } from './named-contexts.js';
 import { neededStages, planStages, refuseForeignRuns } from './plan.js';
 import { type OnEvent, Steps } from './progress.js';
+import { type CacheTarget, openSharedCaches } from './shared-caches.js';
 import { checkSecrets } from './solve/run-mounts.js';
 import type { MachineOptions } from './solve/run-step.js';
 import { Slots } from './solve/slots.js';
@@ -52,6 +53,7 @@ export { githubSource } from './git/source.js';
 export { MAX_DOCKERFILE_BYTES, MAX_IGNORE_BYTES } from './limits.js';
 export { contextKey, type NamedContext } from './named-contexts.js';
 export type { OnEvent, StepEvent } from './progress.js';
+export type { CacheTarget } from './shared-caches.js';
 export { CACHE_VOLUME } from './solve/run-mounts.js';
 export type { MachineOptions } from './solve/run-step.js';
 export { type SshSource, sshSource } from './ssh/agents.js';
@@ -80,6 +82,10 @@ export interface BuildOptions {
   /** The agents of `RUN --mount=type=ssh`, by ID. */
   ssh?: ReadonlyMap<string, SshSource>;
   noCache?: boolean;
+  /** Folders that another build has written its steps to. */
+  cacheFrom?: readonly string[];
+  /** Where the steps are written once the image is made. */
+  cacheTo?: readonly CacheTarget[];
   /** Default `missing`. */
   pull?: PullPolicy;
   /** `none`, `default` or `host`. */
@@ -117,6 +123,9 @@ export async function build(options: BuildOptions): Promise<Built> {
     labels = {},
     secrets = new Map(),
     ssh = new Map(),
+    noCache = false,
+    cacheFrom = [],
+    cacheTo = [],
     machine = {},
   } = options;
   for (const name of names) parseName(name);
@@ -146,10 +155,13 @@ export async function build(options: BuildOptions): Promise<Built> {
   });
   await using _telling = tellingFindings(checking, steps, options.signal);
   if (isError) await failOnFindings(checking);
+  const signal = failure.signal;
+  const sharing = { store, cache, steps, signal };
   const shared = {
     ...{ home, store, cache, steps, clock, buildArgs, secrets, agents, machine },
     exposed: new ExposedReader(),
-    noCache: options.noCache ?? false,
+    noCache,
+    shared: await openSharedCaches(noCache ? [] : cacheFrom, sharing),
     network: options.network ?? 'default',
     contexts: named,
     showsPlatform: platforms.length > 1,
@@ -158,7 +170,7 @@ export async function build(options: BuildOptions): Promise<Built> {
     context: () => contexts.open(),
     folder: (key: string) => contexts.named(key),
     machineSlot: () => slots.take(),
-    signal: failure.signal,
+    signal,
   };
   const building = plans.map(({ plan, platform }) => new PlatformBuild({ ...shared, plan, platform }, failure));
   const results = await Promise.all(building.map((each) => each.target())).catch(async (error: unknown) => {
@@ -174,6 +186,11 @@ export async function build(options: BuildOptions): Promise<Built> {
   const list = { images, names };
   for (const output of outputs) {
     await steps.during(EXPORTING[output.type], () => exportImages(store, list, output, failure.signal));
+  }
+  for (const { folder, mode } of cacheTo) {
+    const states = mode === 'min' ? results : (await Promise.all(building.map((each) => each.all()))).flat();
+    const made = new Map(states.flatMap((state) => [...state.steps]));
+    await steps.during('exporting cache to client directory', () => store.writeSteps(folder, made, signal));
   }
   return describeBuilt(store, list);
 }
@@ -192,6 +209,11 @@ class PlatformBuild {
 
   target(): Promise<StageState> {
     return this.#stage(this.#work.plan.target);
+  }
+
+  /** All stages that were built. */
+  all(): Promise<StageState[]> {
+    return Promise.all(this.#stages.values());
   }
 
   /** Waits for the end of all stages. */

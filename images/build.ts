@@ -25,6 +25,7 @@ export {
 } from './store/build-store.js';
 export type { ManifestDescriptor } from './store/plain-manifest.js';
 export { remoteConfig } from './store/remote-config.js';
+export type { SharedStep } from './store/shared-steps.js';
 export type { StepLayer, StepResult } from './store/step-record.js';
 export type { PruneSteps, SpooledFile, StepUsage } from './store/steps.js';
 export { entryHeader } from './tar/entry-writer.js';

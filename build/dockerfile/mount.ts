@@ -16,6 +16,10 @@ export type Mount =
       /** Of what is kept from build to build. */
       id: string;
       target: string;
+      /** A stage or an image whose files it begins with. Undefined: it begins empty. */
+      from?: string;
+      /** Path in it. */
+      source?: string;
       /** What two builds at once do: use it both, have one each, or wait. */
       sharing: 'shared' | 'private' | 'locked';
       readOnly: boolean;
@@ -60,7 +64,7 @@ const ALIASES: Readonly<Record<string, string>> = {
 };
 const FIELDS: Readonly<Record<Mount['type'], readonly string[]>> = {
   bind: ['target', 'source', 'from', 'readonly', 'readwrite'],
-  cache: ['id', 'target', 'readonly', 'readwrite', 'sharing', 'mode', 'uid', 'gid'],
+  cache: ['id', 'target', 'from', 'source', 'readonly', 'readwrite', 'sharing', 'mode', 'uid', 'gid'],
   tmpfs: ['target', 'size'],
   secret: ['id', 'source', 'target', 'env', 'required', 'mode', 'uid', 'gid'],
   ssh: ['id', 'target', 'required', 'mode', 'uid', 'gid'],
@@ -110,11 +114,12 @@ export function parseMount(text: string, expand: (value: string) => string): Mou
   const target = fields.get('target');
   const needed = (): string => (target === undefined || target === '' ? fail('a target is needed') : target);
   const readOnly = flag('readonly') ?? not(flag('readwrite'));
+  const from = fields.get('from');
+  if (from?.includes('$')) fail(`variables are not allowed in from: ${from}`);
+  const source = fields.get('source') ?? '';
   switch (type) {
     case 'bind': {
-      const from = fields.get('from');
-      if (from?.includes('$')) fail(`variables are not allowed in from: ${from}`);
-      return { type, target: needed(), from, source: fields.get('source') ?? '', readOnly: readOnly ?? true };
+      return { type, target: needed(), from, source, readOnly: readOnly ?? true };
     }
     case 'cache': {
       const sharing = fields.get('sharing') ?? 'shared';
@@ -122,6 +127,7 @@ export function parseMount(text: string, expand: (value: string) => string): Mou
       const mode = number('mode', 8, 0o7777) ?? 0o755;
       return {
         ...{ type, id: fields.get('id') ?? needed(), target: needed(), sharing },
+        ...(from !== undefined && { from, source }),
         ...{ readOnly: readOnly ?? false, mode, ...owner },
       };
     }
@@ -132,8 +138,8 @@ export function parseMount(text: string, expand: (value: string) => string): Mou
       return { type, target: needed(), size: size === null ? undefined : Number(size[1]) * UNITS[unit] };
     }
     case 'secret': {
-      const source = fields.get('source') ?? target ?? '';
-      const id = fields.get('id') ?? source.slice(source.lastIndexOf('/') + 1);
+      const file = fields.get('source') ?? target ?? '';
+      const id = fields.get('id') ?? file.slice(file.lastIndexOf('/') + 1);
       if (id === '') fail('an id is needed');
       const env = fields.get('env');
       if (env !== undefined && !/^[^=\0]+$/.test(env)) fail(`invalid value for env: ${env}`);

@@ -44,6 +44,8 @@ export type Secrets = ReadonlyMap<string, Buffer>;
 
 type Of<Type extends Mount['type']> = Extract<Mount, { type: Type }>;
 type Bind = Of<'bind'> & { files: CopySource };
+/** `files`: what it begins with. */
+type Cache = Of<'cache'> & { files?: CopySource };
 type Secret = Of<'secret'> & { contents: Buffer };
 /** `agent`: path of its socket on the host. */
 type Ssh = Of<'ssh'> & { target: string; agent: string };
@@ -51,7 +53,7 @@ type Ssh = Of<'ssh'> & { target: string; agent: string };
 /** What to do with the mounts of one RUN. Targets are absolute. */
 export interface RunMounts {
   binds: Bind[];
-  caches: Of<'cache'>[];
+  caches: Cache[];
   tmpfs: Of<'tmpfs'>[];
   secrets: Secret[];
   ssh: Ssh[];
@@ -88,8 +90,10 @@ export async function resolveMounts(
     }
     const placed = { ...mount, target: target! };
     if (placed.type === 'bind') resolved.binds.push({ ...placed, files: await open(placed.from) });
-    else if (placed.type === 'cache') resolved.caches.push(placed);
-    else resolved.tmpfs.push(placed);
+    else if (placed.type === 'cache') {
+      const files = placed.from === undefined ? undefined : await open(placed.from);
+      resolved.caches.push({ ...placed, ...(files && { files }) });
+    } else resolved.tmpfs.push(placed);
   }
   return resolved;
 }
@@ -104,24 +108,34 @@ export async function mountsKey(
 ): Promise<unknown> {
   const bound: unknown[] = [];
   for (const { files, ...bind } of binds) bound.push([bind, await sourceHash(files, bind.source)]);
-  const known = [bound, caches, tmpfs, secrets.map(({ contents, ...secret }) => secret)];
+  const kept: unknown[] = [];
+  for (const { files, ...cache } of caches) {
+    kept.push(files === undefined ? cache : [cache, await sourceHash(files, cache.source)]);
+  }
+  const known = [bound, kept, tmpfs, secrets.map(({ contents, ...secret }) => secret)];
   const ssh = declared.filter(({ type }) => type === 'ssh');
   // Keys of RUNs without such a mount are those of earlier releases.
   return ssh.length === 0 ? known : [...known, ssh];
 }
 
-function sourceHash(files: CopySource, source: string): Promise<string> {
+function sourceHash(files: CopySource, source = ''): Promise<string> {
   return files.hash([bytes(source)], false, new IgnoreRules());
 }
 
-/** The layers with the files of bind mounts, which are kept in the cache. */
-export async function bindLayers({ binds }: RunMounts, cache: BuildSteps, now: Timestamp): Promise<string[]> {
+/** The layers with the files of bind mounts, and those that caches begin with. They are kept in the cache. */
+export async function mountLayers({ binds, caches }: RunMounts, cache: BuildSteps, now: Timestamp): Promise<string[]> {
   const layers: string[] = [];
-  for (const [index, { files, source }] of binds.entries()) {
-    const key = stepKey('bind', index, await sourceHash(files, source), source);
+  const placed = [
+    ...binds.map(({ files, source }, index) => ({ kind: 'bind', index, files, source, at: bindPath(index) })),
+    ...caches.map(({ files, source = '' }, index) => ({ kind: 'cache', index, files, source, at: cachePath(index) })),
+  ];
+  for (const { kind, index, files, source, at } of placed) {
+    if (files === undefined) continue;
+    if (kind === 'cache') checkFolder(files.root, source);
+    const key = stepKey(kind, index, await sourceHash(files, source), source);
     const created = new Date(now.seconds * 1000).toISOString();
     const found = await cache.find(key);
-    const tar = () => layerTar(bindEntries(files.root, source, index, now), (inode) => files.read(inode));
+    const tar = () => layerTar(mountEntries(files.root, source, at, now), (inode) => files.read(inode));
     const layer = found === undefined ? await cache.add(key, tar(), created) : found.layer;
     if (layer !== null) layers.push(layer);
   }
@@ -132,8 +146,19 @@ function bindPath(index: number): string {
   return `/${HIDDEN}/binds/${index}`;
 }
 
-function bindEntries(root: Inode, source: string, index: number, now: Timestamp): CopyEntry[] {
-  const destination = bindPath(index);
+/** Where the volume of a cache is that begins with files: the store fills it with what the image has there. */
+function cachePath(index: number): string {
+  return `/${HIDDEN}/caches/${index}`;
+}
+
+/** @throws BuildError */
+function checkFolder(root: Inode, source: string): void {
+  const found = resolvePath(root, bytes(source))?.inode;
+  if (!found || found.kind === 'directory') return;
+  throw new BuildError('bad-dockerfile', `a cache begins with the files of a folder, and "${source}" is none`);
+}
+
+function mountEntries(root: Inode, source: string, destination: string, now: Timestamp): CopyEntry[] {
   const how = { owner: undefined, mode: undefined, now, parents: false, excludes: new IgnoreRules() };
   const entries = copyEntries(root, EMPTY, { ...how, sources: [bytes(source)], destination });
   const own = resolvePath(root, bytes(source))?.inode;
@@ -148,15 +173,20 @@ function bindEntries(root: Inode, source: string, index: number, now: Timestamp)
 /** The volumes of cache mounts, locked as their mounts say until it is disposed of. */
 export class Caches implements Disposable {
   readonly #locks: Disposable[] = [];
-  /** In the order of the mounts. */
-  #names = new Map<Of<'cache'>, string>();
+  readonly #names = new Map<Cache, string>();
+  readonly #caches: readonly Cache[];
+
+  private constructor(caches: readonly Cache[]) {
+    this.#caches = caches;
+  }
 
   /** @throws the reason of `signal` */
   static async open({ caches }: RunMounts, steps: BuildSteps, signal: AbortSignal): Promise<Caches> {
-    const opened = new Caches();
+    const opened = new Caches(caches);
     try {
       // All RUNs lock in the same order, so none waits for one that waits for it.
-      const sorted = caches.map((cache) => ({ cache, name: volumeName(cache.id) }));
+      const sorted: { cache: Cache; name: string }[] = [];
+      for (const cache of caches) sorted.push({ cache, name: await volumeName(cache) });
       for (const { cache, name } of sorted.sort((a, b) => (a.name < b.name ? -1 : 1))) {
         opened.#names.set(cache, await opened.#lock(cache, name, steps, signal));
       }
@@ -182,9 +212,12 @@ export class Caches implements Disposable {
   }
 
   get mounts(): NonNullable<SandboxOptions['mounts']> {
-    return [...this.#names].map(([{ target, readOnly }, source]) => ({
-      ...{ type: 'volume', source, target, readOnly, noCopy: true },
-    }));
+    return this.#caches.map((cache, index) => {
+      const { target, readOnly, files } = cache;
+      const begins = files !== undefined;
+      const place = begins ? cachePath(index) : target;
+      return { type: 'volume', source: this.#names.get(cache)!, target: place, readOnly, noCopy: !begins };
+    });
   }
 
   [Symbol.dispose](): void {
@@ -192,8 +225,10 @@ export class Caches implements Disposable {
   }
 }
 
-function volumeName(id: string): string {
-  return CACHE_VOLUME + createHash('sha256').update(id).digest('hex').slice(0, 32);
+/** One that begins with other files is another one, as BuildKit's. */
+async function volumeName({ id, files, source }: Cache): Promise<string> {
+  const begun = files === undefined ? '' : `\0${await sourceHash(files, source)}`;
+  return CACHE_VOLUME + createHash('sha256').update(`${id}${begun}`).digest('hex').slice(0, 32);
 }
 
 /** The file systems in memory that the machine begins with. */
@@ -214,8 +249,11 @@ export async function enterMounts(
   signal: AbortSignal,
 ): Promise<void> {
   const { files } = sandbox;
-  for (const { target, mode, uid, gid, readOnly } of caches) {
-    if (readOnly) continue;
+  const begun = caches.flatMap(({ files, target, readOnly }, index) =>
+    files === undefined ? [] : [{ at: cachePath(index), target, readOnly }],
+  );
+  for (const { target, mode, uid, gid, readOnly, files: beginning } of caches) {
+    if (readOnly || beginning !== undefined) continue;
     const entry = { ...NOTHING, type: 'directory' as const, path: `${bytes(target).slice(1)}/`, mode, uid, gid };
     await files.extract('/', Readable.from([entryHeader(entry), END_MARK]), { owners: true });
   }
@@ -230,8 +268,9 @@ export async function enterMounts(
     await sandbox.listen({ path, mode, uid, gid }, (client) => void relay(client, agent), signal);
     await files.mount(path, target);
   }
-  for (const [index, { target, readOnly }] of binds.entries()) await files.mount(bindPath(index), target, { readOnly });
-  if (shown.length + ssh.length + binds.length > 0) await files.mount(null, `/${HIDDEN}`);
+  const bound = binds.map(({ target, readOnly }, index) => ({ at: bindPath(index), target, readOnly }));
+  for (const { at, target, readOnly } of [...bound, ...begun]) await files.mount(at, target, { readOnly });
+  if (shown.length + ssh.length + bound.length + begun.length > 0) await files.mount(null, `/${HIDDEN}`);
 }
 
 const NOTHING: Omit<TarEntry, 'type' | 'path' | 'mode' | 'uid' | 'gid'> = {

@@ -27,6 +27,7 @@ import { type NamedContexts, namedContext } from '../named-contexts.js';
 import { expanded, findStage, type Plan, refuseForeignRun, type Stage } from '../plan.js';
 import { isPredefined } from '../platform-args.js';
 import type { Step, Steps } from '../progress.js';
+import type { SharedCaches } from '../shared-caches.js';
 import type { SshAgents } from '../ssh/agents.js';
 import { copyEntries, EMPTY, findSources, type LooseFile } from './copy.js';
 import { GitFiles } from './git-files.js';
@@ -38,7 +39,7 @@ import { findOwner, type Owner } from './owner.js';
 import { RemoteFile } from './remote.js';
 import { exportsFor, runCommand } from './run-command.js';
 import { filterLayer } from './run-layer.js';
-import { bindLayers, HIDDEN, mountPlaces, mountsKey, resolveMounts, type Secrets } from './run-mounts.js';
+import { HIDDEN, mountLayers, mountPlaces, mountsKey, resolveMounts, type Secrets } from './run-mounts.js';
 import { MACHINE_CONFIG, type MachineOptions, runStep } from './run-step.js';
 import { type CopySource, contextSource, layersSource } from './source.js';
 import { type Clock, StageState } from './stage-state.js';
@@ -49,6 +50,8 @@ export interface BuildWork {
   home: Home;
   store: BuildStore;
   cache: BuildSteps;
+  /** What the cache lacks. */
+  shared: SharedCaches;
   plan: Plan;
   /** The context, opened when the first instruction asks for it. */
   context(): ContextFiles;
@@ -402,6 +405,7 @@ export class StageBuilder {
     const proxies = Object.entries(this.#work.buildArgs).filter(([name]) => isPredefined(name));
     const env = exportsFor(settings.env, args, proxies);
     const network = instruction.network ?? this.#work.network;
+    const hosts = machine.network?.hosts ?? [];
     const seen = args.filter(([name]) => !isPredefined(name));
     const inputs = [
       layers,
@@ -412,6 +416,8 @@ export class StageBuilder {
       settings.workdir,
       settings.user,
       network,
+      // Keys of builds without such entries are those of earlier releases.
+      ...(hosts.length > 0 ? [hosts] : []),
     ];
     const parsed = instruction.mounts.map((text) => parseMount(text, (value) => this.#word(value, place)));
     const mounts = await resolveMounts(parsed, this.#work, {
@@ -434,7 +440,7 @@ export class StageBuilder {
     const state = this.#state;
     await this.#layer(`RUN ${shown}`, key, by, async function* (step) {
       using _slot = await machineSlot();
-      const below = [...layers, ...(await bindLayers(mounts, cache, clock.now))];
+      const below = [...layers, ...(await mountLayers(mounts, cache, clock.now))];
       await using image = await cache.image({ config: MACHINE_CONFIG, layers: below });
       const layer = runStep({ home, steps: cache, image: image.id, run, machine, step, signal });
       const { root } = state.tree;
@@ -444,10 +450,11 @@ export class StageBuilder {
 
   /** Adds the layer of a step: from the cache, or as `make` makes it. */
   async #layer(title: string, key: string, by: string, make: (step: Step) => AsyncIterable<Buffer>): Promise<void> {
-    const { cache, steps, noCache, signal, clock, making } = this.#work;
+    const { cache, shared, steps, noCache, signal, clock, making } = this.#work;
     signal.throwIfAborted();
-    const { layer, created } = await steps.during(this.#title(title.replace(/\s+/g, ' ')), async (step) => {
-      const found = making.get(key) ?? (noCache ? undefined : await cache.find(key)) ?? making.get(key);
+    const known = async () => (noCache ? undefined : ((await cache.find(key)) ?? (await shared.find(key))));
+    const result = await steps.during(this.#title(title.replace(/\s+/g, ' ')), async (step) => {
+      const found = making.get(key) ?? (await known()) ?? making.get(key);
       if (found !== undefined) {
         step.cached();
         return await found;
@@ -460,7 +467,7 @@ export class StageBuilder {
       making.set(key, made);
       return await made;
     });
-    this.#state.addLayer(layer, created, by);
+    this.#state.addLayer(key, result, by);
   }
 }
 

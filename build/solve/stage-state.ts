@@ -1,6 +1,6 @@
 // A stage as far as it is built: its layers, its image config, its history, and the variables that
 // its instructions see.
-import type { BuildStore, Json, LayerTree, StepLayer, Timestamp } from '../../images/build.js';
+import type { BuildStore, Json, LayerTree, StepResult, Timestamp } from '../../images/build.js';
 import { ImageSettings } from './image-config.js';
 
 export class StageState {
@@ -10,6 +10,8 @@ export class StageState {
   readonly history: Json[];
   /** Build arguments that are declared, by name. */
   readonly args = new Map<string, string>();
+  /** What it consists of above its base image, by the keys of the cache. */
+  readonly steps = new Map<string, StepResult>();
   /** The rest of the image config. */
   readonly #image: Json;
   readonly #store: BuildStore;
@@ -31,6 +33,7 @@ export class StageState {
     const next = new StageState(this.#store, image, this.layers, this.settings.clone());
     next.#created = this.#created;
     for (const [name, value] of this.args) next.args.set(name, value);
+    for (const [key, step] of this.steps) next.steps.set(key, step);
     return next;
   }
 
@@ -50,7 +53,9 @@ export class StageState {
   }
 
   /** Adds the result of an instruction. A layer of null is none. */
-  addLayer(layer: StepLayer, created: string, by: string): void {
+  addLayer(key: string, step: StepResult, by: string): void {
+    const { layer, created } = step;
+    this.steps.set(key, step);
     this.#created = created;
     if (layer === null) {
       this.addStep(created, by);

@@ -27,7 +27,7 @@ export async function openOciLayout(
   tag: string | null,
   platform: Platform = MACHINE,
 ): Promise<SourceImage> {
-  return openImage(tree, choose(await readIndex(tree), tag, platform, tree.path), platform);
+  return openImage(tree, choose(await readLayoutIndex(tree), tag, platform, tree.path), platform);
 }
 
 /**
@@ -38,7 +38,7 @@ export async function openOciLayout(
  */
 export async function listOciLayout(tree: FileTree): Promise<NamedImage[]> {
   const byDigest = new Map<string, NamedImage>();
-  for (const descriptor of await readIndex(tree)) {
+  for (const descriptor of await readLayoutIndex(tree)) {
     const image = byDigest.get(descriptor.digest) ?? { names: [], open: () => openImage(tree, descriptor, MACHINE) };
     byDigest.set(descriptor.digest, image);
     const name = [NAME_ANNOTATION, TAG_ANNOTATION]
@@ -49,7 +49,8 @@ export async function listOciLayout(tree: FileTree): Promise<NamedImage[]> {
   return [...byDigest.values()];
 }
 
-async function readIndex(tree: FileTree): Promise<Descriptor[]> {
+/** What index.json lists. @throws ImageError `not-an-image`, `corrupt`, `too-large` */
+export async function readLayoutIndex(tree: FileTree): Promise<Descriptor[]> {
   const indexFile = tree.find('index.json');
   if (!indexFile || !tree.find('oci-layout')) {
     throw new ImageError('not-an-image', `${tree.path} is not an OCI image layout: it lacks oci-layout or index.json`);
@@ -61,8 +62,8 @@ async function readIndex(tree: FileTree): Promise<Descriptor[]> {
 
 async function openImage(tree: FileTree, descriptor: Descriptor, platform: Platform): Promise<SourceImage> {
   const blobs = {
-    read: (wanted: Descriptor, what: string) => readSmall(blob(tree, wanted, what), MAX_JSON_BYTES, what),
-    stream: (layer: Descriptor) => blob(tree, layer, 'a layer').stream(),
+    read: (wanted: Descriptor, what: string) => readSmall(findBlob(tree, wanted, what), MAX_JSON_BYTES, what),
+    stream: (layer: Descriptor) => findBlob(tree, layer, 'a layer').stream(),
   };
   return openManifest(blobs, descriptor, platform);
 }
@@ -88,7 +89,12 @@ function among(tags: string[]): string {
   return tags.length > 0 ? ` (tags: ${tags.slice(0, 10).join(', ')}${tags.length > 10 ? ', ...' : ''})` : '';
 }
 
-function blob(tree: FileTree, { digest, size }: Descriptor, what: string): TreeFile {
+/** A blob of a layout, of the size that its descriptor says. @throws ImageError `corrupt` */
+export function findBlob(
+  tree: FileTree,
+  { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
+  what: string,
+): TreeFile {
   const file = tree.find(`blobs/sha256/${checkDigest(digest)}`);
   if (!file) throw new ImageError('corrupt', `${tree.path} lacks ${what}, ${digest}`);
   if (file.size !== size) {

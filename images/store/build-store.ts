@@ -11,6 +11,7 @@ import { type Inode, mergeLayers } from '../layer/merge.js';
 import type { Platform } from '../platform.js';
 import { familiarReference, type NameReference, parseName } from '../reference.js';
 import { parseConfig } from '../source/config.js';
+import { directoryTree } from '../source/file-tree.js';
 import { type Json, object, parseJson } from '../source/json.js';
 import type { PullPolicy } from '../types.js';
 import { addImage } from './add-image.js';
@@ -24,6 +25,7 @@ import { type ManifestDescriptor, plainManifest } from './plain-manifest.js';
 import { readConfig, sha256 } from './record.js';
 import { removeImage } from './remove.js';
 import { archive } from './save.js';
+import { readSteps, type SharedStep, writeSteps } from './shared-steps.js';
 import type { StepLayer, StepResult } from './step-record.js';
 import {
   addStep,
@@ -34,6 +36,7 @@ import {
   type SpooledFile,
   type StepUsage,
   stepUsage,
+  takeStep,
   unpackArchive,
 } from './steps.js';
 import { tagImage } from './tag.js';
@@ -95,6 +98,8 @@ export interface BuildSteps extends AsyncDisposable {
   folder(): string;
   /** Makes an image for a machine of the build. No list shows it, and it is gone with the result. */
   image(image: Omit<ComposedImage, 'names'>): Promise<TemporaryImage>;
+  /** Keeps a step of another store. @throws ImageError `corrupt` if its layer is not its own */
+  take(key: string, step: SharedStep): Promise<StepResult>;
   /** Locks a name, for all builds. Returns undefined if it is locked. */
   lock(name: string): Disposable | undefined;
 }
@@ -128,6 +133,10 @@ export interface BuildStore {
   describeList(list: ComposedList): ManifestDescriptor;
   /** The ID of an image for another machine than this. */
   foreign(reference: string, platform: Platform, pull: PullPolicy): Promise<string>;
+  /** The steps in a folder that `writeSteps` has written, by their keys. */
+  readSteps(folder: string): Promise<Map<string, SharedStep>>;
+  /** Writes steps, whose layers are in the store, to a folder for other stores. */
+  writeSteps(folder: string, steps: ReadonlyMap<string, StepResult>, signal: AbortSignal): Promise<void>;
   usage(): StepUsage;
   prune(options: PruneSteps): Promise<{ removed: number; reclaimed: number }>;
 }
@@ -146,6 +155,7 @@ export function buildStore(place: string): BuildStore {
       return {
         find: (key) => findStep(home, key, needs),
         add: (key, tar, created) => addStep(home, key, tar, created, needs),
+        take: (key, step) => takeStep(home, key, step, needs),
         unpack: (archive) => unpackArchive(home, archive, needs),
         spool: (bytes) => needs.spool(bytes),
         folder: () => needs.folder(),
@@ -191,6 +201,14 @@ export function buildStore(place: string): BuildStore {
         throw toImageError(error, `cannot read the image ${reference}`);
       }
     },
+    async readSteps(folder) {
+      try {
+        return await readSteps(directoryTree(folder));
+      } catch (error) {
+        throw toImageError(error, `cannot read the cache of ${folder}`);
+      }
+    },
+    writeSteps: (folder, steps, signal) => writeSteps(home, folder, steps, signal),
     usage: () => stepUsage(home),
     prune: (options) => pruneSteps(home, options),
   };

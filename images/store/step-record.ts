@@ -7,6 +7,8 @@ import { hasCode } from '../../errors/index.js';
 import { STEPS } from './layout.js';
 import { list } from './names.js';
 
+/** 64 hexadecimal digits. */
+export const KEY = /^[0-9a-f]{64}$/;
 const DIFF_ID = /^sha256:[0-9a-f]{64}$/;
 /** Stands for the layer of a step that changed no file. */
 const NO_LAYER = '-';

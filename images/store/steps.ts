@@ -14,7 +14,8 @@ import { hex, IMAGES, layerPath, NEEDS, STEPS } from './layout.js';
 import { withStoreLock } from './lock.js';
 import { imageDigests, list, ownImageFile } from './names.js';
 import { layersOf } from './record.js';
-import { readStep, type StepLayer, type StepResult, stepContents } from './step-record.js';
+import type { SharedStep } from './shared-steps.js';
+import { KEY, readStep, type StepLayer, type StepResult, stepContents } from './step-record.js';
 import {
   destroy,
   discard,
@@ -25,8 +26,6 @@ import {
   type Workspace,
   writeSynced,
 } from './workspace.js';
-
-const KEY = /^[0-9a-f]{64}$/;
 
 /** Layers that a build needs, though no image has them yet. They stay in the store until its end. */
 export interface Needs extends AsyncDisposable {
@@ -135,10 +134,34 @@ export async function addStep(
   created: string,
   needs: Needs,
 ): Promise<StepLayer> {
+  return keepStep(home, key, { size: null, created, tar: () => tar }, null, needs);
+}
+
+/**
+ * Keeps the step of another store.
+ *
+ * @throws ImageError `corrupt` if its layer is not what its list says
+ */
+export async function takeStep(home: string, key: string, step: SharedStep, needs: Needs): Promise<StepResult> {
+  const { layer, created } = step;
+  if (layer !== null) return { layer: await keepStep(home, key, step, layer, needs), created };
+  await using workspace = await openWorkspace(home);
+  await withStoreLock(home, () => putStep(home, workspace, key, step));
+  return { layer, created };
+}
+
+/** @param expected the diff-id that the layer must have; null accepts any */
+async function keepStep(
+  home: string,
+  key: string,
+  { size, created, tar }: Omit<SharedStep, 'layer' | 'size'> & { size: number | null },
+  expected: string | null,
+  needs: Needs,
+): Promise<StepLayer> {
   try {
     await using workspace = await openWorkspace(home);
-    const layer = { digest: null, size: null, stream: () => tar };
-    const diffId = await convertInto(workspace, layer, null, undefined);
+    const layer = { digest: null, size, stream: tar };
+    const diffId = await convertInto(workspace, layer, expected, undefined);
     const made = join(workspace.path, hex(diffId));
     const isEmpty = readIndex(made)?.count === 0;
     await withStoreLock(home, async () => {

@@ -140,13 +140,15 @@ ARG ROUND
 RUN --mount=type=bind,target=/context --mount=type=bind,from=made,source=/made,target=/new/made,rw \
     --mount=type=secret,id=token,uid=7,mode=0440 --mount=type=secret,id=token,env=TOKEN \
     --mount=type=secret,id=other,target=/root/.other --mount=type=secret,id=none \
-    --mount=type=tmpfs,target=/scratch,size=1m --mount=type=cache,target=/kept,uid=9,mode=0711,sharing=locked <<EOF
+    --mount=type=tmpfs,target=/scratch,size=1m --mount=type=cache,target=/kept,uid=9,mode=0711,sharing=locked \
+    --mount=type=cache,target=/begun,from=made,source=/made <<EOF
 set -e
 echo x > /new/made/added
 ! { echo x > /context/added; } 2> /dev/null
 ! { echo x > /run/secrets/token; } 2> /dev/null
 ! { head -c 2000000 /dev/zero > /scratch/large; } 2> /dev/null
 echo round $ROUND >> /kept/rounds
+echo round $ROUND >> /begun/file
 {
   cat /context/bound; echo
   ls /context /.tsvm-build
@@ -154,9 +156,12 @@ echo round $ROUND >> /kept/rounds
   cat /run/secrets/token /root/.other | md5sum; printf %s "$TOKEN" | md5sum
   ls /run/secrets
   cat /kept/rounds
+  stat -c '%n %a %u %g' /begun
+  cat /begun/file
+  grep named.invalid /etc/hosts
 } > /out
 EOF
-RUN ls -A /context /kept /scratch /new /run/secrets /root/.other /.tsvm-build 2> /dev/null > /left || ls -A /run >> /left
+RUN ls -A /begun /context /kept /scratch /new /run/secrets /root/.other /.tsvm-build 2> /dev/null > /left || ls -A /run >> /left
 `;
   writeFileSync(join(context, 'other'), 'other secret');
   const options = [
@@ -164,6 +169,8 @@ RUN ls -A /context /kept /scratch /new /run/secrets /root/.other /.tsvm-build 2>
     `id=token,src=${join(context, 'token')}`,
     '--secret',
     `id=other,src=${join(context, 'other')}`,
+    '--add-host',
+    'named.invalid:192.0.2.7',
   ];
   const first = await build(dockerfile, ...options, '--build-arg', 'ROUND=1', '--progress', 'rawjson');
   expect({ code: first.code, stderr: first.code === 0 ? '' : first.stderr }).toEqual({ code: 0, stderr: '' });
@@ -186,6 +193,11 @@ ${md5(secret)}  -
 token
 round 1
 round 2
+/begun 750 5 6
+made
+round 1
+round 2
+192.0.2.7\tnamed.invalid
 
 lock
 `);

@@ -6,6 +6,7 @@ import { fullReference, parseName } from '../../../images/build.js';
 import { printableText } from '../../../printable/index.js';
 import { Home } from '../../../sandbox/internal.js';
 import { abortOnSignal } from '../../foreground/signals.js';
+import { parseCacheFrom, parseCacheTo } from '../../options/build-cache.js';
 import { parseCpus } from '../../options/number.js';
 import { parseSecrets } from '../../options/secret.js';
 import { parseSize } from '../../options/size.js';
@@ -34,10 +35,13 @@ interface Options {
   secret?: string[];
   ssh?: string[];
   cache: boolean;
+  cacheFrom?: string[];
+  cacheTo?: string[];
   pull?: boolean;
   check?: boolean;
   call?: string;
   network?: string;
+  addHost?: string[];
   output?: string[];
   platform?: string[];
   iidfile?: string;
@@ -88,6 +92,16 @@ export function command(context: Context): Command {
       collect,
     )
     .option('--no-cache', 'run every step, whatever the cache has')
+    .option(
+      '--cache-from <type=local,src=DIR>',
+      'look for steps in the cache that another build wrote (repeatable)',
+      collect,
+    )
+    .option(
+      '--cache-to <type=local,dest=DIR[,mode=min|max]>',
+      "write the image's steps, or with mode=max those of all stages, to a folder (repeatable)",
+      collect,
+    )
     .option('--pull', 'look for newer base images in their registries')
     .option('--check', 'do not build: look for faults in the Dockerfile, as --call check')
     .option(
@@ -95,6 +109,7 @@ export function command(context: Context): Command {
       'build, check, outline (what a build takes) or targets (default: build); prints to stdout',
     )
     .addOption(new Option('--network <MODE>', 'network of RUN (default: default)').choices(['default', 'none', 'host']))
+    .option('--add-host <NAME:IP>', 'add an entry to /etc/hosts of RUN; host-gateway is the host (repeatable)', collect)
     .option(
       '-o, --output <DEST>',
       'DIR, - or type=local|tar|oci|docker|image[,dest=PATH]: where the result goes (default: the store; repeatable)',
@@ -130,6 +145,7 @@ async function run(folder: string, options: Options, context: Context): Promise<
     accel: options.accel,
     memory: options.memory === undefined ? undefined : parseSize(options.memory, '--memory'),
     cpus: options.cpus === undefined ? undefined : parseCpus(options.cpus, '--cpus'),
+    network: options.addHost === undefined ? undefined : { hosts: options.addHost },
   });
   const outputs = openOutputs(options.output ?? []);
   using ending = abortOnSignal();
@@ -161,6 +177,8 @@ async function run(folder: string, options: Options, context: Context): Promise<
       secrets: parseSecrets(options.secret ?? []),
       ssh: new Map([...parseSsh(options.ssh ?? [])].map(([id, paths]) => [id, sshSource(paths)])),
       noCache: !options.cache,
+      cacheFrom: (options.cacheFrom ?? []).map(parseCacheFrom),
+      cacheTo: (options.cacheTo ?? []).map(parseCacheTo),
       pull: options.pull ? 'always' : 'missing',
       machine,
       onEvent: progress.onEvent,

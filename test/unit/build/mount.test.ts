@@ -16,6 +16,13 @@ test.each([
     'type=cache,id=i,target=/t,sharing=locked,ro,mode=0700,uid=5,gid=6',
     { type: 'cache', id: 'i', target: '/t', sharing: 'locked', readOnly: true, mode: 0o700, uid: 5, gid: 6 },
   ],
+  [
+    'type=cache,target=/t,from=s',
+    {
+      ...{ type: 'cache', id: '/t', target: '/t', from: 's', source: '', sharing: 'shared', readOnly: false },
+      ...{ mode: 0o755, uid: 0, gid: 0 },
+    },
+  ],
   ['type=tmpfs,target=/t', { type: 'tmpfs', target: '/t', size: undefined }],
   ['type=tmpfs,target=/t,size=64m', { type: 'tmpfs', target: '/t', size: 64 << 20 }],
   [
@@ -48,6 +55,7 @@ test.each([
   ['type=bind,target=/t,from=$A', 'variables are not allowed in from'],
   ['type=bind,target=/t,ro=maybe', 'invalid value for readonly'],
   ['type=cache,target=/t,sharing=some', 'unsupported sharing value "some"'],
+  ['type=cache,target=/t,from=$A', 'variables are not allowed in from'],
   ['type=cache,target=/t,mode=9', 'invalid value for mode'],
   ['type=cache,target=/t,uid=-1', 'invalid value for uid'],
   ['type=cache,target=/t,uid=4294967295', 'invalid value for uid'],
