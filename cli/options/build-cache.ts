@@ -1,8 +1,13 @@
 // --cache-from and --cache-to of `tsvm build`, in Docker's form (docs.docker.com, "local cache").
-import type { CacheTarget } from '../../build/index.js';
 import { UsageError } from '../output/errors.js';
 
 const MODES = ['min', 'max'] as const;
+
+/** A folder, and which steps go there. */
+export interface CacheTarget {
+  folder: string;
+  mode: (typeof MODES)[number];
+}
 
 /** Reads `type=local,src=DIR`. @returns the folder @throws UsageError */
 export function parseCacheFrom(text: string): string {
