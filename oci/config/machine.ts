@@ -7,6 +7,8 @@ import { OciError } from './oci-error.js';
 const DEFAULT_MEMORY = 2 * 2 ** 30;
 /** Bytes for the kernel, beside those that a container can have. */
 const KERNEL_MEMORY = 64 * 2 ** 20;
+/** Bytes of the host beside the machine's own: keeper, machine process, stubs (`npm run bench -- engines`). */
+const OVERHEAD = 160 * 2 ** 20;
 const ACCELERATORS = ['auto', 'kvm', 'tcg', 'uml'] as const;
 
 export interface OciMachine {
@@ -45,14 +47,24 @@ export function machineResources({ annotations, linux }: Pick<OciConfig, 'annota
 
 /**
  * @param limit bytes of the container's memory; 0: no limit
- * @throws OciError that names the annotation
+ * @param above bytes that the cgroups above the container's leave it: the kernel would kill a machine that
+ *   has more
+ * @throws OciError that names the annotation, or says that there is no room for a machine
  */
-export function readMachine({ annotations }: Pick<OciConfig, 'annotations'>, limit = 0): OciMachine {
+export function readMachine(
+  { annotations }: Pick<OciConfig, 'annotations'>,
+  limit = 0,
+  above = Number.POSITIVE_INFINITY,
+): OciMachine {
   const { 'dev.tsvm.accel': accel = 'auto', 'dev.tsvm.memory': memory } = annotations ?? {};
   const found = ACCELERATORS.find((each) => each === accel);
   if (found === undefined) throw new OciError(`annotation dev.tsvm.accel: ${accel}: use auto, kvm, tcg or uml`);
   const largest = memory === undefined ? Math.max(limit, 0) : sizeOf(memory, limit);
-  const bytes = largest > 0 ? largest + KERNEL_MEMORY : DEFAULT_MEMORY;
+  const bytes = Math.min(largest > 0 ? largest + KERNEL_MEMORY : DEFAULT_MEMORY, above - OVERHEAD);
+  if (bytes <= KERNEL_MEMORY) {
+    const needed = OVERHEAD + KERNEL_MEMORY;
+    throw new OciError(`the cgroup above has ${above} bytes of memory: a machine needs more than ${needed}`);
+  }
   return { accel: found, memory: bytes, largestLimit: bytes - KERNEL_MEMORY };
 }
 

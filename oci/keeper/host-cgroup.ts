@@ -72,6 +72,30 @@ export function pathIn({ mount, own }: Hierarchy, cgroupsPath: string): string {
   return join(mount, join('/', cgroupsPath.startsWith('/') ? '' : own, join('/', cgroupsPath)));
 }
 
+/** Those of a process. @param pid the caller's, or `self` */
+function hierarchiesOf(pid: number | 'self'): Hierarchy[] {
+  return hierarchies(readFileSync(`/proc/${pid}/cgroup`, 'utf8'), readFileSync('/proc/self/mountinfo', 'utf8'));
+}
+
+/**
+ * Bytes of memory that the cgroups above the container's may have. Engines give the limits of a pod so.
+ * Infinity: they have no limit.
+ */
+export function memoryAbove(cgroupsPath: string | undefined): number {
+  const limits = hierarchiesOf('self').flatMap((hierarchy) => {
+    const path = pathIn(hierarchy, cgroupsPath ?? '');
+    const file = hierarchy.controllers === undefined ? 'memory.max' : 'memory.limit_in_bytes';
+    return foldersTo(cgroupsPath ? dirname(path) : path, hierarchy.mount).map((folder) => join(folder, file));
+  });
+  return Math.min(...limits.map(readLimit));
+}
+
+function readLimit(file: string): number {
+  // A hierarchy of another controller has no such file, nor has one that is to be made.
+  const [limit = 'max'] = wordsOf(file);
+  return limit === 'max' ? Number.POSITIVE_INFINITY : Number(limit);
+}
+
 /** The limits beside those of the cgroup in the guest, which are the container's. */
 export function hostLimits(
   config: Pick<OciConfig, 'annotations' | 'linux'>,
@@ -143,10 +167,7 @@ export class HostCgroup {
     { state, enters, caller = 'self' }: { state: string; enters: boolean; caller?: number | 'self' },
   ): HostCgroup {
     if (!cgroupsPath) return new HostCgroup([], limits, enters);
-    const own = readFileSync(`/proc/${caller}/cgroup`, 'utf8');
-    const wanted = hierarchies(own, readFileSync('/proc/self/mountinfo', 'utf8')).map((hierarchy) => {
-      return { ...hierarchy, path: pathIn(hierarchy, cgroupsPath) };
-    });
+    const wanted = hierarchiesOf(caller).map((each) => ({ ...each, path: pathIn(each, cgroupsPath) }));
     for (const { path } of wanted) {
       const processes = wordsOf(join(path, 'cgroup.procs')).length;
       if (processes > 0) throw new OciError(`container's cgroup is not empty: ${processes} process(es) found`);

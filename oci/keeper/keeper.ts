@@ -32,7 +32,7 @@ import { tellEvents } from './events.js';
 import { GuestState, NOT_RUNNING } from './guest-state.js';
 import { askTool } from './guest-tool.js';
 import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd, startHooks } from './hooks.js';
-import { cpusOf, HostCgroup, hostLimits } from './host-cgroup.js';
+import { cpusOf, HostCgroup, hostLimits, memoryAbove } from './host-cgroup.js';
 import { readLines } from './lines.js';
 import { type ContainerNetwork, readNetwork } from './network.js';
 import { closeAll, openAgain, openAll } from './opened.js';
@@ -117,9 +117,11 @@ export class Keeper implements PodMember {
     this.#joined = joinedNamespaces(this.#translation.joined, pod?.namespaces);
     const { processesOf } = this.#translation;
     this.#processesOf = processesOf === undefined ? undefined : ownerOf(processesOf, pod?.members ?? []);
-    this.#asked = pod?.asked ?? readMachine(this.#config, machineResources(this.#config).memory?.limit);
+    const cgroupsPath = this.#config.linux.cgroupsPath ?? undefined;
+    const limit = machineResources(this.#config).memory?.limit;
+    this.#asked = pod?.asked ?? readMachine(this.#config, limit, memoryAbove(cgroupsPath));
     // The processes of the machine are in it from their start.
-    this.cgroup = HostCgroup.make(this.#config.linux.cgroupsPath, hostLimits(this.#config, this.#asked), {
+    this.cgroup = HostCgroup.make(cgroupsPath, hostLimits(this.#config, this.#asked), {
       state,
       enters: this.#isFirst,
       ...(joins && { caller: joins.caller }),

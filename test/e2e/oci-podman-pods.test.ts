@@ -34,7 +34,7 @@ const pod = (name: string) => JSON.parse(call('pod', 'inspect', name).stdout);
 const ends = (code: number) => `trap "sleep 0.5; echo bye; exit ${code}" TERM; echo up; while :; do sleep 0.1; done`;
 
 test('containers of a pod are in one machine, and each ends by itself', async () => {
-  makePod('one', '--network', 'none', '--hostname', 'of-pod', '--shm-size', '12m');
+  makePod('one', '--network', 'none', '--hostname', 'of-pod', '--shm-size', '12m', '--memory', '512m');
   // Process 1 gets no signal that it does not ask for.
   const serve = 'trap "exit 4" TERM; perl -e "$0" "$@" & wait';
   run('one', 'server', 'sh', '-c', serve, SERVER, '8080', String(SIZE));
@@ -53,6 +53,9 @@ test('containers of a pod are in one machine, and each ends by itself', async ()
   const ids = ['server', 'five', 'six'].map((name) => execute(name, 'cat', BOOT_ID).stdout);
   expect(new Set(ids).size).toBe(1);
   expect(execute('five', 'hostname')).toMatchObject({ ...OK, stdout: 'of-pod\n' });
+  // All that works for the pod is in its cgroup, whose limit podman gives nobody else.
+  const [, memory] = /^MemTotal: +(\d+) kB$/m.exec(execute('five', 'cat', '/proc/meminfo').stdout) ?? [];
+  expect(Number(memory)).toBeLessThan(352 * 1024);
   const answer = execute('six', 'perl', '-e', CLIENT, '127.0.0.1:8080');
   expect(answer).toMatchObject(OK);
   expect(answer.stdout).toHaveLength(SIZE);

@@ -2,16 +2,19 @@
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { type Hierarchy, hierarchies, writeLimits } from '../../../oci/keeper/host-cgroup.js';
+import { type Hierarchy, hierarchies, memoryAbove, writeLimits } from '../../../oci/keeper/host-cgroup.js';
 import { wordsOf } from '../../../sandbox/cgroup/hierarchy.js';
 
-function hasCpus({ mount, controllers }: Hierarchy): boolean {
-  return (controllers ?? wordsOf(join(mount, 'cgroup.controllers'))).includes('cpu');
+/** The hierarchy with a controller. */
+function withController(name: string): Hierarchy {
+  const [own, mountinfo] = ['cgroup', 'mountinfo'].map((file) => readFileSync(`/proc/self/${file}`, 'utf8'));
+  return hierarchies(own!, mountinfo!).find(({ mount, controllers }) =>
+    (controllers ?? wordsOf(join(mount, 'cgroup.controllers'))).includes(name),
+  )!;
 }
 
 test('a cgroup above that has less time than the container with its devices holds, and is no error', () => {
-  const [own, mountinfo] = ['cgroup', 'mountinfo'].map((name) => readFileSync(`/proc/self/${name}`, 'utf8'));
-  const { mount, controllers } = hierarchies(own!, mountinfo!).find(hasCpus)!;
+  const { mount, controllers } = withController('cpu');
   const pod = join(mount, `tsvm-pod-${process.pid}`);
   const container = join(pod, 'container');
   mkdirSync(pod);
@@ -30,5 +33,30 @@ test('a cgroup above that has less time than the container with its devices hold
     );
   } finally {
     for (const path of [container, pod]) rmdirSync(path);
+  }
+});
+
+test('the memory above a container is that of the least of the cgroups above, and not its own', () => {
+  const { mount, controllers } = withController('memory');
+  const file = controllers === undefined ? 'memory.max' : 'memory.limit_in_bytes';
+  const name = `/tsvm-above-${process.pid}`;
+  const [pod = '', inner = '', own = ''] = ['', '/inner', '/inner/own'].map((path) => join(mount, name + path));
+  const above = () => memoryAbove(`${name}/inner/own`);
+  // Cgroups that are to be made.
+  const most = above();
+  try {
+    for (const path of [pod, inner, own]) {
+      mkdirSync(path);
+      if (controllers === undefined) writeFileSync(join(path, '..', 'cgroup.subtree_control'), '+memory');
+    }
+    expect(above()).toBe(most);
+    writeFileSync(join(own, file), String(2 ** 26));
+    expect(above()).toBe(most);
+    writeFileSync(join(inner, file), String(2 ** 29));
+    expect(above()).toBe(2 ** 29);
+    writeFileSync(join(pod, file), String(2 ** 28));
+    expect(above()).toBe(2 ** 28);
+  } finally {
+    for (const path of [own, inner, pod]) rmdirSync(path);
   }
 });

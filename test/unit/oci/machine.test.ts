@@ -16,6 +16,27 @@ test.each([
   expect(read(annotations, limit)).toEqual(none);
 });
 
+const OVERHEAD = 160;
+
+test.each([
+  ['no limit', {}, 0, 1024, 1024 - OVERHEAD],
+  ['no limit, and more above', {}, 0, 4096, 2048],
+  ['a limit', {}, 800, 1024, 864],
+  ['a limit that takes all', {}, 1024, 1024, 1024 - OVERHEAD],
+  ['a size', { 'dev.tsvm.memory': '4g' }, 0, 1024, 1024 - OVERHEAD],
+])('the machine of a container with %s fits into the cgroup above', (_, annotations, limit, above, size) => {
+  const { memory, largestLimit } = readMachine({ annotations }, limit * MIB, above * MIB);
+  expect({ memory, largestLimit }).toEqual({ memory: size * MIB, largestLimit: (size - 64) * MIB });
+});
+
+test('a cgroup above without room for a machine is refused', () => {
+  const least = (OVERHEAD + 64) * MIB;
+  expect(readMachine({}, 0, least + 1).memory).toBe(64 * MIB + 1);
+  expect(() => readMachine({}, 0, least)).toThrow(
+    `the cgroup above has ${least} bytes of memory: a machine needs more than ${least}`,
+  );
+});
+
 test('annotations of others are ignored, and null', () => {
   expect(read({ 'dev.tsvm.of-tomorrow': 'x', 'dev.tsvm.accel': 'uml' })).toMatchObject({ accel: 'uml' });
   expect(readMachine({ annotations: null })).toMatchObject({ accel: 'auto' });
