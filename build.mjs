@@ -6,8 +6,9 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { builtinModules } from 'node:module';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -45,6 +46,21 @@ function replace(path, data) {
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(`${path}.new`, data);
   renameSync(`${path}.new`, path);
+}
+
+/**
+ * The outputs with an entry point that `isEntry` names, and those that they import.
+ * @param follows whether an import counts
+ */
+function reached({ outputs }, isEntry, follows) {
+  const found = new Set();
+  const visit = (path) => {
+    if (found.has(path) || outputs[path] === undefined) return;
+    found.add(path);
+    for (const next of outputs[path].imports) if (follows(next)) visit(next.path);
+  };
+  for (const [path, { entryPoint }] of Object.entries(outputs)) if (isEntry(entryPoint)) visit(path);
+  return found;
 }
 
 const PROGRAMS = {
@@ -90,28 +106,65 @@ const service = await build({
 });
 replace(join(dist, 'sqlite.node'), readFileSync(SQLITE));
 
-// One file for all commands. Finding and loading many files costs more than reading one whose code
-// V8 has mostly compiled already.
-const cli = join(dist, 'cli.cjs');
-const command = await build({
-  ...product,
-  entryPoints: ['cli/main.ts'],
-  format: 'cjs',
-  write: false,
-  // bin/load.cjs runs it as a script, in which Node.js 20 knows no `import()`.
-  supported: { 'dynamic-import': false },
-  define: { ...product.define, 'import.meta.url': '__url' },
-  banner: {
-    js: "(function (exports, require, module, __filename, __dirname) { const __url = require('node:url').pathToFileURL(__filename).href;",
-  },
-  footer: { js: '})' },
-});
-// esbuild wraps each module in an object whose one key is the module's path. V8 makes a shape for
-// each key, and looks through all earlier ones for it. Under one key all objects have one shape.
-const [{ text }] = command.outputFiles;
-const program = text.replace(/\b(__esm|__commonJS)\(\s*\{\s*"[^"]+"\s*\(/g, '$1({module(');
-replace(cli, `${program}//${createHash('sha256').update(program).digest('hex')}\n`);
-for (const name of readdirSync(dist).filter((name) => name.startsWith('cli.cjs.'))) rmSync(join(dist, name));
+// The command is two files. Finding and loading many costs more than reading one whose code V8 has
+// mostly compiled already. `cli.cjs` has what the commands below load before they import anything by
+// a call, and `cli-rest.cjs` has all else: a command that is short mostly loads itself.
+const SHORT = ['attach', 'exec', 'kill', 'logs', 'pause', 'port', 'ps', 'rm', 'stats', 'stop', 'top', 'wait'];
+const pieces = await build({ ...product, entryPoints: ['cli/main.ts'], splitting: true, write: false });
+const isFirst = (entryPoint = '') =>
+  ['cli/main.ts', 'cli/program.ts', ...SHORT.map((name) => `cli/commands/container/${name}.ts`)].includes(entryPoint);
+const first = reached(pieces.metafile, isFirst, ({ kind }) => kind !== 'dynamic-import');
+
+/** Those that Node.js itself has loaded before a program begins. */
+const LOADED = ['buffer', 'events', 'fs', 'path', 'process', 'url', 'util'];
+const late = builtinModules.filter((name) => !LOADED.includes(name)).join('|');
+
+/** Makes one file of pieces of the command. bin/load.cjs asks it for a piece by its name. */
+async function buildPart(file, isPart) {
+  const part = new Map(
+    pieces.outputFiles
+      .filter(({ path }) => isPart(relative('.', path)))
+      .map(({ path, text }) => [`./${basename(path)}`, text]),
+  );
+  const piece = (name) => `${JSON.stringify(name)}: () => require(${JSON.stringify(name)})`;
+  const {
+    outputFiles: [{ text }],
+  } = await build({
+    ...product,
+    stdin: { contents: `module.exports = { ${[...part.keys()].map(piece).join(', ')} };` },
+    metafile: false,
+    format: 'cjs',
+    write: false,
+    plugins: [
+      {
+        name: 'pieces',
+        setup({ onResolve, onLoad }) {
+          onResolve({ filter: /^\.\/.*\.js$/ }, ({ path }) =>
+            part.has(path) ? { path, namespace: 'piece' } : { path, external: true },
+          );
+          onLoad({ filter: /./, namespace: 'piece' }, ({ path }) => ({ contents: part.get(path) }));
+        },
+      },
+    ],
+    // bin/load.cjs runs it as a script, in which Node.js 20 knows no `import()`.
+    supported: { 'dynamic-import': false },
+    define: { 'import.meta.url': '__url' },
+    banner: {
+      js: "(function (exports, require, module, __filename, __late) { const __url = require('node:url').pathToFileURL(__filename).href;",
+    },
+    footer: { js: '})' },
+  });
+  const program = text
+    // esbuild wraps each piece in an object whose one key is the piece's name. V8 makes a shape for
+    // each key, and looks through all earlier ones for it. Under one key all objects have one shape.
+    .replace(/\b((?:__esm|__commonJS)\w*)\(\s*\{\s*"[^"]+"\s*\(/g, '$1({module(')
+    // Of a module of Node.js that a file imports, a command often uses nothing.
+    .replace(new RegExp(`=(?:__)?require\\w*\\(("(?:node:)?(?:${late})")\\)(?=[;,}\\n])`, 'g'), '=__late($1)');
+  replace(join(dist, file), `${program}//${createHash('sha256').update(program).digest('hex')}\n`);
+  for (const old of readdirSync(dist).filter((name) => name.startsWith(`${file}.`))) rmSync(join(dist, old));
+}
+await buildPart('cli.cjs', (path) => first.has(path));
+await buildPart('cli-rest.cjs', (path) => !first.has(path));
 
 // The page of `tsvm compare`, with the library of its plots, which no other command loads.
 const comparePage = await build({
@@ -156,7 +209,7 @@ for (const file of ['package.json', 'index.js', 'linux_x64/koffi.node']) {
 
 // The command runs for this, with koffi.
 const empty = mkdtempSync(join(tmpdir(), 'tsvm-build-'));
-execFileSync(process.execPath, ['bin/compile.cjs', cli], {
+execFileSync(process.execPath, ['bin/compile.cjs', dist], {
   env: { ...process.env, TSVM_HOME: empty, XDG_RUNTIME_DIR: empty },
   stdio: 'inherit',
 });
@@ -164,7 +217,7 @@ rmSync(empty, { recursive: true });
 
 /** The licences of the packages that are part of the bundles: they must come with each copy. */
 function licences() {
-  const inputs = [programs, service, command, comparePage, servePage, koffi].flatMap(({ metafile }) =>
+  const inputs = [programs, service, pieces, comparePage, servePage, koffi].flatMap(({ metafile }) =>
     Object.keys(metafile.inputs),
   );
   const names = inputs.map((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
@@ -210,17 +263,8 @@ await build({
 });
 
 /** The outputs that a program loads. esbuild also writes a chunk that only code without a use would load. */
-function loaded({ outputs }) {
-  const found = new Set();
-  const visit = (path) => {
-    if (found.has(path) || outputs[path] === undefined) return;
-    found.add(path);
-    for (const { path: next } of outputs[path].imports) visit(next);
-  };
-  for (const [path, { entryPoint }] of Object.entries(outputs)) {
-    if (entryPoint !== undefined && ENTRIES.has(entryPoint)) visit(path);
-  }
-  return [...found];
+function loaded(metafile) {
+  return [...reached(metafile, (entryPoint) => ENTRIES.has(entryPoint), () => true)];
 }
 
 // Programs that run from dist survive a build: files are replaced first, and old chunks removed

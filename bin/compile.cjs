@@ -1,6 +1,6 @@
-// Compiles the program ahead of time (called by build.mjs): runs commands that need no machine, so
-// that V8 compiles what most commands use, and saves V8's code cache. Argument: path of the
-// program. TSVM_HOME must be an empty directory.
+// Compiles the command ahead of time (called by build.mjs): runs command lines that need no machine,
+// so that V8 compiles what most commands use, and saves V8's code caches. Argument: path of dist/.
+// TSVM_HOME must be an empty directory.
 const { readFileSync, renameSync, writeFileSync } = require('node:fs');
 const { compiledPath, load } = require('./load.cjs');
 
@@ -12,15 +12,17 @@ const WORDS = [
   ['create', '--help'],
 ];
 
-async function compile(path) {
-  const { script, exports } = load(path);
+async function compile(folder) {
+  const { scripts, exports } = load(folder);
   process.exit = () => {};
   process.stdout.write = process.stderr.write = (_text, done) => done?.() ?? true;
   process.setMaxListeners(0);
   for (const words of WORDS) await exports.main(words, '');
-  const file = compiledPath(path, readFileSync(path, 'latin1'));
-  writeFileSync(`${file}.new`, script.createCachedData());
-  renameSync(`${file}.new`, file);
+  for (const [path, script] of scripts) {
+    const file = compiledPath(path, readFileSync(path, 'latin1'));
+    writeFileSync(`${file}.new`, script.createCachedData());
+    renameSync(`${file}.new`, file);
+  }
   process.exitCode = 0;
 }
 

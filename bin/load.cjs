@@ -1,23 +1,53 @@
-// Loads a program of dist/ with the code cache that compile.cjs saved, which saves most of the load
-// time. Another V8 has no code there and compiles again.
+// Loads the command, whose pieces are in two files of dist/, with the code caches that compile.cjs
+// saved, which saves most of the load time. Another V8 has no code there and compiles again.
 const { readFileSync } = require('node:fs');
 const { createRequire } = require('node:module');
-const { dirname } = require('node:path');
+const { join } = require('node:path');
 const { Script } = require('node:vm');
 
+/** What a short command needs, and all else. */
+const FILES = ['cli.cjs', 'cli-rest.cjs'];
+
 /**
- * Runs the program, a CommonJS function expression whose last line names the file of its code
- * cache.
- * @returns its exports and its script
+ * Loads the first file, and the other one when a piece of it is needed.
+ * @param folder path of dist/
+ * @returns the exports of the piece `main`, and the scripts so far by the paths of their files
  */
-exports.load = (path) => {
+exports.load = (folder) => {
+  const scripts = new Map();
+  const made = new Map();
+  const pieces = [];
+  const nodeRequire = createRequire(join(folder, FILES[0]));
+  const piece = (name) => {
+    for (const [index, file] of FILES.entries()) {
+      pieces[index] = pieces[index] || run(join(folder, file));
+      if (Object.hasOwn(pieces[index], name)) return pieces[index][name]();
+    }
+    return nodeRequire(name);
+  };
+  const requirePiece = (name) => {
+    if (!name.startsWith('./')) return nodeRequire(name);
+    if (!made.has(name)) made.set(name, piece(name));
+    return made.get(name);
+  };
+  const run = (path) => {
+    const module = { exports: {} };
+    scripts.set(path, readScript(path));
+    scripts.get(path).runInThisContext()(module.exports, requirePiece, module, path, late);
+    return module.exports;
+  };
+  return { scripts, exports: requirePiece('./main.js') };
+};
+
+/** A file is a CommonJS function expression whose last line names the file of its code cache. */
+function readScript(path) {
   // esbuild writes ASCII. Node.js 20 reads UTF-8 in pieces of 8 KiB.
   const source = readFileSync(path, 'latin1');
-  const script = new Script(source, { filename: path, cachedData: compiled(exports.compiledPath(path, source)) });
-  const module = { exports: {} };
-  script.runInThisContext()(module.exports, createRequire(path), module, path, dirname(path));
-  return { script, exports: module.exports };
-};
+  return new Script(source, { filename: path, cachedData: compiled(exports.compiledPath(path, source)) });
+}
+
+/** A module of Node.js, which is loaded when something of it is used. */
+const late = (name) => new Proxy({}, { get: (_, key) => require(name)[key] });
 
 /**
  * Imports an ES module. A script that `load` runs cannot: Node.js 20 knows no module for it.
