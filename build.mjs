@@ -106,14 +106,18 @@ const service = await build({
 });
 replace(join(dist, 'sqlite.node'), readFileSync(SQLITE));
 
-// The command is two files. Finding and loading many costs more than reading one whose code V8 has
-// mostly compiled already. `cli.cjs` has what the commands below load before they import anything by
-// a call, and `cli-rest.cjs` has all else: a command that is short mostly loads itself.
-const SHORT = ['attach', 'exec', 'kill', 'logs', 'pause', 'port', 'ps', 'rm', 'stats', 'stop', 'top', 'wait'];
+// The command is three files. Finding and loading many costs more than reading one whose code V8 has
+// mostly compiled already, but a short command mostly loads itself. So `cli.cjs` has what `exec` loads
+// before it imports anything by a call, `cli-short.cjs` what the commands below need besides, and
+// `cli-rest.cjs` all else.
+const SHORT = ['attach', 'kill', 'logs', 'pause', 'port', 'ps', 'rm', 'stats', 'stop', 'top', 'wait'];
 const pieces = await build({ ...product, entryPoints: ['cli/main.ts'], splitting: true, write: false });
-const isFirst = (entryPoint = '') =>
-  ['cli/main.ts', 'cli/program.ts', ...SHORT.map((name) => `cli/commands/container/${name}.ts`)].includes(entryPoint);
-const first = reached(pieces.metafile, isFirst, ({ kind }) => kind !== 'dynamic-import');
+const neededBy = (...commands) => {
+  const paths = commands.map((name) => `cli/commands/container/${name}.ts`);
+  const isEntry = (path) => ['cli/main.ts', 'cli/program.ts', ...paths].includes(path);
+  return reached(pieces.metafile, isEntry, ({ kind }) => kind !== 'dynamic-import');
+};
+const [first, short] = [neededBy('exec'), neededBy('exec', ...SHORT)];
 
 /** Those that Node.js itself has loaded before a program begins. */
 const LOADED = ['buffer', 'events', 'fs', 'path', 'process', 'url', 'util'];
@@ -159,12 +163,16 @@ async function buildPart(file, isPart) {
     // each key, and looks through all earlier ones for it. Under one key all objects have one shape.
     .replace(/\b((?:__esm|__commonJS)\w*)\(\s*\{\s*"[^"]+"\s*\(/g, '$1({module(')
     // Of a module of Node.js that a file imports, a command often uses nothing.
-    .replace(new RegExp(`=(?:__)?require\\w*\\(("(?:node:)?(?:${late})")\\)(?=[;,}\\n])`, 'g'), '=__late($1)');
+    .replace(
+      new RegExp(`=\\s*(?:__)?require\\w*\\(\\s*("(?:node:)?(?:${late})")\\s*\\)(?=\\s*[;,}])`, 'g'),
+      '=__late($1)',
+    );
   replace(join(dist, file), `${program}//${createHash('sha256').update(program).digest('hex')}\n`);
   for (const old of readdirSync(dist).filter((name) => name.startsWith(`${file}.`))) rmSync(join(dist, old));
 }
 await buildPart('cli.cjs', (path) => first.has(path));
-await buildPart('cli-rest.cjs', (path) => !first.has(path));
+await buildPart('cli-short.cjs', (path) => short.has(path) && !first.has(path));
+await buildPart('cli-rest.cjs', (path) => !short.has(path));
 
 // The page of `tsvm compare`, with the library of its plots, which no other command loads.
 const comparePage = await build({
@@ -264,7 +272,13 @@ await build({
 
 /** The outputs that a program loads. esbuild also writes a chunk that only code without a use would load. */
 function loaded(metafile) {
-  return [...reached(metafile, (entryPoint) => ENTRIES.has(entryPoint), () => true)];
+  return [
+    ...reached(
+      metafile,
+      (entryPoint) => ENTRIES.has(entryPoint),
+      () => true,
+    ),
+  ];
 }
 
 // Programs that run from dist survive a build: files are replaced first, and old chunks removed

@@ -1,15 +1,15 @@
-// Loads the command, whose pieces are in two files of dist/, with the code caches that compile.cjs
+// Loads the command, whose pieces are in three files of dist/, with the code caches that compile.cjs
 // saved, which saves most of the load time. Another V8 has no code there and compiles again.
 const { readFileSync } = require('node:fs');
 const { createRequire } = require('node:module');
 const { join } = require('node:path');
 const { Script } = require('node:vm');
 
-/** What a short command needs, and all else. */
-const FILES = ['cli.cjs', 'cli-rest.cjs'];
+/** What `exec` needs, what other short commands need besides, and all else (build.mjs). */
+const FILES = ['cli.cjs', 'cli-short.cjs', 'cli-rest.cjs'];
 
 /**
- * Loads the first file, and the other one when a piece of it is needed.
+ * Loads the first file, and the others when a piece of them is needed.
  * @param folder path of dist/
  * @returns the exports of the piece `main`, and the scripts so far by the paths of their files
  */

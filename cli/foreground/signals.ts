@@ -1,7 +1,7 @@
 // Forwards the caller's signals to the process in the guest, as Docker does.
 import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
-import { SandboxError } from '../../sandbox/internal.js';
+import { SandboxError } from '../../sandbox/running.js';
 import type { Foreground } from './terminal.js';
 
 const FORWARDED = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGTERM', 'SIGCONT'] as const;

@@ -24,13 +24,15 @@ bool privileges_set_rlimits(const struct process_request *process, struct failur
 	return true;
 }
 
-// EINVAL means that this kernel does not have the capability.
+// EINVAL means that this kernel has neither the capability nor any with a higher number.
 static bool limit_bounding_set(uint64_t capabilities, struct failure *failure)
 {
 	for (unsigned long capability = 0; capability < 64; capability++) {
-		if ((capabilities >> capability & 1) == 0 && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 &&
-		    errno != EINVAL)
-			return fail(failure, ERROR_SETUP_FAILED, errno, "drop capability %lu", capability);
+		if ((capabilities >> capability & 1) != 0 || prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0)
+			continue;
+		if (errno == EINVAL)
+			break;
+		return fail(failure, ERROR_SETUP_FAILED, errno, "drop capability %lu", capability);
 	}
 	return true;
 }

@@ -1,6 +1,5 @@
 // Starts another process in a running container. The supervisor passes the request to the agent.
 // The streams come straight from the machine, on a vsock port of this process.
-import { randomInt } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { unlessAborted } from '../abort.js';
 import { type ContainerIo, ProcessIo } from '../agent/process-io.js';
@@ -12,6 +11,7 @@ import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import type { ContainerConfig } from '../home/container-record.js';
 import { portSocket } from '../home/socket-folder.js';
+import { randomNumber } from '../random-number.js';
 import { ResourceStack } from '../run/resource-stack.js';
 import { checkCwd, checkEnvironment, mergeEnvironment } from '../spec/process-spec.js';
 import type { Environment } from '../spec/run-spec.js';
@@ -20,7 +20,7 @@ import { type ControlClient, openRequest } from '../supervision/control-client.j
 
 /** The first port to use, above well-known ones. */
 const FIRST_PORT = 2 ** 20;
-/** The last port to use. `randomInt` is limited to 2^48, a port to 2^32. */
+/** The last port to use. */
 const LAST_PORT = 2 ** 32 - 2;
 const SIGPIPE = 13;
 /** Milliseconds that a process has to exit when the reader of its output is gone. */
@@ -107,7 +107,7 @@ export async function execProcess(
   const { sockets } = folder;
   if (sockets === undefined || !existsSync(sockets))
     throw new SandboxError('not-running', `container ${folder.shortId} is not running`);
-  const port = randomInt(FIRST_PORT, LAST_PORT);
+  const port = randomNumber(FIRST_PORT, LAST_PORT);
   const listener = await StreamListener.listen(portSocket(sockets, port));
   let opening: Promise<ControlClient> | undefined;
   try {
@@ -186,7 +186,7 @@ function processSpec(config: ContainerConfig, spec: ExecSpec, size?: TerminalSiz
   checkCwd(spec.cwd);
   checkEnvironment(spec.env ?? {});
   return {
-    id: randomInt(1, 2 ** 32),
+    id: randomNumber(1, 2 ** 32),
     argv: [...spec.command],
     env: mergeEnvironment(config.env, spec.env),
     cwd: spec.cwd ?? config.cwd,

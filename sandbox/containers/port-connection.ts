@@ -1,9 +1,9 @@
 // Connects to a TCP port of a container, by a tool of the agent: it needs no network of the
 // machine, and no port of the host.
-import { randomInt } from 'node:crypto';
 import { Duplex, PassThrough, Writable } from 'node:stream';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
+import { randomNumber } from '../random-number.js';
 import { execProcess } from './exec.js';
 
 const SIGKILL = 9;
@@ -22,7 +22,7 @@ export async function connectPort(folder: ContainerFolder, port: number, signal?
   const [input, output] = [new PassThrough(), new PassThrough()];
   const tool = await execProcess(
     folder,
-    { id: randomInt(1, 2 ** 32), argv: ['connect', String(port)], tool: true, stdin: true },
+    { id: randomNumber(1, 2 ** 32), argv: ['connect', String(port)], tool: true, stdin: true },
     { stdin: input, stdout: output, stderr: new Writable({ write: (_chunk, _encoding, done) => done() }) },
     { signal },
   );

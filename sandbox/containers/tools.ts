@@ -1,6 +1,5 @@
 // Runs tools of the agent (guest-agent/PROTOCOL.md, "Tools") in a container, whether it runs or
 // not.
-import { randomInt } from 'node:crypto';
 import { type Readable, Writable } from 'node:stream';
 import { GatheredBytes } from '../../bytes/index.js';
 import { unlessAborted } from '../abort.js';
@@ -8,6 +7,7 @@ import { REQUEST_TIMEOUT } from '../agent/responsiveness.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { hasLayerDisk } from '../home/container-record.js';
+import { randomNumber } from '../random-number.js';
 import type { Supervised } from '../supervision/supervision.js';
 import { execProcess } from './exec.js';
 
@@ -42,7 +42,7 @@ export async function runTool(folder: ContainerFolder, argv: readonly string[], 
   const stdout = io.stdout ?? new Writable({ write: (_chunk, _encoding, done) => done() });
   const tool = await execProcess(
     folder,
-    { id: randomInt(1, 2 ** 32), argv: [...argv], tool: true, stdin: io.stdin !== undefined },
+    { id: randomNumber(1, 2 ** 32), argv: [...argv], tool: true, stdin: io.stdin !== undefined },
     { stdout, stderr, ...(io.stdin !== undefined && { stdin: io.stdin }) },
     { signal: io.signal, ...(!io.waits && { idleTimeout: REQUEST_TIMEOUT }) },
   );

@@ -1,6 +1,5 @@
 // One life of a container, from its configuration to its exit status. The machine process starts
 // first since it takes longest; the run prepares everything else meanwhile.
-import { randomInt } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { messageOf } from '../../errors/index.js';
 import type { Accelerator, MachineSpec, MachineStatistics, PeerNetwork, PublishedPorts } from '../../vmm/machine.js';
@@ -26,6 +25,7 @@ import {
   SavedMachine,
   type UnfinishedMachine,
 } from '../machine/saved-machine.js';
+import { randomNumber } from '../random-number.js';
 import { processLimits, seccompFilter } from '../spec/limits.js';
 import { mergeEnvironment } from '../spec/process-spec.js';
 import type { RunSpec } from '../spec/run-spec.js';
@@ -486,7 +486,7 @@ export class ContainerRun {
 
   /** Makes the container and starts its process. Does not wait for the end of the output. */
   async #start(parts: StartParts): Promise<Started> {
-    const requests = this.#requests(parts, randomInt(1, 2 ** 32));
+    const requests = this.#requests(parts, randomNumber(1, 2 ** 32));
     const { seccomp } = parts;
     this.#machine.setUp(requests.machine);
     const container = this.#machine.createContainer(requests.container);

@@ -1,23 +1,14 @@
 // What makes a restored machine different from its snapshot: guest-agent/PROTOCOL.md, "Snapshots".
 import { randomUUID } from 'node:crypto';
-import { closeSync, openSync, readSync } from 'node:fs';
 import type { ContainerIdentity, InterfaceSpec } from '../agent/protocol.js';
 import type { Thaw } from '../agent/session.js';
+import { randomBytesOfKernel } from '../random-number.js';
 
 /** Bytes of the kernel's generator that a machine gets. */
 const ENTROPY = 64;
 
-/** From the kernel itself: no other generator can have been copied with a process. */
-function entropy(): string {
-  const bytes = Buffer.alloc(ENTROPY);
-  const device = openSync('/dev/urandom', 'r');
-  try {
-    if (readSync(device, bytes) !== ENTROPY) throw new Error('/dev/urandom: a short read');
-  } finally {
-    closeSync(device);
-  }
-  return bytes.toString('hex');
-}
+/** No other generator than the kernel's own can have been copied with a process. */
+const entropy = (): string => randomBytesOfKernel(ENTROPY).toString('hex');
 
 const uuid = (): string => randomUUID({ disableEntropyCache: true });
 

@@ -102,6 +102,8 @@ describe('its list of files', () => {
       ...['bin/load.cjs', 'bin/package.json', 'bin/tsvm'],
       ...[
         'dist/cli.cjs',
+        'dist/cli-rest.cjs',
+        'dist/cli-short.cjs',
         'dist/compare-page.cjs',
         'dist/initramfs.cpio',
         'dist/licences.txt',

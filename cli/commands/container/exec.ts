@@ -1,7 +1,7 @@
 // tsvm exec: runs a command in a running container.
 import type { Command } from 'commander';
-import { Container, type ExecSpec, Home } from '../../../sandbox/internal.js';
-import { callerIo, inForeground } from '../../foreground/foreground.js';
+import { type ExecSpec, exec, execDetached, findContainer } from '../../../sandbox/running.js';
+import { callerIo, inForeground } from '../../foreground/caller.js';
 import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
 import { PROCESS_OPTIONS } from '../../options/process-options.js';
 import { UsageError } from '../../output/errors.js';
@@ -44,21 +44,21 @@ async function run(reference: string, spec: ExecSpec, detach: boolean): Promise<
   if (cwd !== undefined && !cwd.startsWith('/')) {
     throw new UsageError(`the working directory '${cwd}' is invalid, it needs to be an absolute path`);
   }
-  const container = Container.find(new Home(), reference);
+  const { folder, config } = findContainer(reference);
   if (detach) {
-    await container.execDetached({ ...spec, stdin: false });
+    await execDetached(folder, config, { ...spec, stdin: false });
     return 0;
   }
   const io = callerIo(stdin, terminal);
-  const exec = await container.exec(spec, io);
+  const started = await exec(folder, config, spec, io);
   const foreground = {
     started: Promise.resolve(),
     get outputChunks() {
-      return exec.outputChunks;
+      return started.outputChunks;
     },
-    signal: exec.signal,
-    resize: exec.resize,
+    signal: started.signal,
+    resize: started.resize,
     abort: () => process.exit(125),
   };
-  return inForeground(foreground, exec.exit, io, { terminal, stdin });
+  return inForeground(foreground, started.exit, io, { terminal, stdin });
 }

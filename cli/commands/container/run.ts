@@ -2,8 +2,9 @@
 import type { Command } from 'commander';
 import type { Container, ContainerSpec } from '../../../sandbox/internal.js';
 import { Supervision } from '../../../sandbox/machines.js';
+import { callerIo, inForeground } from '../../foreground/caller.js';
 import type { DetachKeys } from '../../foreground/detach-keys.js';
-import { callerIo, inForeground, startAttached } from '../../foreground/foreground.js';
+import { startAttached } from '../../foreground/foreground.js';
 import { makeAndTake } from '../../foreground/signals.js';
 import { addContainerOptions, CIDFILE_OPTION, toContainerSpec } from '../../options/container-options.js';
 import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';

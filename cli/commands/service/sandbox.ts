@@ -4,7 +4,7 @@ import { posix, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
 import { archiveFiles, copyArchive } from '../../../sandbox/internal.js';
-import { inForeground } from '../../foreground/foreground.js';
+import { inForeground } from '../../foreground/caller.js';
 import { holdOutput, terminalSize } from '../../foreground/terminal.js';
 import { parseDuration } from '../../options/duration.js';
 import { parsePlace } from '../../options/place.js';

@@ -1,11 +1,11 @@
 // What stays for the life of each container, and what each command starts with, is small.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 const project = fileURLToPath(new URL('../../..', import.meta.url));
 
@@ -71,15 +71,59 @@ test('a command that needs no call of the C library does not load koffi', () => 
   }
 });
 
-test('the modules of the command are objects of one shape', () => {
-  const program = readFileSync(join(project, 'dist/cli.cjs'), 'latin1');
-  const keys = [...program.matchAll(/\b(?:__esm|__commonJS)\(\s*\{\s*("?[^"(]+"?)\s*\(/g)].map(([, key]) => key);
-  expect(keys.length).toBeGreaterThan(200);
-  expect(new Set(keys)).toEqual(new Set(['module']));
+test('exec and ps load no more files of the command than they need, and modules of Node.js when they use them', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-weight-'));
+  try {
+    const lister = join(folder, 'list.cjs');
+    writeFileSync(
+      lister,
+      `const fs = require('node:fs');
+      const { readFileSync } = fs;
+      const files = new Set();
+      fs.readFileSync = (path, ...rest) => {
+        const [name] = /cli[\\w-]*\\.cjs$/.exec(path) ?? [];
+        if (name !== undefined) files.add(name);
+        return readFileSync(path, ...rest);
+      };
+      const unused = ['NativeModule crypto', 'NativeModule child_process', 'NativeModule fs/promises'];
+      process.on('exit', () => {
+        const modules = unused.filter((name) => process.moduleLoadList.includes(name));
+        fs.writeSync(1, '\\n' + JSON.stringify({ files: [...files], modules }));
+      });`,
+    );
+    const loads = (...words: string[]) => {
+      const { stdout } = spawnSync(process.execPath, ['--require', lister, join(project, 'bin/tsvm'), ...words], {
+        encoding: 'utf8',
+        env: { ...process.env, TSVM_HOME: join(folder, 'home'), XDG_RUNTIME_DIR: folder },
+      });
+      return JSON.parse(stdout.slice(stdout.lastIndexOf('\n')));
+    };
+    expect(loads('exec', 'none', 'true')).toEqual({ files: ['cli.cjs'], modules: [] });
+    expect(loads('ps')).toEqual({ files: ['cli.cjs', 'cli-short.cjs'], modules: [] });
+    // The list is one of names that Node.js has.
+    expect(loads('run', 'oci:/none').modules).toContain('NativeModule child_process');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
-test('the command imports nothing by a call, for which Node.js 20 has no module', () => {
-  const program = readFileSync(join(project, 'dist/cli.cjs'), 'latin1');
-  // A method of this name has parameters.
-  expect(program.match(/(?<![\w$.])import\(\s*["'`].{0,40}/g)).toBe(null);
+test('exec loads nothing of images, nor of other operations on containers', async () => {
+  const loaded = await loadedBy(['cli/main.ts', 'cli/program.ts', 'cli/commands/container/exec.ts']);
+  const unwanted = /^(images|seccomp|sandbox\/(snapshots|index|internal|sandbox|containers\/(?!exec\.)))/;
+  expect(loaded.filter((path) => unwanted.test(path))).toEqual([]);
+});
+
+describe.each(['cli.cjs', 'cli-short.cjs', 'cli-rest.cjs'])('%s', (file) => {
+  const program = readFileSync(join(project, 'dist', file), 'latin1');
+
+  test('has modules that are objects of one shape', () => {
+    const keys = [...program.matchAll(/\b(?:__esm|__commonJS)\w*\(\s*\{\s*("?[^"(]+"?)\s*\(/g)].map(([, key]) => key);
+    expect(keys.length).toBeGreaterThan(10);
+    expect(new Set(keys)).toEqual(new Set(['module']));
+  });
+
+  test('imports nothing by a call, for which Node.js 20 has no module', () => {
+    // A method of this name has parameters.
+    expect(program.match(/(?<![\w$.])import\(\s*["'`].{0,40}/g)).toBe(null);
+  });
 });

@@ -5,15 +5,17 @@ import { createRequire } from 'node:module';
 import { expect, test } from 'vitest';
 import { builtFile } from '../../../installation/index.js';
 
-test('the built command has characters of ASCII alone', () => {
+const FILES = ['cli.cjs', 'cli-short.cjs', 'cli-rest.cjs'];
+
+test.each(FILES)('%s has characters of ASCII alone', (file) => {
   // Also a comment counts, and one character makes the whole source twice as large.
-  const others = readFileSync(builtFile('cli.cjs'), 'utf8').match(/.{0,40}[^\0-\x7f].{0,40}/g);
+  const others = readFileSync(builtFile(file), 'utf8').match(/.{0,40}[^\0-\x7f].{0,40}/g);
   expect(others).toBeNull();
 });
 
-test('the built command is compiled ahead', () => {
+test.each(FILES)('%s is compiled ahead', (file) => {
   const { compiledPath } = createRequire(import.meta.url)('../../../bin/load.cjs');
-  const path = builtFile('cli.cjs');
+  const path = builtFile(file);
   expect(existsSync(compiledPath(path, readFileSync(path, 'utf8')))).toBe(true);
 });
 

@@ -18,7 +18,7 @@ beforeAll(async () => {
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
   await build({
     stdin: {
-      contents: `export { inForeground } from './cli/foreground/foreground.ts';
+      contents: `export { inForeground } from './cli/foreground/caller.ts';
         export { holdOutput } from './cli/foreground/terminal.ts';
         export { watchForKeys } from './cli/foreground/detach-keys.ts';`,
       resolveDir: root,
