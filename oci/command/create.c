@@ -33,9 +33,22 @@ static void await_stub(int ready)
 		give_up(line);
 }
 
+// Has the keeper do its part, as the word says, while the stub waits.
+static void ask_for_stub(int keeper, int ready, const char *word, pid_t pid)
+{
+	char line[MAX_LINE];
+
+	await_stub(ready);
+	send_line(keeper, "%s %d\n", word, (int)pid);
+	if (!keeper_line(keeper, line))
+		give_up(line);
+	send_line(ready, "\n");
+}
+
 void create(const struct options *options, const struct create *create, const char *id)
 {
 	struct plan plan = { 0 };
+	struct made made = { .id = id, .console = create->console_socket != NULL, .systemd = options->systemd };
 	char bundle[PATH_MAX];
 	char pid_file[PATH_MAX];
 	char state[PATH_MAX];
@@ -53,12 +66,14 @@ void create(const struct options *options, const struct create *create, const ch
 	made_id = id;
 	if (getcwd(state, sizeof state) == NULL)
 		give_up("getcwd");
-	keeper = keeper_start(state, id, bundle, create->console_socket != NULL);
+	made.state = state;
+	made.bundle = bundle;
+	keeper = keeper_start(&made);
 	if (!keeper_plan(keeper, &plan, line))
 		give_up(line);
 	if (plan.join) {
 		close(keeper);
-		keeper = keeper_join(state, id, bundle, create->console_socket != NULL);
+		keeper = keeper_join(&made);
 		if (keeper < 0)
 			give_up("the machine of the network namespace has ended");
 		plan = (struct plan){ 0 };
@@ -82,14 +97,11 @@ void create(const struct options *options, const struct create *create, const ch
 	if (setns(own, CLONE_NEWPID) != 0)
 		give_up("return to the pid namespace");
 	state_write_process("stub", pid);
+	if (plan.scope)
+		ask_for_stub(keeper, ready[0], "scope", pid);
+	if (plan.hooks)
+		ask_for_stub(keeper, ready[0], "hooks", pid);
 	await_stub(ready[0]);
-	if (plan.hooks) {
-		send_line(keeper, "hooks %d\n", (int)pid);
-		if (!keeper_line(keeper, line))
-			give_up(line);
-		send_line(ready[0], "\n");
-		await_stub(ready[0]);
-	}
 	send_line(keeper, "created %d\n", (int)pid);
 	if (!keeper_line(keeper, line))
 		give_up(line);

@@ -124,10 +124,24 @@ static int start(char **arguments, pid_t *process)
 	return ends[0];
 }
 
-int keeper_start(const char *state, const char *id, const char *bundle, bool console)
+int keeper_start(const struct made *made)
 {
-	char *const given[] = { (char *)(uintptr_t)state, (char *)(uintptr_t)id, (char *)(uintptr_t)bundle };
-	char *arguments[] = { "node", NULL, "create", given[0], given[1], given[2], console ? "console" : "", NULL };
+	char *const given[] = {
+		(char *)(uintptr_t)made->state,
+		(char *)(uintptr_t)made->id,
+		(char *)(uintptr_t)made->bundle,
+	};
+	char *arguments[] = {
+		"node",
+		NULL,
+		"create",
+		given[0],
+		given[1],
+		given[2],
+		made->console ? "console" : "",
+		made->systemd ? "systemd" : "",
+		NULL,
+	};
 	pid_t pid;
 	int keeper = start(arguments, &pid);
 
@@ -142,17 +156,18 @@ static void write_member(FILE *out, const char *name, const char *value)
 	fputc(',', out);
 }
 
-int keeper_join(const char *state, const char *id, const char *bundle, bool console)
+int keeper_join(const struct made *made)
 {
 	struct request request = request_open("create");
 	struct ucred peer = { 0 };
 	socklen_t length = sizeof peer;
 	int keeper;
 
-	write_member(request.out, "id", id);
-	write_member(request.out, "bundle", bundle);
-	write_member(request.out, "state", state);
-	fprintf(request.out, "\"console\":%s,\"pid\":%d", console ? "true" : "false", (int)getpid());
+	write_member(request.out, "id", made->id);
+	write_member(request.out, "bundle", made->bundle);
+	write_member(request.out, "state", made->state);
+	fprintf(request.out, "\"console\":%s,\"systemd\":%s,\"pid\":%d", made->console ? "true" : "false",
+		made->systemd ? "true" : "false", (int)getpid());
 	keeper = request_send(&request, "pod");
 	if (keeper >= 0 && getsockopt(keeper, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.pid > 0)
 		state_write_process("keeper.pid", peer.pid);
@@ -221,6 +236,10 @@ bool keeper_plan(int keeper, struct plan *plan, char line[MAX_LINE])
 		}
 		if (strcmp(line, "join") == 0) {
 			plan->join = true;
+			continue;
+		}
+		if (strcmp(line, "scope") == 0) {
+			plan->scope = true;
 			continue;
 		}
 		if (strcmp(line, "hooks") == 0) {

@@ -35,7 +35,7 @@ static const char *const features =
 	"\"CAP_AUDIT_CONTROL\",\"CAP_SETFCAP\",\"CAP_MAC_OVERRIDE\",\"CAP_MAC_ADMIN\","
 	"\"CAP_SYSLOG\",\"CAP_WAKE_ALARM\",\"CAP_BLOCK_SUSPEND\",\"CAP_AUDIT_READ\","
 	"\"CAP_PERFMON\",\"CAP_BPF\",\"CAP_CHECKPOINT_RESTORE\""
-	"],\"cgroup\":{\"v1\":true,\"v2\":true,\"systemd\":false,\"systemdUser\":false,\"rdma\":false},"
+	"],\"cgroup\":{\"v1\":true,\"v2\":true,\"systemd\":true,\"systemdUser\":false,\"rdma\":false},"
 	"\"seccomp\":{\"enabled\":true,\"actions\":["
 	"\"SCMP_ACT_KILL\",\"SCMP_ACT_KILL_THREAD\",\"SCMP_ACT_KILL_PROCESS\",\"SCMP_ACT_TRAP\","
 	"\"SCMP_ACT_ERRNO\",\"SCMP_ACT_TRACE\",\"SCMP_ACT_LOG\",\"SCMP_ACT_ALLOW\""
@@ -424,7 +424,7 @@ static void parse_options(int count, char **words, struct options *options)
 		else if (option == 'f')
 			options->json = strcmp(optarg, "json") == 0;
 		else if (option == 's')
-			die("the systemd cgroup driver is not supported: use cgroupfs");
+			options->systemd = true;
 		else if (option == 'v') {
 			printf("tsvm-oci version " VERSION "\nspec: " SPECIFICATION "\n");
 			exit(0);

@@ -12,6 +12,7 @@
 //     network      device and inode of the network namespace whose machine this container has brought, and the
 //                  mount and pid namespaces, by the keeper; absent: the machine is not there, or another container's
 //     pod          symbolic link to the socket of the keeper that has the machine, if that is another container's
+//     scope        name of the scope of systemd that the container is in, by the keeper; absent: none
 //     cgroups      paths of the container's cgroup, one for each hierarchy, by the keeper; absent: none
 //     poststop     the hooks that run once the container is deleted, by the keeper; absent: none
 #ifndef TSVM_OCI_H
@@ -32,6 +33,7 @@ struct options {
 	const char *root; // folder of the state folders
 	const char *log;  // NULL: standard error only
 	bool json;        // form of the log
+	bool systemd;     // cgroups are scopes of systemd
 };
 
 struct create {
@@ -72,6 +74,7 @@ struct plan {
 	char *streams; // path of the socket for the container's streams
 	char *control; // path of the keeper's socket
 	bool terminal;
+	bool scope; // systemd is to start a scope with the stub
 	bool hooks; // there are some to run before the root is entered
 	bool join;  // another keeper has the machine: it tells the plan
 };
@@ -100,7 +103,7 @@ void state_kill(const char *file);
 // Waits until no other process has claimed the state folder. Returns false if it is gone. The claim ends with
 // this process.
 bool state_claim(const char *root, const char *id);
-// Removes the container's cgroup, and waits until its processes are gone.
+// Removes the container's cgroup, and waits until its processes are gone. systemd ends its scope.
 void state_remove_cgroups(void);
 void state_remove(const char *root, const char *id);
 enum list { LIST_TABLE, LIST_JSON, LIST_NAMES };
@@ -112,11 +115,18 @@ void state_print(const char *id);
 void absolute_path(char path[PATH_MAX], const char *given);
 bool write_pid_file(const char *path, pid_t pid);
 
-// keeper.c
-int keeper_start(const char *state, const char *id, const char *bundle, bool console);
+// keeper.c. How a container is to be made.
+struct made {
+	const char *state;
+	const char *id;
+	const char *bundle;
+	bool console;
+	bool systemd;
+};
+int keeper_start(const struct made *made);
 // Asks the keeper whose socket is at `pod`, in the state folder, to keep this container too. Returns the socket
 // over which it answers; -1: it is gone.
-int keeper_join(const char *state, const char *id, const char *bundle, bool console);
+int keeper_join(const struct made *made);
 // Sends a request to the keeper, and dies with its error.
 void keeper_ask(const char *request);
 // Ends a container with its keeper, runs its last hooks, and removes its state folder. Of the calls that do
@@ -155,7 +165,8 @@ void create(const struct options *options, const struct create *create, const ch
 int exec_in(const struct exec *call);
 
 // stub.c. Becomes the process that engines see. Tells `ready` one line: empty if it has succeeded. If the plan
-// has hooks, it tells another one before, once its namespaces are there, and waits for a line.
+// has a scope, it tells another one before all else, and waits for a line; so it does once its namespaces are
+// there, if the plan has hooks.
 _Noreturn void stub(const struct plan *plan, const char *console_socket, int ready);
 
 // Becomes the process that engines see as another of the container, which `container` describes. Tells

@@ -12,13 +12,18 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "oci.h"
 
 // Milliseconds.
-enum { KILL_TIMEOUT = 60000 };
+enum {
+	KILL_TIMEOUT = 60000,
+	// systemd gives processes 90 seconds before it kills them.
+	SCOPE_TIMEOUT = 120000,
+};
 
 static void state_path(char path[PATH_MAX], const char *root, const char *id)
 {
@@ -171,10 +176,44 @@ static void remove_cgroup(const char *path)
 		nanosleep(&moment, NULL);
 }
 
+// Has systemd end the container's scope, and waits until it has: if another process removes the cgroup, systemd
+// may miss that, and keep the scope. One that has ended by itself is unknown to it.
+static void end_scope(void)
+{
+	char unit[NAME_MAX + 2] = "";
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	FILE *file = fopen("scope", "re");
+	struct pollfd end = { .events = POLLIN };
+	pid_t pid;
+
+	if (file != NULL && fgets(unit, sizeof unit, file) == NULL)
+		unit[0] = '\0';
+	if (file != NULL)
+		fclose(file);
+	unit[strcspn(unit, "\n")] = '\0';
+	pid = unit[0] == '\0' || null < 0 ? -1 : fork();
+	if (pid == 0) {
+		for (int number = 0; number < 3; number++)
+			dup2(null, number);
+		execlp("systemctl", "systemctl", "--no-ask-password", "stop", "--", unit, NULL);
+		_exit(127);
+	}
+	close(null);
+	if (pid < 0)
+		return;
+	end.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (end.fd < 0 || poll(&end, 1, SCOPE_TIMEOUT) <= 0)
+		kill(pid, SIGKILL);
+	close(end.fd);
+	waitpid(pid, NULL, 0);
+}
+
 void state_remove_cgroups(void)
 {
 	FILE *file = fopen("cgroups", "re");
 	char path[PATH_MAX];
+
+	end_scope();
 
 	while (file != NULL && fgets(path, sizeof path, file) != NULL) {
 		path[strcspn(path, "\n")] = '\0';

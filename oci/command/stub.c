@@ -78,6 +78,16 @@ static void enter_cgroups(const struct plan *plan)
 	}
 }
 
+// Waits until the keeper has done its part.
+static void await_keeper(int ready)
+{
+	char line[MAX_LINE];
+
+	send_line(ready, "\n");
+	if (!read_line(ready, line))
+		_exit(1);
+}
+
 static int listen_at(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -162,6 +172,8 @@ void stub(const struct plan *plan, const char *console_socket, int ready)
 
 	told = ready;
 	setsid();
+	if (plan->scope)
+		await_keeper(ready);
 	enter_cgroups(plan);
 	score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (plan->terminal)
@@ -176,13 +188,8 @@ void stub(const struct plan *plan, const char *console_socket, int ready)
 	if (plan->hostname != NULL && sethostname(plan->hostname, strlen(plan->hostname)) != 0)
 		fail("host name");
 	mount_root(plan->root);
-	if (plan->hooks) {
-		char line[MAX_LINE];
-
-		send_line(ready, "\n");
-		if (!read_line(ready, line))
-			_exit(1);
-	}
+	if (plan->hooks)
+		await_keeper(ready);
 	enter_root(plan->root);
 	send_line(control, "stub\n");
 	send_line(ready, "\n");

@@ -8,6 +8,8 @@ const request = z.object({
   /** Path of the state folder. */
   state: path,
   console: z.boolean(),
+  /** The engine's cgroups are scopes of systemd. */
+  systemd: z.boolean(),
   /** Of the caller. */
   pid: z.number().int().positive(),
 });

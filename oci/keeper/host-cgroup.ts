@@ -1,14 +1,17 @@
 // The cgroup of the host that an engine gives a container (`linux.cgroupsPath`), in each hierarchy of
 // cgroups. Engines look into that of the container's process for its statistics, and set the share of a
-// whole pod in a folder above. So all that works for the container is in it: stub, keeper and machine.
-import { mkdirSync, readFileSync, rmdirSync } from 'node:fs';
+// whole pod in a folder above. So all that works for the container is in it: stub, keeper and machine. An
+// engine with the systemd driver names a scope instead, which systemd makes.
+import { existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { codeOf, hasCode, messageOf } from '../../errors/index.js';
 import { foldersTo, wordsOf, writeControl } from '../../sandbox/cgroup/hierarchy.js';
 import { cgroupLimits } from '../../sandbox/cgroup/limits.js';
+import { type Property, setProperties, startScope } from '../../sandbox/cgroup/systemd.js';
 import type { OciConfig } from '../config/config.js';
 import { machineResources, type OciMachine } from '../config/machine.js';
 import { OciError } from '../config/oci-error.js';
+import type { Scope } from '../config/scope.js';
 import { replaceFile } from './state-folder.js';
 
 /** Controllers of cgroup v2 that the limits are of. */
@@ -19,6 +22,10 @@ const QUOTA = 'cpu.cfs_quota_us';
 const MOST_ROUNDS = 100;
 /** The host does not let this process make cgroups: it stays in the engine's. */
 const REFUSALS = ['EACCES', 'EPERM', 'EROFS'] as const;
+/** No limit of systemd, whose properties are 64 bits. */
+const INFINITY = String(2n ** 64n - 1n);
+/** This process, for `cgroup.procs`. */
+const SELF = '0';
 
 export interface Hierarchy {
   /** Path of the mount. */
@@ -74,7 +81,7 @@ export function pathIn({ mount, own }: Hierarchy, cgroupsPath: string): string {
 
 /** Those of a process. @param pid the caller's, or `self` */
 function hierarchiesOf(pid: number | 'self'): Hierarchy[] {
-  return hierarchies(readFileSync(`/proc/${pid}/cgroup`, 'utf8'), readFileSync('/proc/self/mountinfo', 'utf8'));
+  return hierarchies(readCgroup(pid), readFileSync('/proc/self/mountinfo', 'utf8'));
 }
 
 /**
@@ -114,12 +121,16 @@ export function cpusOf(quota = 0, period = 0): number | undefined {
   return quota > 0 ? quota / (period || 100_000) : undefined;
 }
 
+/** Microseconds. One CPU more than the container's: the devices have a thread. */
+function timeOf({ cpus }: HostLimits): { quota: number | undefined; cpuPeriod: number } {
+  const { cpuQuota, cpuPeriod } = cgroupLimits({ memory: 0, cpus: cpus ?? 1, accel: 'auto' });
+  return { quota: cpus === undefined ? undefined : cpuQuota, cpuPeriod };
+}
+
 /** The files of a cgroup with what is written to them. */
 export function controlFiles(controllers: Hierarchy['controllers'], limits: HostLimits): [string, string][] {
   const { memory, shares } = limits;
-  // One CPU more: the devices have a thread.
-  const { cpuQuota, cpuPeriod } = cgroupLimits({ memory: 0, cpus: limits.cpus ?? 1, accel: 'auto' });
-  const quota = limits.cpus === undefined ? undefined : cpuQuota;
+  const { quota, cpuPeriod } = timeOf(limits);
   if (controllers === undefined) {
     return [
       ['memory.max', memory === undefined ? 'max' : String(memory)],
@@ -142,6 +153,46 @@ function weightOf(shares: number): number {
   return Math.floor(1 + ((inRange - 2) * 9999) / 262_142);
 }
 
+/**
+ * The properties of a scope. systemd writes them to its cgroup, also later again, so they are the limits
+ * of `controlFiles`.
+ */
+export function scopeProperties({ slice }: Scope, name: string, limits: HostLimits): Property[] {
+  const { memory, shares } = limits;
+  return [
+    ['Description', 's', `machine of container ${name}`],
+    ['Slice', 's', slice],
+    // Its cgroup is the runtime's to write to, and has all controllers.
+    ['Delegate', 'b', 'true'],
+    // As with runc: at the end of the host, engines end what they have started before systemd does.
+    ['DefaultDependencies', 'b', 'false'],
+    ['CollectMode', 's', 'inactive-or-failed'],
+    ['MemoryMax', 't', memory === undefined ? INFINITY : String(memory)],
+    ...timeProperties(limits),
+    ...(shares === undefined ? [] : [['CPUWeight', 't', String(weightOf(shares))] satisfies Property]),
+    // The guest counts the processes of the container.
+    ['TasksMax', 't', INFINITY],
+  ];
+}
+
+function timeProperties(limits: HostLimits): Property[] {
+  const { quota, cpuPeriod } = timeOf(limits);
+  return [
+    ['CPUQuotaPerSecUSec', 't', quota === undefined ? INFINITY : String(Math.round((quota / cpuPeriod) * 1e6))],
+    ['CPUQuotaPeriodUSec', 't', String(cpuPeriod)],
+  ];
+}
+
+/**
+ * Path of the cgroup of a unit, if a process is in it; undefined before.
+ * @param text of /proc/PID/cgroup
+ */
+export function unitPath(text: string, unit: string): string | undefined {
+  // systemd's own hierarchy is that of version 2, or one of version 1, or both.
+  const own = [...text.matchAll(/^(?:\d+:name=systemd|0:):(.*)$/gm)].map(([, path = '']) => path);
+  return own.find((path) => path.endsWith(`/${unit}`));
+}
+
 interface Made extends Hierarchy {
   path: string;
 }
@@ -151,6 +202,7 @@ export class HostCgroup {
     private readonly made: readonly Made[],
     private limits: HostLimits,
     private isEntered: boolean,
+    private readonly scope?: Scope,
   ) {}
 
   /**
@@ -172,12 +224,44 @@ export class HostCgroup {
       const processes = wordsOf(join(path, 'cgroup.procs')).length;
       if (processes > 0) throw new OciError(`container's cgroup is not empty: ${processes} process(es) found`);
     }
+    return HostCgroup.#keep(wanted, limits, { state, pid: enters ? SELF : undefined });
+  }
+
+  /**
+   * Has systemd start a scope with a process. Its name is in the file `scope` of the state folder from
+   * then on.
+   * @param options.name the engine's name of the container
+   * @param options.pid the process; undefined: this one
+   * @throws SandboxError, OciError
+   */
+  static async start(
+    scope: Scope,
+    limits: HostLimits,
+    { state, name, pid }: { state: string; name: string; pid?: number },
+  ): Promise<HostCgroup> {
+    const { unit } = scope;
+    const before = hierarchiesOf('self');
+    const look = () => unitPath(readCgroup(pid ?? 'self'), unit);
+    replaceFile(join(state, 'scope'), `${unit}\n`);
+    await startScope('system', unit, [pid ?? process.pid], {
+      properties: scopeProperties(scope, name, limits),
+      isStarted: () => look() !== undefined,
+    });
+    const path = look() ?? '/';
+    // The hierarchies of version 1 that systemd leaves alone have the same path.
+    const wanted = before.map((hierarchy) => ({ ...hierarchy, path: join(hierarchy.mount, path) }));
+    return HostCgroup.#keep(wanted, limits, { state, scope, pid: pid === undefined ? SELF : String(pid) });
+  }
+
+  /** @param options.pid a process that is put into it */
+  static #keep(
+    wanted: readonly Made[],
+    limits: HostLimits,
+    { state, scope, pid }: { state: string; scope?: Scope; pid: string | undefined },
+  ): HostCgroup {
     replaceFile(join(state, 'cgroups'), wanted.map(({ path }) => `${path}\n`).join(''));
-    const cgroup = new HostCgroup(
-      wanted.filter((each) => make(each, enters)),
-      limits,
-      enters,
-    );
+    const made = wanted.filter((each) => make(each, pid));
+    const cgroup = new HostCgroup(made, limits, pid === SELF, scope);
     cgroup.#write();
     return cgroup;
   }
@@ -188,15 +272,23 @@ export class HostCgroup {
   }
 
   /**
-   * Leaves the cgroup no more memory than is in use: a process in it that asks for some is killed. This
-   * one leaves the cgroup before, if it is in it, for the one above. Cgroup v1 alone.
+   * Leaves the cgroup no more memory than is in use: a process in it that asks for some is killed. With
+   * cgroup v2 one of its processes is killed at once. This process leaves the cgroup before, if it is in
+   * it, for the one that it has started in.
    * @throws OciError without such a cgroup
    */
   starve(): void {
-    const memory = this.made.find(({ controllers }) => controllers?.includes('memory'));
+    const memory = this.made.find(({ controllers, path }) => {
+      return controllers === undefined ? existsSync(join(path, 'memory.max')) : controllers.includes('memory');
+    });
     if (memory === undefined) throw new OciError('the container has no cgroup of memory');
-    const file = (name: string) => join(memory.path, name);
-    if (this.isEntered) writeControl(join(dirname(memory.path), 'cgroup.procs'), '0');
+    const { mount, own, path, controllers } = memory;
+    const file = (name: string) => join(path, name);
+    if (this.isEntered) writeControl(join(mount, own, 'cgroup.procs'), SELF);
+    if (controllers === undefined) {
+      writeControl(file('memory.max'), '0');
+      return;
+    }
     // Pages of files would be taken back before a process is killed.
     writeControl(file('memory.force_empty'), '0');
     writeControl(file('memory.limit_in_bytes'), readFileSync(file('memory.usage_in_bytes'), 'latin1').trim());
@@ -216,9 +308,11 @@ export class HostCgroup {
     other.isEntered = true;
   }
 
-  /** The memory stays: it is the machine's. */
-  update(cpus: number | undefined): void {
+  /** The memory stays: it is the machine's. @throws SandboxError, OciError */
+  async update(cpus: number | undefined): Promise<void> {
     this.limits = { ...this.limits, cpus };
+    if (this.scope !== undefined) await setProperties('system', this.scope.unit, timeProperties(this.limits));
+    // systemd does it later.
     this.#write();
   }
 
@@ -266,15 +360,19 @@ function moveAll(from: string, to: string, stays?: number): void {
   }
 }
 
-/** Returns false if the host does not let this process. */
-function make({ path, mount, controllers }: Made, enters: boolean): boolean {
+function readCgroup(pid: number | 'self'): string {
+  return readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+}
+
+/** @param pid of a process that is put into it. @returns false if the host does not let this process */
+function make({ path, mount, controllers }: Made, pid: string | undefined): boolean {
   try {
     for (const folder of foldersTo(path, mount).slice(1)) {
       mkdirSync(folder, { recursive: true });
       if (controllers === undefined) enableControllers(dirname(folder));
       else if (controllers.includes('cpuset')) copyCpuset(dirname(folder), folder);
     }
-    if (enters) writeControl(join(path, 'cgroup.procs'), '0');
+    if (pid !== undefined) writeControl(join(path, 'cgroup.procs'), pid);
     return true;
   } catch (error) {
     if (!hasCode(error, ...REFUSALS)) throw failed(path, error);

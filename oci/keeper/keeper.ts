@@ -26,13 +26,14 @@ import { readEvents } from '../config/events.js';
 import { readExec } from '../config/exec.js';
 import { machineResources, type OciMachine, readMachine } from '../config/machine.js';
 import { engineText, OciError } from '../config/oci-error.js';
+import { cgroupOf, readScope, type Scope } from '../config/scope.js';
 import { NO_PROCESS, type SharedPath, type Translation, translate, translateProcess } from '../config/translate.js';
 import { readUpdate, updatedLimits } from '../config/update.js';
 import { tellEvents } from './events.js';
 import { GuestState, NOT_RUNNING } from './guest-state.js';
 import { askTool } from './guest-tool.js';
 import { hasCreateHooks, keepPoststop, runCreateHooks, runHooksToTheEnd, startHooks } from './hooks.js';
-import { cpusOf, HostCgroup, hostLimits, memoryAbove } from './host-cgroup.js';
+import { cpusOf, HostCgroup, type HostLimits, hostLimits, memoryAbove } from './host-cgroup.js';
 import { readLines } from './lines.js';
 import { type ContainerNetwork, readNetwork } from './network.js';
 import { closeAll, openAgain, openAll } from './opened.js';
@@ -53,13 +54,30 @@ const OUTPUT_TIMEOUT = 30_000;
 /** Milliseconds for the guest to end and remove a container that is deleted. */
 const END_TIMEOUT = 5000;
 
+/** What a container is made of. */
+interface Made {
+  /** The engine's name of the container. */
+  name: string;
+  /** Absolute path of the bundle. */
+  bundle: string;
+  /** Absolute path of the state folder. */
+  state: string;
+  /** The engine's cgroups are scopes of systemd. */
+  systemd: boolean;
+  /** The machine that it joins, and the process id of the caller; undefined: it brings one. */
+  joins?: { pod: Pod; caller: number };
+}
+
 export class Keeper implements PodMember {
   readonly #pod: Pod;
   readonly #machine: GuestMachine;
   readonly #server: Server = createServer((socket) => this.#serve(socket));
   readonly #config: OciConfig;
   readonly #translation: Translation;
-  readonly cgroup: HostCgroup;
+  /** The scope of systemd that it is to be in; undefined: the engine has no systemd driver. */
+  readonly #scope: Scope | undefined;
+  /** Of its cgroup on the host. */
+  readonly #limits: HostLimits;
   readonly #shmSize: number;
   /** What the configuration asks of the machine. */
   readonly #asked: OciMachine;
@@ -92,43 +110,27 @@ export class Keeper implements PodMember {
   readonly #ending = new AbortController();
   readonly #ended = defer<ExitedFrame | undefined>();
 
-  /**
-   * @param name the engine's name of the container
-   * @param bundle absolute path of the bundle
-   * @param state absolute path of the state folder
-   * @param joins the machine that it joins, and the process id of the caller; undefined: it brings
-   *   one
-   * @throws OciError
-   */
-  constructor(
+  private constructor(
     private readonly name: string,
     private readonly bundle: string,
     private readonly state: string,
-    joins?: { pod: Pod; caller: number },
+    { config, translation, asked, limits, scope }: Read,
+    public cgroup: HostCgroup | undefined,
+    pod?: Pod,
   ) {
-    const pod = joins?.pod;
-    this.#config = readConfig(bundle);
-    this.#translation = translate(this.#config, bundle);
-    this.#guest = new GuestState(
-      (argv, onFailed) => this.#tool(argv, onFailed),
-      this.#translation.container.limits ?? {},
-    );
+    this.#config = config;
+    this.#translation = translation;
+    this.#asked = asked;
+    this.#limits = limits;
+    this.#scope = scope;
+    this.#guest = new GuestState((argv, onFailed) => this.#tool(argv, onFailed), translation.container.limits ?? {});
     this.#isFirst = pod === undefined;
-    this.#joined = joinedNamespaces(this.#translation.joined, pod?.namespaces);
-    const { processesOf } = this.#translation;
+    this.#joined = joinedNamespaces(translation.joined, pod?.namespaces);
+    const { processesOf } = translation;
     this.#processesOf = processesOf === undefined ? undefined : ownerOf(processesOf, pod?.members ?? []);
-    const cgroupsPath = this.#config.linux.cgroupsPath ?? undefined;
-    const limit = machineResources(this.#config).memory?.limit;
-    this.#asked = pod?.asked ?? readMachine(this.#config, limit, memoryAbove(cgroupsPath));
-    // The processes of the machine are in it from their start.
-    this.cgroup = HostCgroup.make(cgroupsPath, hostLimits(this.#config, this.#asked), {
-      state,
-      enters: this.#isFirst,
-      ...(joins && { caller: joins.caller }),
-    });
-    const { container, shm } = this.#translation;
+    const { container, shm } = translation;
     this.#shmSize = (typeof shm === 'string' ? tmpfsSize(shm) : shm?.size) ?? SHM_SIZE;
-    this.#pod = pod ?? new Pod(this.#asked, container.hostname, this.#shmSize);
+    this.#pod = pod ?? new Pod(asked, container.hostname, this.#shmSize);
     this.#pod.add(this);
     this.#machine = this.#pod.machine;
     this.id = this.#pod.nextContainer();
@@ -137,6 +139,22 @@ export class Keeper implements PodMember {
       withdraw(state);
       this.#first?.exit(LOST);
     });
+  }
+
+  /** @throws OciError, SandboxError */
+  static async make({ name, bundle, state, systemd, joins }: Made): Promise<Keeper> {
+    const read = readContainer(bundle, name, { systemd, asked: joins?.pod.asked });
+    const { config, limits, scope } = read;
+    let cgroup: HostCgroup | undefined;
+    if (scope === undefined) {
+      const path = config.linux.cgroupsPath ?? undefined;
+      const caller = joins && { caller: joins.caller };
+      cgroup = HostCgroup.make(path, limits, { state, enters: joins === undefined, ...caller });
+    } else if (joins === undefined) {
+      // The processes of the machine are in it from their start.
+      cgroup = await HostCgroup.start(scope, limits, { state, name });
+    }
+    return new Keeper(name, bundle, state, read, cgroup, joins?.pod);
   }
 
   get isLive(): boolean {
@@ -160,11 +178,12 @@ export class Keeper implements PodMember {
     caller.write([...plan, 'done', ''].join('\n'));
   }
 
-  /** Takes a line of that caller: `hooks PID` or `created PID`, with the process id of the stub. */
+  /** Takes a line of that caller: `scope`, `hooks` or `created`, with the process id of the stub. */
   async hear(caller: Socket, line: string): Promise<void> {
     const [word, pid] = line.split(' ');
     try {
-      if (word === 'hooks') await this.#runHooks(Number(pid));
+      if (word === 'scope') await this.#startScope(Number(pid));
+      else if (word === 'hooks') await this.#runHooks(Number(pid));
       else if (word === 'created') this.#created(Number(pid));
       caller.write('ok\n');
     } catch (error) {
@@ -193,7 +212,7 @@ export class Keeper implements PodMember {
     // Hooks may change what the machine serves.
     if (!hasHooks) await this.#serveFiles(home, network);
     const lines = [
-      ...this.cgroup.paths.map((path) => `cgroup ${path}`),
+      ...(this.cgroup?.paths.map((path) => `cgroup ${path}`) ?? ['scope']),
       `root ${shares[0]?.path}`,
       `hostname ${container.hostname}`,
       `streams ${portSocket(folder.path, STREAMS_PORT + this.#firstProcess)}`,
@@ -204,6 +223,12 @@ export class Keeper implements PodMember {
     ];
     if (lines.some((line) => line.includes('\n'))) throw new OciError('config.json: a line end in a path');
     return lines;
+  }
+
+  /** systemd starts a scope with the stub, which waits. @throws SandboxError, OciError */
+  async #startScope(pid: number): Promise<void> {
+    if (this.#scope === undefined || this.cgroup !== undefined) throw new OciError('the plan has no scope');
+    this.cgroup = await HostCgroup.start(this.#scope, this.#limits, { state: this.state, name: this.name, pid });
   }
 
   /** The stub waits before its root. @throws OciError if a hook fails */
@@ -342,14 +367,14 @@ export class Keeper implements PodMember {
   #serve(socket: Socket): void {
     this.#pod.hold(socket);
     let stubbed: StubbedProcess | undefined;
-    let joining: Keeper | undefined;
+    let joining: Promise<Keeper | undefined> | undefined;
     const ok = () => void socket.write('ok\n');
     const refuse = (error: unknown) => void socket.end(`error ${engineText(error)}\n`);
     const answer = (done: Promise<void>) => void done.then(ok, refuse);
     socket.on('error', () => {});
     readLines(socket, (line) => {
       const [word = '', ...words] = line.split(' ', 3);
-      if (joining !== undefined) void joining.hear(socket, line);
+      if (joining !== undefined) void joining.then((keeper) => keeper?.hear(socket, line));
       else if (word === 'stub') stubbed = this.#adopt(socket);
       else if (word === 'start') answer(this.#start((text) => socket.write(`warning ${text}\n`)));
       else if (word === 'pause') answer(this.#guest.inTurn(() => this.#pause()));
@@ -372,11 +397,11 @@ export class Keeper implements PodMember {
   }
 
   /** Makes another container in the machine. @param text JSON of the request */
-  #join(caller: Socket, text: string): Keeper | undefined {
+  async #join(caller: Socket, text: string): Promise<Keeper | undefined> {
     const refuse = (error: unknown) => caller.end(`error ${engineText(error)}\n`);
     try {
-      const { id, bundle, state, console, pid } = readCreate(text);
-      const keeper = new Keeper(id, bundle, state, { pod: this.#pod, caller: pid });
+      const { id: name, pid, console, ...request } = readCreate(text);
+      const keeper = await Keeper.make({ ...request, name, joins: { pod: this.#pod, caller: pid } });
       keeper.create(caller, console).catch(refuse);
       return keeper;
     } catch (error) {
@@ -462,7 +487,7 @@ export class Keeper implements PodMember {
   async #starve(): Promise<void> {
     if (this.#isDone()) await this.#machine.gone;
     else this.#pod.leaveCgroup(this, this.#pid);
-    this.cgroup.starve();
+    this.cgroup?.starve();
   }
 
   /**
@@ -487,7 +512,7 @@ export class Keeper implements PodMember {
     this.#guest.checkStart();
     const id = this.#pod.nextProcess();
     const streams = portSocket(folder.path, STREAMS_PORT + id);
-    const cgroups = this.cgroup.paths.map((path) => `cgroup ${path}`);
+    const cgroups = (this.cgroup?.paths ?? []).map((path) => `cgroup ${path}`);
     socket.write([...cgroups, `streams ${streams}`, ...(process.terminal ? ['terminal'] : []), 'done', ''].join('\n'));
     socket.on('close', () => rmSync(streams, { force: true }));
     return new StubbedProcess(socket, { ...translateProcess(process), id, port: STREAMS_PORT + id });
@@ -526,7 +551,7 @@ export class Keeper implements PodMember {
     const limits = updatedLimits(guest.limits, readUpdate(text), { memory: this.#asked.largestLimit, cpus: CPUS });
     if (this.#isStarted) await guest.update(limits);
     else guest.limits = limits;
-    this.cgroup.update(cpusOf(limits.cpuQuota, limits.cpuPeriod));
+    await this.cgroup?.update(cpusOf(limits.cpuQuota, limits.cpuPeriod));
   }
 
   /** Tells statistics once, or events to the end of the container. @throws SandboxError, OciError */
@@ -597,6 +622,30 @@ export class Keeper implements PodMember {
     await this.#ended.promise;
     await this.#machine.removeContainer(this.id);
   }
+}
+
+/** What the configuration of a container asks for. */
+interface Read {
+  config: OciConfig;
+  translation: Translation;
+  asked: OciMachine;
+  limits: HostLimits;
+  scope: Scope | undefined;
+}
+
+/** @param asked of the machine that it joins. @throws OciError */
+function readContainer(
+  bundle: string,
+  name: string,
+  { systemd, asked: given }: { systemd: boolean; asked: OciMachine | undefined },
+): Read {
+  const config = readConfig(bundle);
+  const translation = translate(config, bundle);
+  const { cgroupsPath } = config.linux;
+  const scope = systemd ? readScope(cgroupsPath, name) : undefined;
+  const above = () => memoryAbove((scope === undefined ? cgroupsPath : cgroupOf(scope)) ?? undefined);
+  const asked = given ?? readMachine(config, machineResources(config).memory?.limit, above());
+  return { config, translation, asked, limits: hostLimits(config, asked), scope };
 }
 
 function shareOf({ path, readOnly }: SharedPath): LaterShare {

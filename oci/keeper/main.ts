@@ -15,7 +15,7 @@ import { findPod } from './pod.js';
 
 const CALLER_FD = 3;
 
-const [, , call = '', state = '', id = '', bundle = '', console = ''] = process.argv;
+const [, , call = '', state = '', name = '', bundle = '', console = '', systemd = ''] = process.argv;
 const caller = new Socket({ fd: CALLER_FD, readable: true, writable: true });
 caller.on('error', () => {});
 
@@ -38,7 +38,7 @@ async function create(): Promise<void> {
   }
   // The state folder is removed before this process ends if other containers are in the machine.
   process.chdir('/');
-  const keeper = new Keeper(id, bundle, state);
+  const keeper = await Keeper.make({ name, bundle, state, systemd: systemd !== '' });
   readLines(caller, (line) => void keeper.hear(caller, line));
   await keeper.create(caller, console !== '');
 }

@@ -38,7 +38,8 @@ const NO_SUCH_PID_NAMESPACE = 'joining the pid namespace of what is not in the s
 
 /** A container of the machine, until it is deleted. */
 export interface PodMember {
-  readonly cgroup: HostCgroup;
+  /** Undefined: it is not made yet. */
+  readonly cgroup: HostCgroup | undefined;
   /** It may still have processes. */
   readonly isLive: boolean;
   /** The agent's id of the container. */
@@ -165,12 +166,12 @@ export class Pod {
    * another's.
    */
   leaveCgroup(member: PodMember, stays?: number): void {
-    if (this.#cgroup !== member.cgroup) return;
-    const others = [...this.#members].filter((each) => each !== member);
-    const heir = others.find(({ isLive }) => isLive) ?? others[0];
-    if (heir === undefined) return;
-    member.cgroup.moveTo(heir.cgroup, stays);
-    this.#cgroup = heir.cgroup;
+    if (member.cgroup === undefined || this.#cgroup !== member.cgroup) return;
+    const others = [...this.#members].filter((each) => each !== member && each.cgroup !== undefined);
+    const { cgroup } = others.find(({ isLive }) => isLive) ?? others[0] ?? {};
+    if (cgroup === undefined) return;
+    member.cgroup.moveTo(cgroup, stays);
+    this.#cgroup = cgroup;
   }
 
   /** @param pid of the first container's stub */

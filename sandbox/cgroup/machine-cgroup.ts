@@ -6,7 +6,7 @@ import { AT_FDCWD, O_PATH, openat2, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS }
 import { SandboxError } from '../errors.js';
 import { isCgroup, writeControl } from './hierarchy.js';
 import { type CgroupLimits, limitFiles } from './limits.js';
-import { stopUnit } from './user-systemd.js';
+import { stopUnit } from './systemd.js';
 
 /**
  * Milliseconds that killed processes have to end: a busy host takes gigabytes of memory back slowly.

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { messageOf } from '../../errors/index.js';
 import { CONTROLLERS, mountedHierarchy, wordsOf } from './hierarchy.js';
 import { delegatedParent, rootParent } from './parent.js';
-import { hasUserBus } from './user-systemd.js';
+import { hasUserBus } from './systemd.js';
 
 export type CgroupPlace =
   /** In a folder. */

@@ -1,17 +1,11 @@
 // The cgroup of a machine or its supervisor as a scope of the user's systemd, which moves the processes: an ordinary
 // user may not take a process out of the cgroup of a login.
 import { basename, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { SandboxError } from '../errors.js';
 import { wordsOf } from './hierarchy.js';
 import type { CgroupLimits } from './limits.js';
 import { describeOutOfMemory, type MachineCgroup, removeCgroup, writeLimit } from './machine-cgroup.js';
 import { runs } from './processes.js';
-import { call } from './user-systemd.js';
-
-/** Milliseconds for systemd to start a scope. */
-const PATIENCE = 30_000;
-const INTERVAL = 2;
+import { call, counted, type Property, startScope } from './systemd.js';
 
 export class SystemdScope implements MachineCgroup {
   readonly path: string;
@@ -28,22 +22,15 @@ export class SystemdScope implements MachineCgroup {
   }
 
   async add(pids: readonly number[]): Promise<true> {
-    if (this.#isStarted) await call('AttachProcessesToUnit', 'ssau', [basename(this.path), '', ...counted(pids)]);
+    if (this.#isStarted) await call('user', 'AttachProcessesToUnit', 'ssau', [basename(this.path), '', ...counted(pids)]);
     else await this.#start(pids);
     this.#isStarted = true;
     return true;
   }
 
-  /** systemd starts no scope without a process. */
   async #start(pids: readonly number[]): Promise<void> {
-    const unit = basename(this.path);
-    await call('StartTransientUnit', 'ssa(sv)a(sa(sv))', [unit, 'fail', ...properties(pids, this.#limits), '0']);
-    const late = performance.now() + PATIENCE;
-    // The answer is that of a job, which moves the processes later.
-    while (!this.#hasAll(pids)) {
-      if (performance.now() > late) throw new SandboxError('cgroup', `systemd does not start ${unit}`);
-      await sleep(INTERVAL);
-    }
+    const options = { properties: properties(this.#limits), isStarted: () => this.#hasAll(pids) };
+    await startScope('user', basename(this.path), pids, options);
     // systemd of Debian 12 has no property for it.
     writeLimit(join(this.path, 'memory.oom.group'), '1');
     // Its properties for disks take paths in /dev. The file is there if the user's systemd has the controller.
@@ -65,12 +52,8 @@ export class SystemdScope implements MachineCgroup {
   }
 }
 
-function properties(
-  pids: readonly number[],
-  { memory, swap, cpuQuota, cpuPeriod, cpuWeight, pids: tasks }: CgroupLimits,
-): string[] {
-  const all = [
-    ['PIDs', 'au', ...counted(pids)],
+function properties({ memory, swap, cpuQuota, cpuPeriod, cpuWeight, pids: tasks }: CgroupLimits): Property[] {
+  return [
     ['Description', 's', 'a machine of tsvm, or its supervisor'],
     ['Slice', 's', 'app.slice'],
     ['Delegate', 'b', 'true'],
@@ -81,9 +64,4 @@ function properties(
     ['CPUWeight', 't', String(cpuWeight)],
     ['TasksMax', 't', String(tasks)],
   ];
-  return [String(all.length), ...all.flat()];
-}
-
-function counted(pids: readonly number[]): string[] {
-  return [String(pids.length), ...pids.map(String)];
 }
