@@ -27,8 +27,9 @@ export function readScope(cgroupsPath: string | null | undefined, container: str
       `expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got "${path}" instead`,
     );
   }
+  const before = prefix === '' || name === '' ? '' : `${prefix}-`;
   return {
-    unit: checked(`${prefix === '' ? '' : `${prefix}-`}${name}`, '.scope'),
+    unit: checked(`${before}${name}`, '.scope'),
     slice: slice === '' ? 'system.slice' : slice === ROOT ? ROOT : checked(slice.replace(/\.slice$/, ''), '.slice'),
   };
 }

@@ -2,7 +2,7 @@
 // cgroups. Engines look into that of the container's process for its statistics, and set the share of a
 // whole pod in a folder above. So all that works for the container is in it: stub, keeper and machine. An
 // engine with the systemd driver names a scope instead, which systemd makes.
-import { existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { codeOf, hasCode, messageOf } from '../../errors/index.js';
 import { foldersTo, wordsOf, writeControl } from '../../sandbox/cgroup/hierarchy.js';
@@ -272,23 +272,15 @@ export class HostCgroup {
   }
 
   /**
-   * Leaves the cgroup no more memory than is in use: a process in it that asks for some is killed. With
-   * cgroup v2 one of its processes is killed at once. This process leaves the cgroup before, if it is in
-   * it, for the one that it has started in.
+   * Leaves the cgroup no more memory than is in use: a process in it that asks for some is killed. This
+   * one leaves the cgroup before, if it is in it, for the one above. Cgroup v1 alone.
    * @throws OciError without such a cgroup
    */
   starve(): void {
-    const memory = this.made.find(({ controllers, path }) => {
-      return controllers === undefined ? existsSync(join(path, 'memory.max')) : controllers.includes('memory');
-    });
+    const memory = this.made.find(({ controllers }) => controllers?.includes('memory'));
     if (memory === undefined) throw new OciError('the container has no cgroup of memory');
-    const { mount, own, path, controllers } = memory;
-    const file = (name: string) => join(path, name);
-    if (this.isEntered) writeControl(join(mount, own, 'cgroup.procs'), SELF);
-    if (controllers === undefined) {
-      writeControl(file('memory.max'), '0');
-      return;
-    }
+    const file = (name: string) => join(memory.path, name);
+    if (this.isEntered) writeControl(join(dirname(memory.path), 'cgroup.procs'), SELF);
     // Pages of files would be taken back before a process is killed.
     writeControl(file('memory.force_empty'), '0');
     writeControl(file('memory.limit_in_bytes'), readFileSync(file('memory.usage_in_bytes'), 'latin1').trim());

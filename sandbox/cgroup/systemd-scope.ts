@@ -22,8 +22,11 @@ export class SystemdScope implements MachineCgroup {
   }
 
   async add(pids: readonly number[]): Promise<true> {
-    if (this.#isStarted) await call('user', 'AttachProcessesToUnit', 'ssau', [basename(this.path), '', ...counted(pids)]);
-    else await this.#start(pids);
+    if (this.#isStarted) {
+      await call('user', 'AttachProcessesToUnit', 'ssau', [basename(this.path), '', ...counted(pids)]);
+    } else {
+      await this.#start(pids);
+    }
     this.#isStarted = true;
     return true;
   }

@@ -103,9 +103,16 @@ test("a container joins the first one's namespaces, and no other's", () => {
 });
 
 test('the request to join has all that it needs', () => {
-  const request = { id: 'a', bundle: '/b', state: '/s', console: false, pid: 7 };
+  const request = { id: 'a', bundle: '/b', state: '/s', console: false, systemd: true, pid: 7 };
   expect(readCreate(JSON.stringify(request))).toEqual(request);
-  for (const more of [{ id: '' }, { bundle: 'b' }, { state: undefined }, { console: 'no' }, { pid: 0 }]) {
+  for (const more of [
+    { id: '' },
+    { bundle: 'b' },
+    { state: undefined },
+    { console: 'no' },
+    { systemd: 1 },
+    { pid: 0 },
+  ]) {
     expect(() => readCreate(JSON.stringify({ ...request, ...more }))).toThrow();
   }
 });
