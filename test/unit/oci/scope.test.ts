@@ -1,6 +1,6 @@
 // The scope of systemd that an engine names: what is one, its properties, and where its cgroup is.
 import { expect, test } from 'vitest';
-import { readScope } from '../../../oci/config/scope.js';
+import { cgroupOf, readScope } from '../../../oci/config/scope.js';
 import { controlFiles, scopeProperties, unitPath } from '../../../oci/keeper/host-cgroup.js';
 
 test.each([
@@ -36,6 +36,14 @@ test.each([
   `a.slice:b:${'c'.repeat(250)}`,
 ])('%j names nothing of systemd', (path) => {
   expect(() => readScope(path, 'box')).toThrow(/is no name of a (scope|slice) of systemd/);
+});
+
+test.each([
+  ['machine.slice:libpod:abc', '/machine.slice/libpod-abc.scope'],
+  ['a-b_c-d.slice:e:f', '/a.slice/a-b_c.slice/a-b_c-d.slice/e-f.scope'],
+  ['-.slice:a:b', '/a-b.scope'],
+])('%s has its cgroup at %s', (path, expected) => {
+  expect(cgroupOf(readScope(path, 'box'))).toBe(expected);
 });
 
 test('systemd is told the limits that the runtime writes to the cgroup', () => {
