@@ -33,6 +33,11 @@ export class GuestState {
     return this.#isPaused;
   }
 
+  /** `checkStart` would not throw. */
+  get mayStart(): boolean {
+    return !this.#isPaused && this.#failed === 0;
+  }
+
   /** The agent would wait for a process that it starts in a frozen cgroup. @throws OciError, SandboxError */
   checkStart(): void {
     if (this.#isPaused) throw new OciError(PAUSED);

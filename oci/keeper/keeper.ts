@@ -13,7 +13,7 @@ import { defaultJailMode } from '../../sandbox/jail-mode.js';
 import { MachineOutside } from '../../sandbox/machine/outside.js';
 import { systemCallFilter } from '../../sandbox/machine/system-calls.js';
 import { INITRAMFS } from '../../sandbox/programs.js';
-import type { GuestContainer } from '../../sandbox/run/guest-container.js';
+import type { GuestContainer, GuestProcess } from '../../sandbox/run/guest-container.js';
 import { type GuestMachine, sleep } from '../../sandbox/run/guest-machine.js';
 import { findKernel } from '../../sandbox/run/kernel.js';
 import { machineFor } from '../../sandbox/run/machine-choice.js';
@@ -296,7 +296,7 @@ export class Keeper implements PodMember {
     const kernel = await findKernel({ accel });
     await this.#machine.listen(folder.agentSocket);
     const { shares } = this.#translation;
-    const boot = (network: ContainerNetwork | undefined) => {
+    const boot = (network: ContainerNetwork | undefined, path: string) => {
       this.#shares = shares.map((_, index) => index);
       // A machine that cannot be made closes what it was given, and leaves its socket. The start of
       // another container tries again.
@@ -331,9 +331,10 @@ export class Keeper implements PodMember {
       );
       closeAll(opened);
       this.#machine.boot(outside, () => {}, choice);
+      this.#pod.forward(path, this.#translation.network === undefined);
     };
-    this.#pod.onBoot = (path) => boot(this.#readNetwork(path));
-    if (network !== undefined) boot(network);
+    this.#pod.onBoot = (path) => boot(this.#readNetwork(path), path);
+    if (namespace !== undefined && network !== undefined) boot(network, namespace);
   }
 
   #readNetwork(namespace: string): ContainerNetwork | undefined {
@@ -522,9 +523,21 @@ export class Keeper implements PodMember {
     if (this.#running === undefined) throw new OciError(NOT_RUNNING);
     this.#guest.checkStart();
     const { container, seccomp } = this.#running;
-    const started = stubbed.start(container, seccomp, onStarted);
+    await this.#hold(stubbed.start(container, seccomp, onStarted));
+  }
+
+  /** A pause waits for it. */
+  async #hold(started: Promise<void>): Promise<void> {
     this.#starts.add(started);
     await started.finally(() => this.#starts.delete(started));
+  }
+
+  connect(port: number): GuestProcess | undefined {
+    if (this.#running === undefined || !this.#guest.mayStart) return undefined;
+    const process = { id: this.#pod.nextProcess(), argv: ['connect', String(port)], tool: true, stdin: true };
+    const tool = this.#running.container.start(process);
+    this.#hold(tool.started().then(() => {})).catch(() => {});
+    return tool;
   }
 
   /** Of a container that is over, the folder may be gone, or that of a new one with its name. */

@@ -20,11 +20,15 @@ import { type InterfaceSpec, type MachineNamespace, NAMESPACES } from '../../san
 import type { SocketFolder } from '../../sandbox/home/socket-folder.js';
 import { SILENT } from '../../sandbox/log.js';
 import { MachineClient } from '../../sandbox/machine/machine-client.js';
+import type { GuestProcess } from '../../sandbox/run/guest-container.js';
 import { GuestMachine } from '../../sandbox/run/guest-machine.js';
 import { Trace } from '../../sandbox/run/trace.js';
+import { openLoopback } from '../../vmm/outside/loopback.js';
 import type { OciMachine } from '../config/machine.js';
 import { OciError } from '../config/oci-error.js';
+import { NOT_RUNNING } from './guest-state.js';
 import type { HostCgroup } from './host-cgroup.js';
+import { PortForward } from './port-forward.js';
 import { replaceFile } from './state-folder.js';
 
 /** The file of a container's state folder by which others find the machine. */
@@ -51,6 +55,11 @@ export interface PodMember {
   readonly pidNamespace: number | undefined;
   /** It has processes. */
   readonly isRunning: boolean;
+  /**
+   * Starts a tool that is connected with a port of the guest's loopback interface.
+   * @returns undefined if the container cannot have one now
+   */
+  connect(port: number): GuestProcess | undefined;
 }
 
 export class Pod {
@@ -200,6 +209,28 @@ export class Pod {
   get folder(): SocketFolder {
     if (this.#folder === undefined) throw new OciError('there is no plan');
     return this.#folder;
+  }
+
+  /**
+   * Has the loopback ports of the network namespace lead to those of the guest, as long as the
+   * machine runs. Where the host's kernel cannot, there is nothing there.
+   * @param isNew it was made for this machine
+   * @throws MachineError
+   */
+  forward(namespace: string, isNew: boolean): void {
+    const loopback = openLoopback(namespace, isNew);
+    if (loopback === undefined) return;
+    const forward = new PortForward(loopback, (port) => this.#connect(port));
+    this.machine.lost.catch(() => forward[Symbol.dispose]());
+  }
+
+  /** All containers have the guest's loopback interface. @throws OciError if none can reach it */
+  #connect(port: number): GuestProcess {
+    for (const member of this.#members) {
+      const tool = member.connect(port);
+      if (tool !== undefined) return tool;
+    }
+    throw new OciError(NOT_RUNNING);
   }
 
   /** An id of the agent's for a container. */

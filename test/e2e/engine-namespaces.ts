@@ -48,7 +48,7 @@ export class EngineNamespaces implements Disposable {
   }
 
   /** Runs a program beside the daemon. */
-  run(words: readonly string[], input = ''): Answer {
+  run(words: readonly string[], input: string | Buffer = ''): Answer {
     return spawnSync('nsenter', this.#inside(words), { input, encoding: 'utf8', env: this.#env });
   }
 

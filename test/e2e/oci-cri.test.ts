@@ -1,6 +1,7 @@
 // Proves that containerd runs Kubernetes' pods in machines: by the calls of the Container Runtime
 // Interface that a kubelet makes, with the network of CNI's plugins.
 import { execFileSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -10,6 +11,37 @@ import { CriClient, type Fields } from '../fixtures/cri/client.js';
 import { EngineNamespaces } from './engine-namespaces.js';
 import { TSVM } from './machine.js';
 import { CLIENT, populateWithPerl, SERVER } from './network-image.js';
+
+/** A client of a forwarded port, which runs beside the engine. */
+const FORWARD = fileURLToPath(new URL('../fixtures/cri/port-forward.mjs', import.meta.url));
+/**
+ * Listens at the loopback address alone. Sends back what comes, and how much that was once the
+ * client sends no more.
+ */
+const ECHO = `use IO::Socket::IP; $| = 1; $SIG{PIPE} = "IGNORE";
+$listener = IO::Socket::IP->new(Listen => 5, LocalHost => $ARGV[0], LocalPort => $ARGV[1], ReuseAddr => 1,
+    GetAddrInfoFlags => 0) or die "$@\\n";
+print "up\\n";
+while ($client = $listener->accept) {
+  $all = 0;
+  while ($length = sysread($client, $bytes, 65536)) {
+    $all += $length;
+    for ($at = 0; $at < $length; $at += $written) {
+      $written = syswrite($client, $bytes, $length - $at, $at) or last;
+    }
+  }
+  syswrite($client, "end $all"); close $client;
+}`;
+/**
+ * Its words: address, port, bytes to send before it ends its side. Prints how many came back, and
+ * the last ones.
+ */
+const HALF_CLOSER = `use IO::Socket::IP;
+$server = IO::Socket::IP->new(PeerHost => $ARGV[0], PeerPort => $ARGV[1], Timeout => 60, GetAddrInfoFlags => 0) or die "$!\\n";
+if (!fork) { print $server "x" x $ARGV[2]; $server->flush; shutdown($server, 1); exit; }
+while ($length = sysread($server, $bytes, 65536)) { $all += $length; $last = substr($last . $bytes, -20); }
+die "$!\\n" unless defined $length;
+$last =~ s/^x+//; print "$all $last";`;
 
 const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
 const IMAGE = 'docker.io/library/cri-test:1';
@@ -262,6 +294,49 @@ test('a pod in the network of its node is refused', async () => {
     "tsvm runs no container in the host's network: use runc for this one",
   );
   await expect.poll(left).toEqual([]);
+});
+
+test('ports of a pod are forwarded to the loopback interface of its machine', async () => {
+  const pod = await runPod();
+  const log = String((pod.config.metadata as Fields).name);
+  await start(pod, 'echo', ['perl', '-e', ECHO, '127.0.0.1', String(PORT)]);
+  await start(pod, 'six', ['perl', '-e', ECHO, '::1', String(PORT + 1)]);
+  for (const name of ['echo', 'six']) await expect.poll(() => linesOf(log, name)).toContain('stdout F up');
+  const forward = async (port: number, input: Buffer) => {
+    const { url } = await cri.call<{ url: string }>('PortForward', { pod_sandbox_id: pod.id, port: [port] });
+    const { stdout, stderr } = engine.run([process.execPath, FORWARD, url], input);
+    expect(stderr).toBe('');
+    return JSON.parse(stdout);
+  };
+  const hash = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+  const [small, large] = [Buffer.from('hello'), randomBytes(5_000_001)];
+  for (const [port, bytes] of [
+    [PORT, small],
+    [PORT, large],
+    [PORT + 1, small],
+  ] as const) {
+    const { length } = bytes;
+    expect(await forward(port, bytes)).toEqual({ ports: [port, port], length, hash: hash(bytes), error: '' });
+  }
+  // Nothing listens there.
+  expect(await forward(PORT + 2, Buffer.alloc(0))).toMatchObject({
+    length: 0,
+    error: expect.stringMatching(/error forwarding port 8082.*(?:connection reset by peer|broken pipe)/),
+  });
+  // The engine itself never ends one side alone.
+  const [namespace] = engine.run(['find', '/run/netns', '-mindepth', '1']).stdout.split('\n');
+  const inside = (...words: string[]) => engine.run(['nsenter', `--net=${namespace}`, '--', ...words]);
+  for (const [address, port] of [
+    ['127.0.0.1', PORT],
+    ['::1', PORT + 1],
+  ] as const) {
+    const ended = inside('perl', '-e', HALF_CLOSER, address, String(port), '2000003');
+    expect(ended).toMatchObject({ status: 0, stderr: '', stdout: '2000014 end 2000003' });
+  }
+  expect(inside('perl', '-e', HALF_CLOSER, '127.0.0.1', String(PORT + 2), '0').status).not.toBe(0);
+  await cri.call('StopPodSandbox', { pod_sandbox_id: pod.id });
+  await expect.poll(left).toEqual([]);
+  await removePod(pod);
 });
 
 test('the machine of a pod has the size that its containers need, and the limits of each are its own', async () => {
