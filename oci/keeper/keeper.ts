@@ -357,7 +357,7 @@ export class Keeper implements PodMember {
   #created(pid: number): void {
     this.#pid = pid;
     const { status: _, ...head } = this.#state('created');
-    if (this.#isFirst) this.#pod.keepNamespaces(pid);
+    if (this.#isFirst) this.#pod.keepNamespaces(pid, this.#translation.joined);
     this.pidNamespace = openSync(`/proc/${pid}/ns/pid`, 'r');
     if (this.#machine.state.name !== 'stopped') announce(this.state, pid);
     replaceFile(join(this.state, 'head.json'), JSON.stringify(head).slice(0, -1));

@@ -14,7 +14,7 @@ import {
   statSync,
 } from 'node:fs';
 import { connect, type Server, type Socket } from 'node:net';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { hasCode } from '../../errors/index.js';
 import { type InterfaceSpec, type MachineNamespace, NAMESPACES } from '../../sandbox/agent/protocol.js';
 import type { SocketFolder } from '../../sandbox/home/socket-folder.js';
@@ -38,6 +38,8 @@ const MOST = 60;
 /** `f_type` of statfs(2): TMPFS_MAGIC. */
 const TMPFS = 0x01021994;
 
+/** Processes in the host's namespaces. */
+const HOST = ['self', '1'];
 const NO_SUCH_PID_NAMESPACE = 'joining the pid namespace of what is not in the same machine is not supported';
 
 /** A container of the machine, until it is deleted. */
@@ -183,10 +185,13 @@ export class Pod {
     this.#cgroup = cgroup;
   }
 
-  /** @param pid of the first container's stub */
-  keepNamespaces(pid: number): void {
+  /**
+   * @param pid of the first container's stub
+   * @param paths of those that the engine has made for the pod, in which the stub is not
+   */
+  keepNamespaces(pid: number, paths: Partial<Record<MachineNamespace, string>> = {}): void {
     // Its number may be another process's later.
-    for (const type of NAMESPACES) this.namespaces[type] = openSync(`/proc/${pid}/ns/${type}`, 'r');
+    for (const type of NAMESPACES) this.namespaces[type] = openSync(paths[type] ?? `/proc/${pid}/ns/${type}`, 'r');
     this.#network = openSync(`/proc/${pid}/ns/net`, 'r');
   }
 
@@ -267,7 +272,8 @@ export class Pod {
 }
 
 /**
- * The machine's namespaces that a container is in: those of the first one.
+ * The machine's namespaces that a container is in: those of the first one. Some engines make them
+ * for the pod, before any container, and keep them by files: they are the first one's, too.
  * @param paths of those that it is to join
  * @param first descriptors of the first one's; undefined: it is the first one
  * @throws OciError for another one; Error of a system call
@@ -281,7 +287,12 @@ export function joinedNamespaces(
     if (path === undefined) return first === undefined;
     const own = first?.[type];
     if (own !== undefined && fileOf(path) === idOf(fstatSync(own, { bigint: true }))) return true;
-    throw new OciError(`joining another container's ${type} namespace is not supported`);
+    // By a process, engines name that of another container.
+    if (first !== undefined || resolve(path).startsWith('/proc/')) {
+      throw new OciError(`joining another container's ${type} namespace is not supported`);
+    }
+    if (!HOST.some((process) => fileOf(path) === fileOf(`/proc/${process}/ns/${type}`))) return true;
+    throw new OciError(`the host's ${type} namespace is not supported`);
   });
 }
 

@@ -67,12 +67,18 @@ interface Made {
   joins?: readonly string[];
   /** Process id of the stub whose pid namespace it joins; absent: the pod's. */
   pids?: number;
+  /** Paths of namespaces that it joins, by their types. */
+  paths?: Record<string, string>;
   hostname?: string;
   cgroupsPath?: string;
 }
 
 /** Makes a container with a root of its own, which has its name in `/name`. */
-function make(id: string, args: string[], { pod, joins = [], pids = pod, hostname, cgroupsPath }: Made = {}) {
+function make(
+  id: string,
+  args: string[],
+  { pod, joins = [], pids = pod, paths = {}, hostname, cgroupsPath }: Made = {},
+) {
   const bundle = join(folder, id);
   cpSync(join(folder, 'image'), join(bundle, 'rootfs'), { recursive: true });
   mkdirSync(join(bundle, 'volume'));
@@ -81,7 +87,8 @@ function make(id: string, args: string[], { pod, joins = [], pids = pod, hostnam
   const shared: Record<string, string> = { network: 'net', ipc: 'ipc', uts: 'uts', pid: 'pid' };
   const namespaces = ['pid', 'network', 'ipc', 'uts', 'mount'].map((type) => {
     const isJoined = pod !== undefined && (type === 'network' || joins.includes(type));
-    return isJoined ? { type, path: `/proc/${type === 'pid' ? pids : pod}/ns/${shared[type]}` } : { type };
+    const path = isJoined ? `/proc/${type === 'pid' ? pids : pod}/ns/${shared[type]}` : paths[type];
+    return path === undefined ? { type } : { type, path };
   });
   const config = {
     ociVersion: '1.1.0',
@@ -243,6 +250,49 @@ describe('containers of one network namespace', () => {
     expect(execute('first', 'cat', '/name').stdout).toBe('first');
     for (const id of ['third', 'other', 'target', 'first']) expect(call('delete', '--force', id)).toEqual(DONE);
     expect(readdirSync(root)).toEqual([]);
+    await expect.poll(() => engine.containers).toEqual([]);
+  });
+
+  test('are in one machine if the engine keeps the namespaces by files, and none of them was first', async () => {
+    const paths = { network: '/run/netns/net', ipc: '/run/netns/ipc', uts: '/run/netns/uts' };
+    // As CRI-O does it.
+    const pin = 'touch /run/netns/net /run/netns/ipc /run/netns/uts; mount --make-private /run/netns';
+    const kept = '--net=/run/netns/net --ipc=/run/netns/ipc --uts=/run/netns/uts';
+    expect(engine.run(['sh', '-c', `${pin}; exec unshare ${kept} ip link set lo up`])).toMatchObject(DONE);
+    onTestFinished(() => void engine.run(['sh', '-c', 'umount /run/netns/* && rm /run/netns/*']));
+    const serve = ['perl', '-e', SERVER, '8080', String(SIZE)];
+    expect(make('first', serve, { paths, hostname: 'pod' })).toEqual(DONE);
+    expect(make('second', WAIT, { paths, hostname: 'pod' })).toEqual(DONE);
+    for (const id of ['second', 'first']) expect(call('start', id)).toEqual(DONE);
+    expect(keepers()).toHaveLength(1);
+    const look = 'for each in ipc uts net; do readlink /proc/self/ns/$each; done; uname -n';
+    const seen = ['first', 'second'].map((id) => execute(id, 'sh', '-c', `cat ${BOOT_ID}; ${look}`).stdout);
+    expect(seen[0]).toMatch(/^[0-9a-f-]{36}\nipc:.*\nuts:.*\nnet:.*\npod\n$/);
+    expect(seen[1]).toBe(seen[0]);
+    expect(execute('first', 'sh', '-c', 'echo shared >/dev/shm/x').status).toBe(0);
+    expect(execute('second', 'cat', '/dev/shm/x').stdout).toBe('shared\n');
+    // The engine forwards a port by the namespace.
+    const ask = () => engine.run(['nsenter', '--net=/run/netns/net', 'perl', '-e', CLIENT, '127.0.0.1:8080']);
+    await expect.poll(() => ask().stdout.length).toBe(SIZE);
+    // It is the pod's as long as one container runs. The next one has another machine.
+    expect(call('delete', '--force', 'first')).toEqual(DONE);
+    expect(execute('second', 'sh', '-c', `cat ${BOOT_ID}; ${look}`).stdout).toBe(seen[0]);
+    await hears('second');
+    expect(call('kill', 'second', 'TERM')).toEqual(DONE);
+    await expect.poll(() => state('second').status).toBe('stopped');
+    await expect.poll(() => engine.containers).toEqual([]);
+    expect(ask()).toMatchObject({ stderr: expect.stringContaining('Connection refused') });
+    expect(make('third', WAIT, { paths, hostname: 'pod' })).toEqual(DONE);
+    expect(call('start', 'third')).toEqual(DONE);
+    const [boot] = execute('third', 'cat', BOOT_ID).stdout.split('\n');
+    expect(boot).toMatch(/^[0-9a-f-]{36}$/);
+    expect(boot).not.toBe(seen[0]?.split('\n')[0]);
+    for (const id of ['third', 'second']) expect(call('delete', '--force', id)).toEqual(DONE);
+    // Kept by a file or not, the host's is refused.
+    const bind = 'touch /run/netns/host; mount --bind /proc/1/ns/ipc /run/netns/host';
+    expect(engine.run(['sh', '-c', bind])).toMatchObject(DONE);
+    const host = make('host', WAIT, { paths: { ...paths, ipc: '/run/netns/host' } });
+    expect(host).toMatchObject({ status: 1, stderr: "the host's ipc namespace is not supported\n" });
     await expect.poll(() => engine.containers).toEqual([]);
   });
 

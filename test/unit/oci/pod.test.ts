@@ -102,6 +102,18 @@ test("a container joins the first one's namespaces, and no other's", () => {
   for (const fd of Object.values(first)) closeSync(fd);
 });
 
+test("the first one has those that an engine keeps by files, and never the host's", () => {
+  const path = join(root, 'kept');
+  writeFileSync(path, '');
+  using pod = new Pod({ accel: 'uml', memory: 2 ** 30, largestLimit: 2 ** 30 }, 'tsvm', 2 ** 20);
+  pod.keepNamespaces(process.pid, { ipc: path });
+  expect(joinedNamespaces({ ipc: path }, pod.namespaces)).toEqual(['ipc']);
+  expect(() => joinedNamespaces({ uts: path }, pod.namespaces)).toThrow("joining another container's uts");
+  const host = join(root, 'host');
+  symlinkSync('/proc/self/ns/uts', host);
+  expect(() => joinedNamespaces({ uts: host }, undefined)).toThrow("the host's uts namespace is not supported");
+});
+
 test('the request to join has all that it needs', () => {
   const request = { id: 'a', bundle: '/b', state: '/s', console: false, systemd: true, pid: 7 };
   expect(readCreate(JSON.stringify(request))).toEqual(request);
