@@ -19,6 +19,7 @@ import { emulatedDisk } from './emulated-disk.js';
 import { emulatedNetwork } from './emulated-network.js';
 import { emulatedStream } from './emulated-stream.js';
 import { emulatedTuning } from './emulated-tuning.js';
+import { engines, enginesKvm } from './engines.js';
 import { firstByte } from './first-byte.js';
 import { flows } from './flows.js';
 import { forks } from './forks.js';
@@ -69,6 +70,8 @@ const BENCHMARKS: readonly Benchmark[] = [
   buildRuns,
   buildRunsKvm,
   containers,
+  engines,
+  enginesKvm,
   serve,
   withoutKvm,
 ];

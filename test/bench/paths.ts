@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 const root = new URL(import.meta.url.endsWith('.ts') ? '../../' : '../', import.meta.url);
 
 export const CLI = fileURLToPath(new URL('bin/tsvm', root));
+export const OCI_RUNTIME = fileURLToPath(new URL('dist/tsvm-oci', root));
 export const MACHINE_PROGRAM = fileURLToPath(new URL('dist/machine.js', root));
 export const BENCH_PROGRAM = fileURLToPath(new URL('dist/bench.js', root));
 export const LAB_PROGRAM = fileURLToPath(new URL('dist/lab.js', root));

@@ -14,6 +14,12 @@ export const IMAGE = 'localhost/oci-test:1';
 const PAUSE = '/bin/pause';
 const FOLDERS = ['/run/netns', '/var/lib/cni', '/run/cni', '/run/containers', '/run/tsvm-oci'];
 
+/** Adds it to an image. @param image path of the root file system */
+export function writePause(image: string): void {
+  const pause = "#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 1000 & wait; done\n";
+  writeFileSync(join(image, PAUSE), pause, { mode: 0o755 });
+}
+
 export class Podman implements Disposable {
   readonly folder = mkdtempSync('/var/tmp/tsvm-oci-');
   /** Name of a cgroup in each hierarchy, in which podman leaves its folders. */
@@ -43,8 +49,7 @@ export class Podman implements Disposable {
     const image = join(folder, 'image');
     mkdirSync(image);
     populateWithPerl(image);
-    const pause = "#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 1000 & wait; done\n";
-    writeFileSync(join(image, PAUSE), pause, { mode: 0o755 });
+    writePause(image);
     execFileSync('tar', ['-C', image, '-cf', `${image}.tar`, '.']);
     expect(this.call('import', `${image}.tar`, IMAGE)).toMatchObject({ status: 0 });
   }
