@@ -33,6 +33,21 @@ export interface ImageConfig {
   /** Absolute paths. */
   Volumes: string[];
   Labels: Record<string, string>;
+  /** Docker's. Null if the image has none; absent in records of older builds. */
+  Healthcheck?: ImageHealthcheck | null;
+  /** Docker's: the shell of a health check that is a text. Empty: `/bin/sh -c`. */
+  Shell?: string[];
+}
+
+/** The health check of an image. Times are nanoseconds; 0 stands for the default. */
+export interface ImageHealthcheck {
+  /** `NONE`, `CMD` and arguments, or `CMD-SHELL` and a text. Empty: none of its own. */
+  Test: string[];
+  Interval: number;
+  Timeout: number;
+  StartPeriod: number;
+  StartInterval: number;
+  Retries: number;
 }
 
 /** An image that can be run now. */

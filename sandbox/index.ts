@@ -41,6 +41,9 @@ export type {
   ContainerConfig,
   ContainerState,
   ContainerStatus,
+  Health,
+  HealthResult,
+  HealthStatus,
 } from './home/container-record.js';
 export { STATUSES } from './home/container-record.js';
 export { Home } from './home/home.js';
@@ -65,6 +68,7 @@ export {
 export { type Snapshot, SnapshotStore } from './snapshots/snapshot-store.js';
 export type { ContainerSpec, LogLimits, RestartPolicy } from './spec/container-spec.js';
 export type { Device } from './spec/devices.js';
+export type { HealthCheck, HealthOptions } from './spec/health.js';
 export type { BindMount, Mount, SourceFile, VolumeBounds, VolumeMount } from './spec/mounts.js';
 export type { NetworkOptions } from './spec/network.js';
 export type { BoundPort, ExposedPort } from './spec/published-ports.js';

@@ -14,7 +14,7 @@ export {
   extractArchive,
 } from './containers/copy.js';
 export { diskUsage as containerDiskUsage } from './containers/report.js';
-export { isRunning } from './home/container-record.js';
+export { HEALTH_STATUSES, healthStatus, isRunning } from './home/container-record.js';
 export type { ContainerEvent } from './home/event-log.js';
 export { homeSize } from './home/home-size.js';
 export { isAnonymous, volumeSize } from './home/volumes.js';

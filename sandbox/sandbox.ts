@@ -40,7 +40,10 @@ function onEmulatedCpus(cpus: number): void {
 
 /** Options of a sandbox: those of `tsvm run`, and a few more. */
 export interface SandboxOptions
-  extends Omit<ContainerSpec, 'image' | 'command' | 'autoRemove' | 'restart' | 'noCommand' | 'timeout'> {
+  extends Omit<
+    ContainerSpec,
+    'image' | 'command' | 'autoRemove' | 'restart' | 'noCommand' | 'timeout' | 'health' | 'noHealthcheck'
+  > {
   /** Default: `new Home()`. */
   home?: Home | undefined;
   /** Ends the sandbox, also while it starts. */

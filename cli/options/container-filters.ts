@@ -5,7 +5,9 @@ import {
   type ContainerState,
   eachPort,
   formatPort,
+  HEALTH_STATUSES,
   Home,
+  healthStatus,
   isRunning,
   parseExposed,
   STATUSES,
@@ -14,7 +16,20 @@ import { UsageError } from '../output/errors.js';
 import { type Filters, hasLabels, parseFilters } from './filter.js';
 
 const CONTAINER_FILTERS = [
-  ...['id', 'name', 'label', 'status', 'exited', 'ancestor', 'before', 'since', 'publish', 'expose', 'network'],
+  ...[
+    'id',
+    'name',
+    'label',
+    'status',
+    'exited',
+    'ancestor',
+    'before',
+    'since',
+    'publish',
+    'expose',
+    'network',
+    'health',
+  ],
 ] as const;
 
 export type ContainerFilter = (info: ContainerInfo) => boolean;
@@ -26,6 +41,8 @@ export type ContainerFilter = (info: ContainerInfo) => boolean;
 export function parseContainerFilters(texts: readonly string[]): ContainerFilter {
   const filters = parseFilters(texts, CONTAINER_FILTERS);
   check(filters, 'status', (value) => (STATUSES as readonly string[]).includes(value), STATUSES.join(', '));
+  const healths = [...HEALTH_STATUSES, 'none'];
+  check(filters, 'health', (value) => healths.includes(value), healths.join(', '));
   check(filters, 'exited', (value) => /^\d{1,3}$/.test(value), 'an exit code');
   const before = (filters.get('before') ?? []).map(created);
   const since = (filters.get('since') ?? []).map(created);
@@ -36,6 +53,7 @@ export function parseContainerFilters(texts: readonly string[]): ContainerFilter
     any('id', (value) => config.id.startsWith(value)) &&
     any('name', (value) => name?.includes(value.replace(/^\//, '')) === true) &&
     any('status', (value) => state.status === value) &&
+    any('health', (value) => healthStatus(state) === value) &&
     any('exited', (value) => state.status === 'exited' && state.exitCode === Number(value)) &&
     (published?.some((port) => publishedPorts(state).includes(port)) ?? true) &&
     (exposed?.some((port) => config.exposed?.includes(port)) ?? true) &&

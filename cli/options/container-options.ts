@@ -1,5 +1,6 @@
 // The options of a new container, for `tsvm run` and `tsvm create`. Each has one declaration. The
-// options of its process and its network are in process-options.ts and network-options.ts.
+// options of its process, its health and its network are in process-options.ts, health-options.ts and
+// network-options.ts.
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { ContainerSpec } from '../../sandbox/internal.js';
@@ -7,6 +8,7 @@ import { isBootName } from '../../sandbox/machines.js';
 import { addOptions, type Declaration, entries, list, readOptions, text, texts } from './declaration.js';
 import { parseDevice } from './device.js';
 import { parseDuration } from './duration.js';
+import { HEALTH_OPTIONS } from './health-options.js';
 import { parseLabel, readLabelFile } from './labels.js';
 import { parseSysctl, parseUlimit, rate } from './limits.js';
 import { parseLogOption } from './log-options.js';
@@ -63,6 +65,7 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
     values: ['max-size=', 'max-file='],
     parse: parseLogOption,
   },
+  ...HEALTH_OPTIONS,
 
   // Its image and its process.
   {

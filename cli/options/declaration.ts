@@ -19,7 +19,7 @@ interface Described {
   hidden?: true;
 }
 
-/** A flag without a value. It sets its field to true. */
+/** A flag without a value, such as `--rm` or `--no-healthcheck`. It sets its field to true. */
 interface Flag {
   choices?: never;
   parse?: never;
@@ -113,10 +113,12 @@ export function readOptions<Spec extends object>(
   for (const declaration of declarations) {
     const option = command.options.find(({ flags }) => flags === declaration.flags);
     const name = option?.attributeName() ?? '';
-    const given: true | readonly string[] | undefined = command.getOptionValue(name);
+    const given: boolean | readonly string[] | undefined = command.getOptionValue(name);
     const flag = command.getOptionValueSource(name) === 'env' ? option?.envVar : option?.long;
-    if (given === true) fill(draft, { [declaration.field as PropertyKey]: true });
-    else for (const text of given ?? []) apply(declaration, flag ?? declaration.flags, text, draft);
+    if (typeof given === 'boolean') {
+      // commander has true for `--no-NAME` that is absent.
+      if (given !== (option?.negate === true)) fill(draft, { [declaration.field as PropertyKey]: true });
+    } else for (const text of given ?? []) apply(declaration, flag ?? declaration.flags, text, draft);
   }
   return draft;
 }

@@ -207,7 +207,8 @@ bool process_signal(const struct signal_request *request, struct failure *failur
 
 	if (process == NULL)
 		return fail(failure, ERROR_NO_SUCH_PROCESS, 0, "no process %u", request->process);
-	return kill(process->pid, request->signal) == 0 ||
+	// It leads a session, and so the process group of the same number.
+	return kill(request->group ? -process->pid : process->pid, request->signal) == 0 ||
 	       fail(failure, ERROR_SETUP_FAILED, errno, "signal %u", request->signal);
 }
 

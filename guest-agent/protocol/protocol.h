@@ -321,6 +321,7 @@ struct process_request {
 struct signal_request {
 	uint32_t process; // id of the process
 	uint16_t signal;  // signal number
+	bool group;       // signals all processes of its process group
 };
 
 // Sets the size of a terminal. Answered only by error.

@@ -196,9 +196,10 @@ static const struct group_rule process_request_rule = {
 static const struct field_rule signal_request_fields[] = {
 	{ .tag = 1, .name = "process", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct signal_request, process), .size = sizeof(uint32_t), .min = 1, .max = 4294967295 },
 	{ .tag = 2, .name = "signal", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct signal_request, signal), .size = sizeof(uint16_t), .min = 1, .max = 64 },
+	{ .tag = 3, .name = "group", .kind = FIELD_FLAG, .offset = offsetof(struct signal_request, group) },
 };
 static const struct group_rule signal_request_rule = {
-	.name = "signal", .size = sizeof(struct signal_request), .fields = signal_request_fields, .count = 2,
+	.name = "signal", .size = sizeof(struct signal_request), .fields = signal_request_fields, .count = 3,
 };
 
 static const struct field_rule resize_request_fields[] = {

@@ -351,7 +351,11 @@ export const frames = {
     from: 'host',
     type: 'SignalRequest',
     doc: 'Sends a signal to a process. Answered only by `error`.',
-    fields: [processId, required(2, 'signal', integer(64, 1), 'signal number')],
+    fields: [
+      processId,
+      required(2, 'signal', integer(64, 1), 'signal number'),
+      optional(3, 'group', flag, 'signals all processes of its process group'),
+    ],
   },
   resize: {
     number: 0x05,

@@ -4,8 +4,8 @@
 import { ImageError } from '../errors.js';
 import { MAX_LAYERS } from '../limits.js';
 import { checkPlatform, type Platform } from '../platform.js';
-import type { ImageConfig } from '../types.js';
-import { list, object, optionalObject, parseJson, string, stringMap, strings } from './json.js';
+import type { ImageConfig, ImageHealthcheck } from '../types.js';
+import { integer, list, object, optionalObject, parseJson, string, stringMap, strings } from './json.js';
 
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 
@@ -46,9 +46,25 @@ export function parseConfig(bytes: Buffer, platform?: Platform): ParsedConfig {
     ExposedPorts: Object.keys(optionalObject(config.ExposedPorts, "the image config's ExposedPorts")),
     Volumes: Object.keys(optionalObject(config.Volumes, "the image config's Volumes")),
     Labels: stringMap(config.Labels, "the image config's Labels"),
+    Healthcheck: healthcheck(config.Healthcheck),
+    Shell: strings(config.Shell, "the image config's Shell"),
   };
   if (platform) checkPlatform(parsed, platform);
   return { config: parsed, diffIds };
+}
+
+function healthcheck(value: unknown): ImageHealthcheck | null {
+  if (value === undefined || value === null) return null;
+  const what = "the image config's Healthcheck";
+  const check = object(value, what);
+  return {
+    Test: strings(check.Test, what),
+    Interval: integer(check.Interval, what),
+    Timeout: integer(check.Timeout, what),
+    StartPeriod: integer(check.StartPeriod, what),
+    StartInterval: integer(check.StartInterval, what),
+    Retries: integer(check.Retries, what),
+  };
 }
 
 /** Accepts a string too: some old builders wrote one where a list belongs. */

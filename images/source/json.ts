@@ -39,6 +39,13 @@ export function string(value: unknown, what: string): string {
   return value;
 }
 
+/** Returns an integer; 0 for undefined and null. @throws ImageError `corrupt` for any other value */
+export function integer(value: unknown, what: string): number {
+  if (value === undefined || value === null) return 0;
+  if (typeof value !== 'number' || !Number.isInteger(value)) throw wrong(what, 'an integer');
+  return value;
+}
+
 export function strings(value: unknown, what: string): string[] {
   return list(value, what).map((item) => string(item, what));
 }

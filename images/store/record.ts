@@ -45,7 +45,10 @@ export function readRecord(home: string, digest: string): ImageRecord | null {
   if (text === null) return null;
   try {
     const record = JSON.parse(text.toString()) as ImageRecord;
-    return record.version === VERSION ? record : null;
+    if (record.version !== VERSION) return null;
+    // An older build has not written it.
+    if (record.config.Healthcheck === undefined) record.config = parseConfig(readConfig(home, digest)).config;
+    return record;
   } catch {
     return null;
   }

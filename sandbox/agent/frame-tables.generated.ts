@@ -170,6 +170,7 @@ export const FRAMES: readonly FrameType[] = [
     fields: [
       { tag: 1, name: 'process', kind: 'integer', min: 1, max: 4294967295, required: true },
       { tag: 2, name: 'signal', kind: 'integer', min: 1, max: 64, required: true },
+      { tag: 3, name: 'group', kind: 'flag' },
     ],
   },
   {

@@ -404,6 +404,8 @@ export interface SignalRequest {
   process: number;
   /** Signal number. */
   signal: number;
+  /** Signals all processes of its process group. */
+  group?: boolean | undefined;
 }
 
 /** Sets the size of a terminal. Answered only by `error`. */

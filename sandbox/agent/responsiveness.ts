@@ -101,7 +101,7 @@ export class Responsiveness implements Disposable {
 }
 
 /** A time limit in steps of this process's own. */
-class Deadline {
+export class Deadline {
   readonly #milliseconds: number;
   readonly #pass: () => void;
   #timer: NodeJS.Timeout | undefined;

@@ -211,9 +211,14 @@ export class AgentSession implements Disposable {
     this.#listener.forget(process);
   }
 
-  /** Sends a signal, 1 to 64, to a process. Ignored if the process is gone. */
-  signal(process: number, signal: number): void {
-    this.#notify({ type: 'signal', request: this.#nextRequest(), process, signal });
+  /**
+   * Sends a signal, 1 to 64, to a process. Ignored if the process is gone.
+   * @param isForGroup to all processes of its group, which are those that it has started and that
+   *   have not left the group
+   */
+  signal(process: number, signal: number, isForGroup = false): void {
+    const group = isForGroup && { group: true };
+    this.#notify({ type: 'signal', request: this.#nextRequest(), process, signal, ...group });
   }
 
   /** Sets the size of a process's terminal. */

@@ -15,6 +15,7 @@ import { findSource } from '../home/mount-sources.js';
 import { randomName } from '../home/random-name.js';
 import { checkRunSpec } from '../spec/check-run-spec.js';
 import type { ContainerSpec } from '../spec/container-spec.js';
+import { checkHealth, resolveHealth } from '../spec/health.js';
 import type { Mount } from '../spec/mounts.js';
 import { resolveProcess } from '../spec/process-spec.js';
 import { eachPort, formatPort, imagePorts, parseExposed, parsePublished } from '../spec/published-ports.js';
@@ -51,6 +52,7 @@ export interface Created {
 export async function createContainer(home: Home, spec: ContainerSpec, options: CreateOptions = {}): Promise<Created> {
   checkRunSpec(spec);
   checkContainerSpec(spec);
+  checkHealth(spec);
   // Neither is needed yet, but without them the container could not be started.
   const { findKernel } = await import('../run/kernel.js');
   await findKernel(spec, { pull: true, isEarly: true });
@@ -65,6 +67,7 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
   const id = randomBytes(32).toString('hex');
   const folder = home.containers.folder(id);
   const hostname = spec.hostname ?? folder.shortId;
+  const health = resolveHealth(image.config, spec);
   const config: ContainerConfig = {
     id,
     created: new Date().toISOString(),
@@ -78,6 +81,7 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
     stopSignal: stopSignal(spec, image.config),
     stopTimeout: spec.stopTimeout ?? STOP_TIMEOUT,
     exposed: exposedPorts(spec, image.config),
+    ...(health && { health }),
   };
   try {
     // `volume prune` may remove a volume between its filling and the lock. Then fill it again.

@@ -2,7 +2,13 @@
 // fields.
 import { constants } from 'node:os';
 import type { ContainerFolder } from '../home/container-folder.js';
-import { type ContainerConfig, type ContainerState, isRunning, stopTimeoutOf } from '../home/container-record.js';
+import {
+  type ContainerConfig,
+  type ContainerState,
+  healthStatus,
+  isRunning,
+  stopTimeoutOf,
+} from '../home/container-record.js';
 import type { Home } from '../home/home.js';
 import { DEFAULT_LOG_LIMITS } from '../home/log-file.js';
 import { shownMemberships } from '../home/networks.js';
@@ -15,6 +21,7 @@ import type { Supervised } from '../supervision/supervision.js';
 /** Docker's value for a time that has not come. */
 const NEVER = '0001-01-01T00:00:00Z';
 const NANO = 1e9;
+const NANO_OF_MILLI = 1e6;
 
 export function describeContainer({ home, folder, config }: Supervised): object {
   const state = folder.state();
@@ -45,6 +52,7 @@ export function describeContainer({ home, folder, config }: Supervised): object 
       Error: state.error ?? '',
       StartedAt: state.startedAt ?? NEVER,
       FinishedAt: state.finishedAt ?? NEVER,
+      Health: describeHealth(state),
     },
     Image: config.image,
     LogPath: folder.log,
@@ -100,7 +108,35 @@ export function describeContainer({ home, folder, config }: Supervised): object 
       Labels: config.labels,
       StopSignal: signalName(config.stopSignal),
       StopTimeout: stopTimeoutOf(config) / 1000,
+      Healthcheck: describeCheck(config),
     },
+  };
+}
+
+function describeHealth(state: ContainerState): object | null {
+  if (state.health === undefined) return null;
+  const { failingStreak, log } = state.health;
+  return {
+    Status: healthStatus(state),
+    FailingStreak: failingStreak,
+    Log: log.map(({ start, end, exitCode, output }) => ({
+      Start: start,
+      End: end,
+      ExitCode: exitCode,
+      Output: output,
+    })),
+  };
+}
+
+function describeCheck({ health }: ContainerConfig): object | null {
+  if (health === undefined) return null;
+  return {
+    Test: health.test,
+    Interval: health.interval * NANO_OF_MILLI,
+    Timeout: health.timeout * NANO_OF_MILLI,
+    StartPeriod: health.startPeriod * NANO_OF_MILLI,
+    StartInterval: health.startInterval * NANO_OF_MILLI,
+    Retries: health.retries,
   };
 }
 

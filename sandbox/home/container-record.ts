@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import type { Accelerator, PublishedPorts } from '../../vmm/machine.js';
 import type { JailReport } from '../jail-report.js';
 import type { ContainerSpec } from '../spec/container-spec.js';
+import type { HealthCheck } from '../spec/health.js';
 
 /** Written when the container is created, and never changed. */
 export interface ContainerConfig {
@@ -33,6 +34,8 @@ export interface ContainerConfig {
   stopTimeout?: number;
   /** Ports that the image or the caller exposes: `80/tcp`. */
   exposed?: string[];
+  /** Absent: none, and in records of older builds. */
+  health?: HealthCheck;
 }
 
 /** Milliseconds between a container's stop signal and SIGKILL. */
@@ -48,6 +51,29 @@ export function hasLayerDisk({ spec }: ContainerConfig): boolean {
 
 export const STATUSES = ['created', 'running', 'paused', 'suspended', 'restarting', 'exited'] as const;
 export type ContainerStatus = (typeof STATUSES)[number];
+
+export const HEALTH_STATUSES = ['starting', 'healthy', 'unhealthy'] as const;
+export type HealthStatus = (typeof HEALTH_STATUSES)[number];
+
+/** The end of one health check. */
+export interface HealthResult {
+  /** RFC 3339. */
+  start: string;
+  end: string;
+  /** Of its process. -1 if that could not be started, or was killed at its timeout. */
+  exitCode: number;
+  /** The first bytes of its stdout and stderr, or why there are none. The guest wrote it. */
+  output: string;
+}
+
+/** What the health checks of a container have found since it was started. */
+export interface Health {
+  status: HealthStatus;
+  /** The number of failures since the last success. */
+  failingStreak: number;
+  /** The last results, oldest first. */
+  log: readonly HealthResult[];
+}
 
 export interface ContainerState {
   status: ContainerStatus;
@@ -90,6 +116,8 @@ export interface ContainerState {
   filesOnly?: true;
   /** The guest has let the deadline of a request pass, and has not answered since. */
   unresponsive?: true;
+  /** Absent without health checks, and before the first start. It stays when the container ends. */
+  health?: Health;
   /** Its IPv4 address. */
   address?: string;
   /** Published ports, with the host ports in use. */
@@ -127,8 +155,14 @@ export function suspended({ isOrphaned, error, ...state }: ContainerState): Cont
   return { ...state, status: 'suspended', exitCode: 0 };
 }
 
+/** The health of a container. As in Docker, one that has ended is unhealthy. */
+export function healthStatus({ health, ...state }: ContainerState): HealthStatus | 'none' {
+  if (health === undefined) return 'none';
+  return isRunning(state) || state.status === 'suspended' ? health.status : 'unhealthy';
+}
+
 /** Returns true if the container has a process, paused or not. */
-export function isRunning({ status }: ContainerState): boolean {
+export function isRunning({ status }: Pick<ContainerState, 'status'>): boolean {
   return status === 'running' || status === 'paused';
 }
 

@@ -24,8 +24,7 @@ export interface ContainerEvent {
   time: string;
   Type: 'container';
   /** `create`, `start`, `die`, `oom`, `stop`, `kill`, `pause`, `unpause`, `suspend`, `resume`,
-   * `rename`, `destroy`,
-   * `network-refused`. */
+   * `rename`, `destroy`, `network-refused`, `health_status: healthy` or `unhealthy`. */
   Action: string;
   Actor: { ID: string; Attributes: Record<string, string> };
 }

@@ -58,6 +58,8 @@ export interface StartedProcess {
   /** Rejects if the machine ends before the process. */
   exited: Promise<ExitedFrame>;
   signal(signal: number): void;
+  /** Kills it, with what it has started and what has not left its process group. */
+  killGroup(): void;
   resize(size: TerminalSize): void;
 }
 
@@ -214,17 +216,20 @@ export class ContainerRun {
   }
 
   /**
-   * Starts a further process. Its streams arrive at the port that its spec names; without a port
-   * they are discarded.
+   * Starts a further process. Its streams arrive at the port that its spec names.
+   * @param takeStreams called with a process without a port, for its streams. Default: discards them.
    * @throws SandboxError `not-running`, `not-found`, `cannot-invoke`, `unresponsive` or `agent`
    */
-  async exec(described: ProcessSpec): Promise<StartedProcess> {
+  async exec(
+    described: ProcessSpec,
+    takeStreams = (process: GuestProcess) => process.discardOutput(),
+  ): Promise<StartedProcess> {
     const { container, seccomp } = this.#running();
     const limits = processLimits(this.config.spec);
     const capabilities = described.capabilities ?? limits.capabilities;
     const env = described.tool ? described.env : mergeEnvironment(described.env ?? [], this.options.secrets?.env);
     const process = container.start({ ...described, env, ...limits, capabilities, seccomp });
-    if (described.port === undefined) process.discardOutput();
+    if (described.port === undefined) takeStreams(process);
     const pid = await process.started();
     const exited = process.exited();
     exited.then(
@@ -235,6 +240,7 @@ export class ContainerRun {
       pid,
       exited,
       signal: (signal) => process.signal(signal),
+      killGroup: () => process.killGroup(),
       resize: (size) => process.resize(size),
     };
   }

@@ -4,6 +4,8 @@ import type { ExitedFrame, ProcessSpec, StreamName, TerminalSize } from '../agen
 import type { AgentSession } from '../agent/session.js';
 import { streamNames } from '../agent/stream-listener.js';
 
+const SIGKILL = 9;
+
 /** What a container needs of its machine. */
 interface Machine {
   /** Resolves with the result of `promise`; rejects if the machine ends first. */
@@ -110,6 +112,11 @@ export class GuestProcess {
   /** Sends a signal, 1 to 64. Ignored once the process has exited. */
   signal(signal: number): void {
     this.#session.signal(this.#spec.id, signal);
+  }
+
+  /** Kills it, with what it has started and what has not left its process group. */
+  killGroup(): void {
+    this.#session.signal(this.#spec.id, SIGKILL, true);
   }
 
   /** Sets the size of its terminal. */

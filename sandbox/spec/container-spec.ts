@@ -1,4 +1,5 @@
 // The spec of a container: what it runs, and how it is kept.
+import type { HealthOptions } from './health.js';
 import type { RunSpec } from './run-spec.js';
 import type { Signal } from './signal-number.js';
 
@@ -34,4 +35,8 @@ export interface ContainerSpec extends RunSpec {
   /** Milliseconds between that signal and SIGKILL. Default 10,000. */
   stopTimeout?: number;
   logs?: LogLimits;
+  /** Changes the image's health check, or gives it one. */
+  health?: HealthOptions;
+  /** If true, the image's health check does not run. */
+  noHealthcheck?: boolean;
 }

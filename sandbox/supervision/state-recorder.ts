@@ -3,7 +3,7 @@ import { messageOf } from '../../errors/index.js';
 import type { Refusal } from '../../vmm/machine.js';
 import { defined } from '../defined.js';
 import type { ContainerFolder } from '../home/container-folder.js';
-import type { ContainerConfig, ContainerState } from '../home/container-record.js';
+import type { ContainerConfig, ContainerState, Health } from '../home/container-record.js';
 import type { Home } from '../home/home.js';
 import type { Log } from '../log.js';
 
@@ -80,6 +80,13 @@ export class StateRecorder {
       jail: undefined,
       unresponsive: undefined,
     });
+  }
+
+  /** Records what a health check has found. */
+  checked(health: Health): void {
+    const isChange = health.status !== this.#state.health?.status;
+    this.write({ health });
+    if (isChange) this.record(`health_status: ${health.status}`);
   }
 
   /** Records that the machine is on the disk. */

@@ -33,6 +33,8 @@ import type { RestartPolicy } from '../spec/container-spec.js';
 import type { Secrets } from '../spec/secrets.js';
 import { type ControlReply, type RollbackFiles, type SnapshotFiles, toReply } from './control-protocol.js';
 import { ControlServer } from './control-server.js';
+import { HealthMonitor } from './health-monitor.js';
+import { STARTING } from './health-state.js';
 import { LogRate, OutputFanOut } from './output-fan-out.js';
 import { PauseGuard } from './pause-guard.js';
 import { StateRecorder } from './state-recorder.js';
@@ -135,6 +137,8 @@ export class Supervision {
   readonly #recorder: StateRecorder;
   #run: ContainerRun | undefined;
   #guard: PauseGuard | undefined;
+  /** Of the current run. */
+  #monitor: HealthMonitor | undefined;
   #stopped = false;
   #isSaving = false;
   /** True once a caller waits for the end: a signal alone may not end the container. */
@@ -210,6 +214,7 @@ export class Supervision {
     for (const group of groups) process.kill(-group, paused ? 'SIGSTOP' : 'SIGCONT');
     if (!paused) this.#guard?.cancel();
     this.#run?.hold(paused);
+    this.#monitor?.hold(paused);
     this.#recorder.write({ status: paused ? 'paused' : 'running' });
     this.#recorder.record(paused ? 'pause' : 'unpause');
   }
@@ -317,7 +322,9 @@ export class Supervision {
     if (this.#isSaving) throw this.#saving();
     this.#isSaving = true;
     try {
-      await act(run);
+      // A process of a check would be saved too, without anyone who waits for it.
+      if (this.#monitor === undefined) await act(run);
+      else await this.#monitor.without(() => act(run));
     } finally {
       this.#isSaving = false;
     }
@@ -543,6 +550,8 @@ export class Supervision {
         if (this.#options.filesOnly) return;
         const { event, rollback } = beginning;
         this.#recorder.record(event);
+        const { health: check } = this.#config;
+        const before: Partial<ContainerState> = event === 'resume' ? this.#recorder.state : {};
         this.#recorder.write({
           status: 'running',
           ...(event === 'resume' ? {} : { startedAt: new Date().toISOString() }),
@@ -557,7 +566,9 @@ export class Supervision {
           jail: run.jail,
           address: run.address,
           ports: run.ports,
+          health: check && (before.health ?? STARTING),
         });
+        this.#monitor = this.#monitorOf(run, before);
         rollback?.done.resolve();
         this.#rollback = undefined;
         home.removeStale().catch((error) => this.#log.warn(messageOf(error)));
@@ -579,8 +590,25 @@ export class Supervision {
       return asError(error);
     } finally {
       this.#run = undefined;
+      this.#monitor?.[Symbol.dispose]();
+      this.#monitor = undefined;
       this.#guard?.release();
     }
+  }
+
+  /**
+   * Checks the health of the container, if it has a check.
+   * @param before of a container that continues
+   */
+  #monitorOf(run: ContainerRun, { health, startedAt }: Partial<ContainerState>): HealthMonitor | undefined {
+    const { health: check } = this.#config;
+    if (check === undefined) return undefined;
+    return new HealthMonitor(run, this.#config, {
+      check,
+      health: health ?? STARTING,
+      age: startedAt === undefined ? 0 : Math.max(0, Date.now() - Date.parse(startedAt)),
+      onHealth: (health) => this.#recorder.checked(health),
+    });
   }
 
   /** Bounds what a guest can make this process take. @throws SandboxError `cgroup` */

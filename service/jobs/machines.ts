@@ -100,7 +100,8 @@ export class ContainerMachines implements Machines {
         ...(spec.cwd === undefined ? {} : { cwd: spec.cwd }),
         ...(spec.user === undefined ? {} : { user: spec.user }),
         network: spec.network === 'none' ? { mode: 'none' } : {},
-        ...{ accel, jail, logs: LOG, stdin: spec.stdin !== undefined },
+        // A job has an end, and no health.
+        ...{ accel, jail, logs: LOG, stdin: spec.stdin !== undefined, noHealthcheck: true },
       });
       if (spec.files !== undefined) await this.#extract(job, container);
       const input = spec.stdin === undefined ? undefined : resolve(this.#files.path(tenant, job.id, 'stdin'));

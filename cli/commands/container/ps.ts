@@ -1,7 +1,7 @@
 // tsvm ps: lists containers.
 import type { Command } from 'commander';
 import { printableLine } from '../../../printable/index.js';
-import { Container, type ContainerInfo, Home } from '../../../sandbox/internal.js';
+import { Container, type ContainerInfo, type Health, Home } from '../../../sandbox/internal.js';
 import { parseContainerFilters } from '../../options/container-filters.js';
 import { parseCount } from '../../options/number.js';
 import { type Columns, FORMAT_HELP, formatLabels, formatList } from '../../output/listing.js';
@@ -17,7 +17,7 @@ Examples:
 
 
 Filters: name=, id=, label=NAME[=VALUE], status=, exited=CODE, ancestor=IMAGE, before=, since=CONTAINER,
-publish=PORT[/udp], expose=PORT[/udp], network=NAME.`;
+publish=PORT[/udp], expose=PORT[/udp], network=NAME, health=starting|healthy|unhealthy|none.`;
 
 /** Characters of a command to show. */
 const COMMAND_WIDTH = 20;
@@ -133,12 +133,12 @@ function sizeOf(id: string): string {
 }
 
 function formatStatus({ state }: ContainerInfo): string {
-  const { status, startedAt, finishedAt, exitCode, unresponsive } = state;
+  const { status, startedAt, finishedAt, exitCode, unresponsive, health } = state;
   switch (status) {
     case 'created':
       return 'Created';
     case 'running':
-      return `Up ${formatDuration(startedAt!)}${unresponsive ? ' (unresponsive)' : ''}`;
+      return `Up ${formatDuration(startedAt!)}${unresponsive ? ' (unresponsive)' : formatHealth(health)}`;
     case 'paused':
       return `Up ${formatDuration(startedAt!)} (Paused)`;
     case 'suspended':
@@ -148,4 +148,9 @@ function formatStatus({ state }: ContainerInfo): string {
     case 'exited':
       return `Exited (${exitCode})${finishedAt === undefined ? '' : ` ${formatAge(finishedAt)}`}`;
   }
+}
+
+function formatHealth(health: Health | undefined): string {
+  if (health === undefined) return '';
+  return health.status === 'starting' ? ' (health: starting)' : ` (${health.status})`;
 }

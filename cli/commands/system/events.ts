@@ -16,7 +16,7 @@ Examples:
   tsvm events --filter event=die --format '{{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}'
   tsvm events --since 1h --until 0s
 
-Filters: container=NAME|ID, event=create|start|die|oom|kill|pause|unpause|suspend|resume|snapshot|rollback|rename|commit|destroy, image=, type=container.`;
+Filters: container=NAME|ID, event=create|start|die|oom|kill|pause|unpause|suspend|resume|snapshot|rollback|rename|commit|destroy|health_status, image=, type=container.`;
 
 interface Options {
   since?: number;
@@ -57,7 +57,8 @@ function fits({ Type, Action, Actor }: ContainerEvent, filters: Filters): boolea
   const any = (key: string, test: (value: string) => boolean) => filters.get(key)?.some(test) ?? true;
   return (
     any('type', (value) => value === Type) &&
-    any('event', (value) => value === Action) &&
+    // `health_status` is a part of `health_status: healthy`.
+    any('event', (value) => [Action, Action.replace(/:.*/, '')].includes(value)) &&
     any('image', (value) => value === Actor.Attributes.image) &&
     any('container', (value) => value === Actor.Attributes.name || Actor.ID.startsWith(value))
   );

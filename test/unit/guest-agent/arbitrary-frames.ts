@@ -152,12 +152,16 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
     { requiredKeys: ['type', 'request', 'container', 'id', 'argv'] },
   ),
   fc.record({ type: fc.constant('remove' as const), request: u16, container: u32 }),
-  fc.record({
-    type: fc.constant('signal' as const),
-    request: u16,
-    process: u32,
-    signal: fc.integer({ min: 1, max: 64 }),
-  }),
+  fc.record(
+    {
+      type: fc.constant('signal' as const),
+      request: u16,
+      process: u32,
+      signal: fc.integer({ min: 1, max: 64 }),
+      group: fc.boolean(),
+    },
+    { requiredKeys: ['type', 'request', 'process', 'signal'] },
+  ),
   fc.record({ type: fc.constant('resize' as const), request: u16, process: u32, columns: u16, rows: u16 }),
   fc.record({ type: fc.constant('ping' as const), request: u16 }),
   fc.record(

@@ -698,6 +698,31 @@ describe('a further process', () => {
     expect(await session.exited(3)).toMatchObject({ signal: 9 });
   });
 
+  test('that is signalled with its group takes along what it has started, and alone it does not', async () => {
+    await using session = await boot(startRequests({ argv: ['sleep', '1000'] }));
+    await session.answer(1);
+    for (const id of [2, 3]) {
+      const argv = ['sh', '-c', `sleep ${id}000 & echo up; wait`];
+      session.send({ type: 'process', request: id, container: BOX, id, argv });
+      await session.outputUpTo(id, 'stdout', 'up\n');
+    }
+    session.send({ type: 'signal', request: 4, process: 2, signal: 9, group: true });
+    session.send({ type: 'signal', request: 5, process: 3, signal: 9 });
+    for (const id of [2, 3]) expect(await session.exited(id)).toMatchObject({ signal: 9 });
+    // The stream ends with the last process that has it.
+    expect(await session.output(2, 'stdout')).toBe('up\n');
+    session.send({
+      type: 'process',
+      request: 6,
+      container: BOX,
+      id: 4,
+      argv: ['sh', '-c', 'cat /proc/[0-9]*/cmdline'],
+    });
+    const running = await session.output(4, 'stdout');
+    expect(running).toContain('sleep\x003000');
+    expect(running).not.toContain('sleep\x002000');
+  });
+
   test('has a terminal of its own', async () => {
     await using session = await boot(startRequests({ argv: ['sleep', '1000'] }));
     await session.answer(1);

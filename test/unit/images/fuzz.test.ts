@@ -255,6 +255,8 @@ describe('the JSON of an image', () => {
       User: '1',
       WorkingDir: '/',
       StopSignal: 'SIGTERM',
+      Healthcheck: { Test: ['CMD', 'a'], Interval: 1, Timeout: 2, Retries: 3 },
+      Shell: ['/s'],
     },
     rootfs: { type: 'layers', diff_ids: [sha256('layer')] },
   };
@@ -297,6 +299,13 @@ describe('the JSON of an image', () => {
         const { Env, Cmd, Entrypoint, ExposedPorts, Volumes, Labels, User, WorkingDir, StopSignal } = parsed.config;
         expect([Env, Cmd, Entrypoint, ExposedPorts, Volumes].every(isListOfStrings)).toBe(true);
         expect(isListOfStrings([User, WorkingDir, StopSignal, ...Object.values(Labels)])).toBe(true);
+        const { Healthcheck, Shell } = parsed.config;
+        if (Healthcheck) {
+          const { Test, ...numbers } = Healthcheck;
+          expect(isListOfStrings(Test)).toBe(true);
+          expect(Object.values(numbers).every(Number.isInteger)).toBe(true);
+        }
+        expect(isListOfStrings(Shell)).toBe(true);
         expect(Object.getPrototypeOf(Labels)).toBe(Object.prototype);
       }),
       fuzzing(1500),

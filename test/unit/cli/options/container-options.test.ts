@@ -25,6 +25,15 @@ const CONTAINER_FIELDS: Record<
   stopSignal: ['--stop-signal'],
   stopTimeout: ['--stop-timeout'],
   logs: ['--log-opt'],
+  health: [
+    '--health-cmd',
+    '--health-interval',
+    '--health-timeout',
+    '--health-retries',
+    '--health-start-period',
+    '--health-start-interval',
+  ],
+  noHealthcheck: ['--no-healthcheck'],
   pull: ['--pull'],
   platform: ['--platform'],
   stdin: ['--interactive'],
@@ -238,6 +247,22 @@ test('--mount sets the field of its type, beside -v and --tmpfs', () => {
     mounts: [{ target: '/c' }, { target: '/b' }],
     tmpfs: [{ path: '/d' }, { path: '/a' }],
   });
+});
+
+test('options of the health check set its fields; --no-healthcheck is a flag that is off unless given', () => {
+  const times = ['--health-interval', '1m30s', '--health-timeout', '500ms', '--health-start-period', '5'];
+  expect(spec('--health-cmd', 'a b', ...times, '--health-start-interval', '1s', '--health-retries', '2')).toEqual({
+    health: {
+      ...{ command: 'a b', interval: 90_000, timeout: 500, startPeriod: 5000, startInterval: 1000, retries: 2 },
+    },
+    network: {},
+  });
+  expect(spec('--health-cmd', 'a', '--health-cmd', '')).toEqual({ network: {} });
+  expect(spec('--health-cmd', 'a', '--health-retries', '1', '--health-cmd', '')).toMatchObject({
+    health: { retries: 1 },
+  });
+  expect(spec('--no-healthcheck')).toEqual({ noHealthcheck: true, network: {} });
+  expect(() => spec('--health-interval', 'x')).toThrow("invalid argument 'x' for --health-interval");
 });
 
 describe('$TSVM_ACCEL', () => {
