@@ -108,7 +108,8 @@ test('--no-healthcheck runs none; a container in the foreground has checks too',
 
 test('a stop in the middle of a check leaves nothing', async () => {
   const said = await script(`
-    tsvm run -d --name box2 --health-cmd 'touch /tmp/begun; sleep 5000' --health-interval 100ms ${IMAGE} > /dev/null
+    tsvm run -d --name box2 --health-cmd 'touch /tmp/begun; sleep 5000' --health-interval 100ms \\
+      --health-timeout 1h ${IMAGE} > /dev/null
     until tsvm exec box2 test -e /tmp/begun; do sleep 0.1; done
     machine=$(health box2 .State.Pid)
     supervisor=$(ps -o ppid= -p $(ps -o ppid= -p $machine))

@@ -64,7 +64,7 @@ test('ps and its filter tell health', async () => {
       .split('\n')
       .map((line) => line.split('=')),
   );
-  const since = expect.stringMatching;
+  const since = (pattern: RegExp) => expect.stringMatching(pattern);
   expect(listed).toEqual({
     begins: since(/^Up .* seconds? \(health: starting\)$/),
     good: since(/^Up .* seconds? \(healthy\)$/),

@@ -15,6 +15,7 @@ import {
 import { SandboxError } from '../../../../sandbox/errors.js';
 import { Home } from '../../../../sandbox/home/home.js';
 import { portSocket } from '../../../../sandbox/home/socket-folder.js';
+import type { HealthCheck } from '../../../../sandbox/spec/health.js';
 import { Supervision } from '../../../../sandbox/supervision/supervision.js';
 import { makeContainer } from '../home/containers.js';
 import { BOOTED, scriptedMachine } from '../machine/scripted-machine.js';
@@ -50,8 +51,11 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** Runs a container. @param onSave what its machine process does when it is to be saved */
-async function started(onSave: string) {
+/**
+ * Runs a container.
+ * @param onSave what its machine process does when it is to be saved
+ */
+async function started(onSave: string, health?: HealthCheck) {
   const [requests, booted] = ['requests', 'booted'].map((name) => join(folder, name)) as [string, string];
   const machine = scriptedMachine(
     folder,
@@ -71,7 +75,7 @@ async function started(onSave: string) {
     ...({ kernel: file, memory: MEMORY, disk: 'memory', jail: 'off', cold: true } as const),
     network: { mode: 'none' },
   });
-  const config = stored.config()!;
+  const config = { ...stored.config()!, ...(health && { health }) };
   const image = { digest: config.image, config: CONFIG, disk: [{ path: file, offset: 0, length: 8 }] };
   supervision = new Supervision({ home, folder: stored, config, image }, { machine });
   supervision.exit.catch(() => {});
@@ -82,13 +86,15 @@ async function started(onSave: string) {
   return { supervision, agent, stored, state: () => stored.state(), asked: () => readFileSync(requests, 'utf8') };
 }
 
-/** Does all that it is asked for, and ends the process when this test says so. */
+/** Does all that it is asked for, and ends the first process when this test says so. */
 class Agent {
   readonly #socket: Socket;
   readonly #streams: Socket[] = [];
   readonly #path: string;
   /** Those that the process was sent. */
   readonly signals: number[] = [];
+  /** The types of all frames that it got. */
+  readonly got: string[] = [];
   /** What it fails to do. */
   refuses = '';
   #process = 0;
@@ -100,15 +106,18 @@ class Agent {
     const decoder = new HostFrameDecoder();
     this.#socket.on('data', (bytes) => {
       for (const frame of decoder.push(bytes)) {
+        this.got.push(frame.type);
         if (frame.type === 'process') {
-          this.#process = frame.id;
+          this.#process ||= frame.id;
           this.#container = frame.container;
           for (const stream of ['stdout', 'stderr'] as const) {
             this.#streams.push(this.#connect({ type: 'stream', process: frame.id, stream }));
           }
           this.#say({ type: 'started', request: frame.request, process: frame.id, pid: 2 });
-        } else if (frame.type === 'signal') this.signals.push(frame.signal);
-        else if (frame.type === this.refuses) {
+        } else if (frame.type === 'signal') {
+          if (frame.process === this.#process) this.signals.push(frame.signal);
+          else this.#say({ type: 'exited', process: frame.process, container: this.#container, signal: frame.signal });
+        } else if (frame.type === this.refuses) {
           this.#say({ type: 'error', request: frame.request, kind: 'setup-failed', message: 'no clock' });
         } else if ('request' in frame) this.#say({ type: 'done', request: frame.request });
       }
@@ -143,6 +152,25 @@ test('a container is not paused while its machine is saved', async () => {
     expect.objectContaining({ code: 'conflict', message: expect.stringContaining('is being suspended, copied or') }),
   );
   expect(state().status).toBe('running');
+});
+
+test('a health check has ended before its machine is frozen, and the next one begins once that runs on', async () => {
+  const health = {
+    ...{ test: ['CMD', 'a'], argv: ['a'], interval: 1, timeout: 600_000 },
+    ...{ startPeriod: 0, startInterval: 1, retries: 1 },
+  };
+  const { supervision, agent, state } = await started(
+    "say({ type: 'saved', error: 'ENOSPC', isDiskFull: true });",
+    health,
+  );
+  const checks = () => agent.got.filter((type) => type === 'process').length - 1;
+  await expect.poll(checks).toBe(1);
+  const saved = supervision.snapshot({ machine: join(folder, 'saved'), layer: join(folder, 'layer') });
+  await expect(saved).rejects.toMatchObject({ code: 'no-space' });
+  await expect.poll(checks).toBe(2);
+  const { got } = agent;
+  expect(got.slice(got.indexOf('signal'))).toEqual(['signal', 'freeze', 'thaw', 'process']);
+  expect(state().health).toEqual({ status: 'starting', failingStreak: 0, log: [] });
 });
 
 const saves = {
