@@ -66,12 +66,12 @@ test('ps and its filter tell health', async () => {
   );
   const since = (pattern: RegExp) => expect.stringMatching(pattern);
   expect(listed).toEqual({
-    begins: since(/^Up .* seconds? \(health: starting\)$/),
-    good: since(/^Up .* seconds? \(healthy\)$/),
-    bad: since(/^Up .* seconds? \(unhealthy\)$/),
-    unchecked: since(/^Up [^(]* seconds?$/),
-    still: since(/^Up .* seconds? \(Paused\)$/),
-    silent: since(/^Up .* seconds? \(unresponsive\)$/),
+    begins: since(/^Up .+ \(health: starting\)$/),
+    good: since(/^Up .+ \(healthy\)$/),
+    bad: since(/^Up .+ \(unhealthy\)$/),
+    unchecked: since(/^Up [^(]+$/),
+    still: since(/^Up .+ \(Paused\)$/),
+    silent: since(/^Up .+ \(unresponsive\)$/),
     gone: 'Exited (0)',
   });
   const filtered = (value: string) =>
