@@ -14,6 +14,7 @@ import {
 } from 'node:fs';
 import { hasCode, messageOf } from '../../errors/index.js';
 import type { Inode, InodeKind } from '../../images/build.js';
+import { OwnedDescriptor } from '../../libc/owned-descriptor.js';
 import { BuildError } from '../build-error.js';
 import { MAX_DEPTH, MAX_FILES } from '../limits.js';
 import type { ContextFiles } from './context-files.js';
@@ -26,7 +27,7 @@ const GIGA = 1_000_000_000n;
 /** A context: a tree, and the contents of its files. */
 export class ContextTree implements ContextFiles, Disposable {
   readonly root: Inode;
-  readonly #fd: number;
+  readonly #folder: OwnedDescriptor;
   readonly #rules: IgnoreRules;
   /** The files that were found, with what they were then. */
   readonly #found = new Map<Inode, { path: string; status: BigIntStats }>();
@@ -42,17 +43,17 @@ export class ContextTree implements ContextFiles, Disposable {
   constructor(folder: string, rules: IgnoreRules) {
     this.#rules = rules;
     try {
-      this.#fd = openSync(folder, O_PATH | constants.O_DIRECTORY);
+      this.#folder = new OwnedDescriptor(openSync(folder, O_PATH | constants.O_DIRECTORY));
     } catch (cause) {
       throw new BuildError('bad-context', `unable to prepare context: ${messageOf(cause)}`, { cause });
     }
-    this.root = this.#inode('', fstatSync(this.#fd, { bigint: true }), rules.root);
+    this.root = this.#inode('', fstatSync(this.#folder.fd, { bigint: true }), rules.root);
   }
 
   [Symbol.dispose](): void {
     if (this.#last !== undefined) closeSync(this.#last.fd);
     this.#last = undefined;
-    closeSync(this.#fd);
+    this.#folder[Symbol.dispose]();
   }
 
   /** The path of an inode, from the context's root. */
@@ -190,18 +191,18 @@ export class ContextTree implements ContextFiles, Disposable {
 
   /** A descriptor of a directory, valid until the next call. */
   #directory(path: string): number {
-    if (path === '') return this.#fd;
+    if (path === '') return this.#folder.fd;
     if (this.#last?.path === path) return this.#last.fd;
-    let at = this.#fd;
+    let at = this.#folder.fd;
     try {
       for (const name of path.split('/')) {
         const place = Buffer.from(`/proc/self/fd/${at}/${name}`, 'latin1');
         const next = openSync(place, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-        if (at !== this.#fd) closeSync(at);
+        if (at !== this.#folder.fd) closeSync(at);
         at = next;
       }
     } catch (cause) {
-      if (at !== this.#fd) closeSync(at);
+      if (at !== this.#folder.fd) closeSync(at);
       throw unreadable(path, cause);
     }
     if (this.#last !== undefined) closeSync(this.#last.fd);

@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import { closeSync, createReadStream, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
+import { OwnedDescriptor } from '../../libc/owned-descriptor.js';
 import { ImageError, toImageError } from '../errors.js';
 import { PAGE_SIZE } from '../layer/data-file.js';
 import type { LayerEntry } from '../layer/layer-index.js';
@@ -232,7 +233,7 @@ function lock(home: string, name: string): Disposable | undefined {
   try {
     mkdirSync(join(home, LOCKS), { recursive: true, mode: 0o700 });
     const fd = openSync(join(home, LOCKS, name), 'a', 0o600);
-    if (tryLock(fd)) return { [Symbol.dispose]: () => closeSync(fd) };
+    if (tryLock(fd)) return new OwnedDescriptor(fd);
     closeSync(fd);
     return undefined;
   } catch (error) {

@@ -6,6 +6,7 @@ import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync } from 'node:fs
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { hasCode } from '../../errors/index.js';
+import { OwnedDescriptor } from '../../libc/owned-descriptor.js';
 import { toImageError } from '../errors.js';
 import { openBudget, type StoreBudget } from './budget.js';
 import { unusedLayers } from './layers.js';
@@ -30,14 +31,14 @@ export async function openWorkspace(home: string, signal?: AbortSignal): Promise
     async () => {
       const waste = await takeWaste(home);
       const path = mkdtempSync(join(home, TMP, 'w'));
-      const fd = openSync(path, 'r');
-      tryLock(fd);
+      const folder = new OwnedDescriptor(openSync(path, 'r'));
+      tryLock(folder.fd);
       const workspace: Workspace = {
         path,
         budget,
         async [Symbol.asyncDispose]() {
           await rm(path, { recursive: true, force: true });
-          closeSync(fd);
+          folder[Symbol.dispose]();
         },
       };
       return { workspace, waste };

@@ -25,6 +25,7 @@ import {
 } from 'node:fs';
 import { type TarEntry, TarReader } from '../../images/index.js';
 import { O_PATH, openat2, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS } from '../../libc/openat2.js';
+import { OwnedDescriptor } from '../../libc/owned-descriptor.js';
 import { removeTree } from '../../libc/trees.js';
 import { SandboxError } from '../errors.js';
 
@@ -39,7 +40,7 @@ export function inDirectory(fd: number, name: string): string {
 /** Extracts an archive, chunk by chunk, into an empty folder. */
 export class HostExtractor implements Disposable {
   /** The folder, opened with O_PATH. */
-  readonly #folder: number;
+  readonly #folder: OwnedDescriptor;
   readonly #keepOwners: boolean;
   readonly #reader: TarReader;
   /** Relative paths of what this archive has made. */
@@ -52,7 +53,7 @@ export class HostExtractor implements Disposable {
    * @param keepOwners gives files the owners of the archive
    */
   constructor(folder: string, keepOwners: boolean) {
-    this.#folder = openSync(folder, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+    this.#folder = new OwnedDescriptor(openSync(folder, O_PATH | O_DIRECTORY | O_NOFOLLOW));
     this.#keepOwners = keepOwners;
     this.#reader = new TarReader({
       entry: (entry) => this.#make(entry),
@@ -77,7 +78,7 @@ export class HostExtractor implements Disposable {
     // Times and modes of directories come last: until now files were made in them.
     for (const [path, entry] of [...this.#directories].reverse()) {
       if (entry === undefined) continue;
-      const fd = openat2(this.#folder, path, O_RDONLY | O_DIRECTORY, WITHIN);
+      const fd = openat2(this.#folder.fd, path, O_RDONLY | O_DIRECTORY, WITHIN);
       try {
         this.#finish(fd, entry);
       } finally {
@@ -96,7 +97,7 @@ export class HostExtractor implements Disposable {
   /** Calls `act` with the place of an entry. */
   #at<T>(path: string, act: (place: string) => T): T {
     const end = path.lastIndexOf('/');
-    const parent = openat2(this.#folder, end < 0 ? '.' : path.slice(0, end), O_PATH | O_DIRECTORY, WITHIN);
+    const parent = openat2(this.#folder.fd, end < 0 ? '.' : path.slice(0, end), O_PATH | O_DIRECTORY, WITHIN);
     try {
       return act(inDirectory(parent, path.slice(end + 1)));
     } finally {
@@ -107,7 +108,7 @@ export class HostExtractor implements Disposable {
   [Symbol.dispose](): void {
     if (this.#open !== undefined) closeSync(this.#open.fd);
     this.#open = undefined;
-    closeSync(this.#folder);
+    this.#folder[Symbol.dispose]();
   }
 
   #make(entry: TarEntry): void {

@@ -3,6 +3,7 @@ import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { hasFileLock, setFileLock } from '../../libc/file-lock.js';
+import { OwnedDescriptor } from '../../libc/owned-descriptor.js';
 import { SandboxError } from '../errors.js';
 
 const EAGAIN = 11;
@@ -10,10 +11,10 @@ const EACCES = 13;
 
 /** A lock that is held. Disposing of it releases the lock. */
 export class FileLock implements Disposable {
-  #fd: number;
+  readonly #file: OwnedDescriptor;
 
   private constructor(fd: number) {
-    this.#fd = fd;
+    this.#file = new OwnedDescriptor(fd);
   }
 
   /**
@@ -39,7 +40,7 @@ export class FileLock implements Disposable {
    * @throws SandboxError `state`
    */
   widen(): boolean {
-    return setLock(this.#fd, 'write');
+    return setLock(this.#file.fd, 'write');
   }
 
   /**
@@ -60,8 +61,7 @@ export class FileLock implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (this.#fd >= 0) closeSync(this.#fd);
-    this.#fd = -1;
+    this.#file[Symbol.dispose]();
   }
 }
 

@@ -7,6 +7,7 @@
 // that are gone, so that the others wait for them no longer.
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { OwnedDescriptor } from '../../libc/owned-descriptor.js';
 import { measureTree } from '../../libc/trees.js';
 import { SandboxError } from '../errors.js';
 import { tryLockByte, unlockByte } from './lock.js';
@@ -93,12 +94,12 @@ function takeSlot(fd: number): number {
  * @returns the end of it
  */
 export function watchCount(path: string): Disposable {
-  const fd = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW);
-  const timer = setInterval(() => markAllGone(fd), LOOK_TIME).unref();
+  const file = new OwnedDescriptor(openSync(path, constants.O_RDWR | constants.O_NOFOLLOW));
+  const timer = setInterval(() => markAllGone(file.fd), LOOK_TIME).unref();
   return {
     [Symbol.dispose]() {
       clearInterval(timer);
-      closeSync(fd);
+      file[Symbol.dispose]();
     },
   };
 }

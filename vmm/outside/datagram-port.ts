@@ -2,6 +2,7 @@
 // port's socket, and the owner receives them: only the host's kernel says truly whose they are. Each
 // new client gets a socket that is connected with it, at the address that the client sent to. So the
 // machine process answers clients alone, and sees what else they send without its owner.
+import { OwnedDescriptor } from '../../libc/owned-descriptor.js';
 import * as libc from '../host/libc.js';
 import type { Arrival } from '../machine.js';
 import { createUdp, sharePort } from './connected-socket.js';
@@ -60,7 +61,7 @@ export interface Arrived {
 }
 
 export class DatagramPort implements Disposable {
-  readonly #fd: number;
+  readonly #socket: OwnedDescriptor;
   readonly #port: number;
   readonly #memory: number;
   readonly #bytes: Uint8Array;
@@ -72,7 +73,7 @@ export class DatagramPort implements Disposable {
 
   /** @param fd bound, which the port owns */
   constructor(fd: number) {
-    this.#fd = fd;
+    this.#socket = new OwnedDescriptor(fd);
     const bound = new SocketAddress();
     libc.check(libc.getsockname(fd, bound.bytes, bound.size), 'getsockname');
     this.#port = bound.port;
@@ -103,7 +104,7 @@ export class DatagramPort implements Disposable {
   receive(): Arrived {
     const arrived: Arrived = { arrivals: [], sockets: [], bytes: 0, hasMore: false };
     while (hasRoom(arrived)) {
-      const datagram = this.#late.shift() ?? this.#receiveFrom(this.#fd);
+      const datagram = this.#late.shift() ?? this.#receiveFrom(this.#socket.fd);
       if (datagram === undefined) {
         this.#clients.clear();
         break;
@@ -150,10 +151,10 @@ export class DatagramPort implements Disposable {
     if (fd < 0) return fd;
     // The next client's socket has the port beside this one, and beside the port's own for a moment.
     sharePort(fd, true);
-    sharePort(this.#fd, true);
+    sharePort(this.#socket.fd, true);
     const isConnected =
       libc.bind(fd, here.bytes, here.length) === 0 && libc.connect(fd, client.bytes, client.length) === 0;
-    sharePort(this.#fd, false);
+    sharePort(this.#socket.fd, false);
     if (isConnected) return fd;
     libc.close(fd);
     return -1;
@@ -185,7 +186,8 @@ export class DatagramPort implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    libc.close(this.#fd);
+    if (this.#socket.fd < 0) return;
+    this.#socket[Symbol.dispose]();
     libc.munmap(this.#memory, LENGTH);
   }
 }

@@ -1,5 +1,6 @@
 // Requests of rtnetlink(7): what a kernel tells of a network namespace, and changes of it. The socket
 // belongs to the network namespace in which it was made.
+import { OwnedDescriptor } from '../../libc/owned-descriptor.js';
 import * as libc from '../host/libc.js';
 
 const HEADER = 16;
@@ -21,13 +22,13 @@ const BUFFER = 64 * 1024;
 export type MessageVisitor = (type: number, message: Buffer) => void;
 
 export class Netlink implements Disposable {
-  readonly #fd: number;
+  readonly #socket: OwnedDescriptor;
   readonly #buffer = Buffer.alloc(BUFFER);
   #sequence = 0;
 
   /** @param fd from openRouteSocket, owned from now on */
   constructor(fd: number) {
-    this.#fd = fd;
+    this.#socket = new OwnedDescriptor(fd);
   }
 
   /**
@@ -57,11 +58,11 @@ export class Netlink implements Disposable {
     request.writeUInt16LE(NLM_F_REQUEST | flags, 6);
     request.writeUInt32LE(++this.#sequence, 8);
     body.copy(request, HEADER);
-    libc.check(libc.write(this.#fd, request, request.length), 'write');
+    libc.check(libc.write(this.#socket.fd, request, request.length), 'write');
     let isWhole = true;
     for (;;) {
       // The kernel fills the socket before send and read return: there is nothing to wait for.
-      const count = libc.check(libc.read(this.#fd, this.#buffer, BUFFER), 'read');
+      const count = libc.check(libc.read(this.#socket.fd, this.#buffer, BUFFER), 'read');
       for (let at = 0; at + HEADER <= count; ) {
         const length = this.#buffer.readUInt32LE(at);
         if (length < HEADER || at + length > count) throw new Error('a message of the kernel is cut short');
@@ -82,7 +83,7 @@ export class Netlink implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    libc.close(this.#fd);
+    this.#socket[Symbol.dispose]();
   }
 }
 

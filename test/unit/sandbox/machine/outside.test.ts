@@ -1,10 +1,11 @@
-// What the owner of a machine refuses before it opens anything for it.
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+// What the owner of a machine refuses before it opens anything for it, and what it closes.
+import { closeSync, existsSync, fstatSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MachineOutside } from '../../../../sandbox/machine/outside.js';
 import type { MachineSpec } from '../../../../vmm/machine.js';
+import { networkSpec, relay } from '../../vmm/devices/net/relay/relay-peer.js';
 
 let folder: string;
 beforeAll(() => {
@@ -41,4 +42,23 @@ test('the address of a vsock device is checked before its socket is made', () =>
   expect(() => new MachineOutside(specOf(bad), [])).toThrow(expect.objectContaining({ code: 'bad-spec', message }));
   expect(() => new MachineOutside(specOf(long), [])).toThrow(/^vsock path is longer than 96 bytes: /);
   expect(existsSync(path)).toBe(false);
+});
+
+test('what is disposed of twice does not close what was opened in between, as by the next machine', () => {
+  const ports = [{ protocol: 'udp', address: '127.0.0.1', host: 0, guest: 53, count: 1 } as const];
+  const outside = new MachineOutside(specOf({ accel: 'kvm', network: networkSpec(relay({ ports })) }), []);
+  outside[Symbol.dispose]();
+  rmSync(join(folder, 'vsock'));
+  // More than it had.
+  const others = Array.from({ length: 64 }, () => openSync('/dev/null', 'r'));
+  outside[Symbol.dispose]();
+  const closed = others.filter((fd) => {
+    try {
+      return !fstatSync(fd).isCharacterDevice();
+    } catch {
+      return true;
+    }
+  });
+  for (const fd of others) if (!closed.includes(fd)) closeSync(fd);
+  expect(closed).toEqual([]);
 });
