@@ -1,12 +1,12 @@
 // One health check: its process, its output, its deadline. The guest is hostile: each wait for it
 // has a deadline, and of its output no more is kept than Docker keeps.
-import { randomInt } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { hasCode, messageOf } from '../../errors/index.js';
 import type { ProcessSpec } from '../agent/protocol.js';
 import { Deadline, REQUEST_TIMEOUT } from '../agent/responsiveness.js';
 import { type Deferred, defer } from '../deferred.js';
 import type { ContainerConfig, HealthResult } from '../home/container-record.js';
+import { randomNumber } from '../random-number.js';
 import type { StartedProcess } from '../run/container-run.js';
 import type { GuestProcess } from '../run/guest-container.js';
 import type { HealthCheck } from '../spec/health.js';
@@ -111,7 +111,7 @@ export class HealthProbe {
 }
 
 function processSpec({ env, cwd, user }: ContainerConfig, { argv }: HealthCheck): ProcessSpec {
-  return { id: randomInt(1, 2 ** 32), argv, env, cwd, user };
+  return { id: randomNumber(1, 2 ** 32), argv, env, cwd, user };
 }
 
 /** The beginning of stdout and stderr together. The rest is read and dropped. */
