@@ -339,6 +339,38 @@ test('ports of a pod are forwarded to the loopback interface of its machine', as
   await removePod(pod);
 });
 
+test('a container whose target is another one sees and ends the processes of that one alone', async () => {
+  const pod = await runPod();
+  const log = String((pod.config.metadata as Fields).name);
+  const target = await start(pod, 'target', WAIT);
+  await expect.poll(() => linesOf(log, 'target')).toContain('stdout F out');
+  const other = await start(pod, 'other', ['sleep', '1234']);
+  const targeted = { linux: { security_context: { namespace_options: { pid: 'TARGET', target_id: target } } } };
+  const one = await start(pod, 'one', ['sleep', '4321'], targeted);
+  const commands = async (id: string) =>
+    (await cri.execSync(id, 'sh', '-c', 'cat /proc/[0-9]*/cmdline | tr "\\0" " "')).stdout;
+  for (const id of [target, one]) {
+    const seen = await commands(id);
+    for (const command of ['trap "exit 6" TERM', 'sleep 4321']) expect(seen).toContain(command);
+    for (const command of ['/pause', 'sleep 1234']) expect(seen).not.toContain(command);
+  }
+  expect((await cri.execSync(other, 'cat', '/proc/1/cmdline')).stdout).toBe('sleep\x001234\0');
+  for (const command of ['trap', 'sleep 4321', '/pause']) expect(await commands(other)).not.toContain(command);
+  // Its own mounts are its own.
+  await cri.execSync(one, 'touch', '/own');
+  expect(await cri.execSync(target, 'sh', '-c', '[ -e /own ]')).toMatchObject({ code: 1 });
+  // The end of the target's process 1 is that of all in its namespace: the command may end with
+  // them.
+  const end = await cri.execSync(one, 'sh', '-c', 'kill -TERM 1; sleep 60');
+  expect(end.code).not.toBe(0);
+  await expect.poll(() => cri.status(target)).toMatchObject({ state: 'CONTAINER_EXITED', exit_code: 6 });
+  await expect.poll(() => cri.status(one)).toMatchObject({ state: 'CONTAINER_EXITED', exit_code: 137 });
+  expect(await cri.execSync(other, 'echo', 'on')).toMatchObject({ stdout: 'on\n', code: 0 });
+  await expect(createContainer(pod, 'late', WAIT, targeted)).rejects.toThrow('CONTAINER_EXITED');
+  await removePod(pod);
+  await expect.poll(left).toEqual([]);
+});
+
 test('the machine of a pod has the size that its containers need, and the limits of each are its own', async () => {
   const MIB = 2 ** 20;
   const parent = `${cgroup}/sized`;
