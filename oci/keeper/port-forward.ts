@@ -2,9 +2,10 @@
 // the pod's network namespace on the host. Such a connection goes on to the same port of the
 // guest's loopback interface, by a tool of the agent. The guest is hostile: it may never answer, or
 // never end.
-import { closeSync } from 'node:fs';
+
 import { createServer, type Server, type Socket } from 'node:net';
 import { Writable } from 'node:stream';
+import { OwnedDescriptor } from '../../libc/owned-descriptor.js';
 import { ProcessIo } from '../../sandbox/agent/process-io.js';
 import type { StreamName } from '../../sandbox/agent/protocol.js';
 import { REQUEST_TIMEOUT } from '../../sandbox/agent/responsiveness.js';
@@ -20,7 +21,7 @@ const STREAMS: readonly StreamName[] = ['stdin', 'stdout', 'stderr'];
 
 export class PortForward implements Disposable {
   readonly #server: Server;
-  readonly #link: number;
+  readonly #link: OwnedDescriptor;
   readonly #connect: (port: number) => GuestProcess;
   readonly #sockets = new Set<Socket>();
 
@@ -29,7 +30,7 @@ export class PortForward implements Disposable {
    * @param connect starts the tool that is connected with a port of the guest; throws if it cannot
    */
   constructor({ socket, link }: Loopback, connect: (port: number) => GuestProcess) {
-    this.#link = link;
+    this.#link = new OwnedDescriptor(link);
     this.#connect = connect;
     const options = { keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE, noDelay: true };
     this.#server = createServer({ ...options, allowHalfOpen: true, pauseOnConnect: true }, (client) =>
@@ -55,7 +56,7 @@ export class PortForward implements Disposable {
 
   [Symbol.dispose](): void {
     // Whoever connects from now on is refused.
-    closeSync(this.#link);
+    this.#link[Symbol.dispose]();
     this.#server.close();
     for (const socket of this.#sockets) socket.resetAndDestroy();
   }
