@@ -153,10 +153,12 @@ const MIB = 2 ** 20;
 function statistic(cgroup: string, ...names: string[]): number {
   const stat = need(readCgroup(cgroup, 'memory.stat'), 'memory.stat');
   const found = names.map((name) => new RegExp(`^${name} (\\d+)$`, 'm').exec(stat)?.[1]);
-  return Number(need(
-    found.find((value) => value !== undefined),
-    names.join(' or '),
-  ));
+  return Number(
+    need(
+      found.find((value) => value !== undefined),
+      names.join(' or '),
+    ),
+  );
 }
 
 /** `MiB` that a cgroup cannot give back: of the processes alone, and the kernel's for them. */
