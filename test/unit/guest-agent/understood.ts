@@ -68,6 +68,7 @@ export function withDefaults(frame: HostFrame): Understood {
       ...{ network: network && { ...NO_ADDRESSES, ...network }, moreNetworks: more },
     };
   }
+  if (frame.type === 'signal') return { group: false, ...frame };
   if (frame.type === 'freeze') return { timeout: 5000, ...frame };
   if (frame.type === 'thaw') {
     const { network } = frame;
