@@ -172,7 +172,8 @@ function mountEntries(root: Inode, source: string, destination: string, now: Tim
 
 /** The volumes of cache mounts, locked as their mounts say until it is disposed of. */
 export class Caches implements Disposable {
-  readonly #locks: Disposable[] = [];
+  /** By their names. */
+  readonly #locks = new Map<string, Disposable>();
   readonly #names = new Map<Cache, string>();
   readonly #caches: readonly Cache[];
 
@@ -201,9 +202,11 @@ export class Caches implements Disposable {
     if (sharing === 'shared') return name;
     for (let number = 0; ; number++) {
       const own = sharing === 'private' ? `${name}-${number}` : name;
+      // Two mounts of one RUN may have one cache.
+      if (sharing === 'locked' && this.#locks.has(own)) return own;
       const lock = steps.lock(own);
       if (lock !== undefined) {
-        this.#locks.push(lock);
+        this.#locks.set(own, lock);
         return own;
       }
       if (sharing === 'locked') await sleep(LOCK_WAIT, undefined, { signal });
@@ -221,7 +224,7 @@ export class Caches implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const lock of this.#locks) lock[Symbol.dispose]();
+    for (const lock of this.#locks.values()) lock[Symbol.dispose]();
   }
 }
 
