@@ -46,8 +46,18 @@ function readScript(path) {
   return new Script(source, { filename: path, cachedData: compiled(exports.compiledPath(path, source)) });
 }
 
-/** A module of Node.js, which is loaded when something of it is used. */
-const late = (name) => new Proxy({}, { get: (_, key) => require(name)[key] });
+/**
+ * A module of Node.js, which is loaded when something of it is used. `require` takes some microseconds
+ * each time: the module is kept.
+ */
+function late(name) {
+  let module;
+  const get = (_, key) => {
+    module = module || require(name);
+    return module[key];
+  };
+  return new Proxy({}, { get });
+}
 
 /**
  * Imports an ES module. A script that `load` runs cannot: Node.js 20 knows no module for it.
