@@ -8,9 +8,11 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { hasCode } from '../../errors/index.js';
+import { O_PATH } from '../../libc/openat2.js';
+import { OwnedDescriptor } from '../../libc/owned-descriptor.js';
 import { ImageError, toImageError } from '../errors.js';
 import { MAX_JSON_BYTES } from '../limits.js';
-import { type FileTree, readSmall } from '../source/file-tree.js';
+import { directoryTree, type FileTree, readSmall } from '../source/file-tree.js';
 import { list, object, parseJson, string } from '../source/json.js';
 import { parseDescriptor } from '../source/manifest.js';
 import { findBlob, readLayoutIndex } from '../source/oci.js';
@@ -23,7 +25,7 @@ const INDEX_TYPE = 'application/vnd.oci.image.index.v1+json';
 const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json';
 const LAYER_TYPE = 'application/vnd.oci.image.layer.v1.tar';
 const CONFIG_TYPE = 'application/vnd.tsvm.build-cache.v1+json';
-const BLOBS = 'blobs/sha256';
+const INDEX = 'index.json';
 
 /** A step of another store. */
 export interface SharedStep extends StepResult {
@@ -77,7 +79,8 @@ function parseStep(json: Record<string, unknown>): { key: string; step: StepResu
 
 /**
  * Writes steps and their layers to a folder, which has nothing else of a cache afterwards. A reader
- * at the same time, and one after a crash, finds the old list or the new one.
+ * at the same time, and one after a crash, finds the old list or the new one. What was in the folder
+ * before may be hostile, or another layout: no link leads out of it, and no file of others is removed.
  *
  * @throws ImageError
  */
@@ -88,13 +91,29 @@ export async function writeSteps(
   signal?: AbortSignal,
 ): Promise<void> {
   try {
-    const blobs = join(folder, BLOBS);
-    mkdirSync(blobs, { recursive: true });
+    mkdirSync(folder, { recursive: true });
+    await refuseOthers(folder);
+    using place = new OwnedDescriptor(openSync(folder, O_PATH | constants.O_DIRECTORY));
+    using algorithms = openFolder(place, 'blobs');
+    using opened = openFolder(algorithms, 'sha256');
+    const blobs = pathOf(opened);
+    const replace = async (path: string, bytes: Iterable<Buffer> | AsyncIterable<Buffer>) => {
+      // Aside: a link of that name is replaced, not followed. What a crash leaves is no blob, and goes below.
+      const aside = join(blobs, randomUUID());
+      try {
+        const file = await open(aside, 'wx', 0o644);
+        await pipeline(bytes, file.createWriteStream({ flush: true }), { signal });
+        renameSync(aside, path);
+      } catch (error) {
+        rmSync(aside, { force: true });
+        throw error;
+      }
+    };
     const layers = [...new Set([...steps.values()].flatMap(({ layer }) => layer ?? []))];
     for (const layer of layers) {
       signal?.throwIfAborted();
       const path = join(blobs, hex(layer));
-      if (!(await hasDigest(path, layer))) await replace(path, layerTar(home, layer), signal);
+      if (!(await hasDigest(path, layer))) await replace(path, layerTar(home, layer));
     }
     const listed = [...steps].map(([key, { layer, created }]) => ({ key, layer, created }));
     const config = toJson({ steps: listed });
@@ -105,29 +124,48 @@ export async function writeSteps(
       layers: layers.map((digest) => ({ mediaType: LAYER_TYPE, digest, size: tarLength(home, digest) })),
     });
     for (const bytes of [config, manifest]) await replace(join(blobs, hex(sha256(bytes))), [bytes]);
-    await replace(join(folder, 'oci-layout'), [toJson({ imageLayoutVersion: '1.0.0' })]);
-    const manifests = [{ mediaType: MANIFEST_TYPE, digest: sha256(manifest), size: manifest.length }];
+    await replace(join(pathOf(place), 'oci-layout'), [toJson({ imageLayoutVersion: '1.0.0' })]);
+    const described = { digest: sha256(manifest), size: manifest.length, artifactType: CONFIG_TYPE };
+    const manifests = [{ mediaType: MANIFEST_TYPE, ...described }];
     const index = toJson({ schemaVersion: 2, mediaType: INDEX_TYPE, manifests });
-    await replace(join(folder, 'index.json'), [index]);
+    await replace(join(pathOf(place), INDEX), [index]);
     const kept = new Set([...layers, sha256(config), sha256(manifest)].map(hex));
-    for (const name of readdirSync(blobs)) if (!kept.has(name)) rmSync(join(blobs, name), { force: true });
+    for (const name of readdirSync(blobs)) {
+      if (!kept.has(name)) rmSync(join(blobs, name), { recursive: true, force: true });
+    }
   } catch (error) {
     signal?.throwIfAborted();
     throw toImageError(error, `cannot write the cache to ${folder}`);
   }
 }
 
-/** Writes a file aside, then puts it in its place. A link of that name is replaced, not followed. */
-async function replace(path: string, bytes: Iterable<Buffer> | AsyncIterable<Buffer>, signal?: AbortSignal) {
-  const aside = `${path}.${randomUUID()}`;
-  try {
-    const file = await open(aside, 'wx', 0o644);
-    await pipeline(bytes, file.createWriteStream({ flush: true }), { signal });
-    renameSync(aside, path);
-  } catch (error) {
-    rmSync(aside, { force: true });
-    throw error;
+/** @throws ImageError `in-use` for an OCI layout of something else: its files would be removed */
+async function refuseOthers(folder: string): Promise<void> {
+  const index = directoryTree(folder).find(INDEX);
+  if (index === null) return;
+  const json = object(parseJson(await readSmall(index, MAX_JSON_BYTES, INDEX), INDEX), INDEX);
+  for (const value of list(json.manifests, `${INDEX}'s manifests`)) {
+    if (object(value, 'a descriptor').artifactType === CONFIG_TYPE) continue;
+    throw new ImageError(
+      'in-use',
+      `${folder} has images, or a cache of another program: give the cache its own folder`,
+    );
   }
+}
+
+/** Opens a folder of a folder, which is made if it is missing. It is no link. */
+function openFolder(above: OwnedDescriptor, name: string): OwnedDescriptor {
+  const path = join(pathOf(above), name);
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error;
+  }
+  return new OwnedDescriptor(openSync(path, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW));
+}
+
+function pathOf({ fd }: OwnedDescriptor): string {
+  return `/proc/self/fd/${fd}`;
 }
 
 /** Whether a file of an earlier build is whole. */

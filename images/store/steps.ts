@@ -145,9 +145,13 @@ export async function addStep(
 export async function takeStep(home: string, key: string, step: SharedStep, needs: Needs): Promise<StepResult> {
   const { layer, created } = step;
   if (layer !== null) return { layer: await keepStep(home, key, step, layer, needs), created };
-  await using workspace = await openWorkspace(home);
-  await withStoreLock(home, () => putStep(home, workspace, key, step));
-  return { layer, created };
+  try {
+    await using workspace = await openWorkspace(home);
+    await withStoreLock(home, () => putStep(home, workspace, key, step));
+    return { layer, created };
+  } catch (error) {
+    throw toImageError(error, 'cannot keep a step of a build');
+  }
 }
 
 /** @param expected the diff-id that the layer must have; null accepts any */

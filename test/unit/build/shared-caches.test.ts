@@ -10,7 +10,7 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { BuildOptions } from '../../../build/index.js';
 import { buildStore } from '../../../images/build.js';
@@ -112,6 +112,41 @@ test('--no-cache makes every step, and writes it', async () => {
   await write('max');
   expect(cached(await read({ noCache: true, cacheTo: [{ folder, mode: 'max' }] }))).toEqual([]);
   expect(cached(await here.build(DOCKERFILE, { epoch: 1000, cacheFrom: [folder] }))).toHaveLength(5);
+});
+
+test.each(['blobs', 'blobs/sha256'])(
+  '%s that leads out of the folder is refused, and nothing is removed there',
+  async (name) => {
+    const outside = join(here.folder, 'outside');
+    mkdirSync(join(outside, 'sha256'), { recursive: true });
+    for (const file of ['kept', 'sha256/kept']) writeFileSync(join(outside, file), '');
+    mkdirSync(dirname(join(folder, name)), { recursive: true });
+    symlinkSync(outside, join(folder, name));
+    await expect(write('max')).rejects.toThrow(/^cannot write the cache to /);
+    expect(readdirSync(outside).sort()).toEqual(['kept', 'sha256']);
+    expect(readdirSync(join(outside, 'sha256'))).toEqual(['kept']);
+  },
+);
+
+test('a layout of images stays: a cache is not written there', async () => {
+  mkdirSync(blobs(), { recursive: true });
+  const digest = `sha256:${'a'.repeat(64)}`;
+  const manifests = [{ mediaType: 'application/vnd.oci.image.manifest.v1+json', digest, size: 5 }];
+  const index = JSON.stringify({ schemaVersion: 2, manifests });
+  writeFileSync(join(folder, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+  writeFileSync(join(folder, 'index.json'), index);
+  writeFileSync(join(blobs(), 'a'.repeat(64)), 'image');
+  await expect(write('max')).rejects.toThrow(/give the cache its own folder$/);
+  expect(readFileSync(join(folder, 'index.json'), 'utf8')).toBe(index);
+  expect(readdirSync(blobs())).toEqual(['a'.repeat(64)]);
+});
+
+test('what a writer that was killed leaves goes with the next one', async () => {
+  mkdirSync(join(blobs(), 'folder'), { recursive: true });
+  writeFileSync(join(blobs(), 'aside'), '');
+  await write('max');
+  expect(readdirSync(folder).sort()).toEqual(['blobs', 'index.json', 'oci-layout']);
+  expect(readdirSync(blobs()).filter((name) => !/^[0-9a-f]{64}$/.test(name))).toEqual([]);
 });
 
 test('a folder that is not there, or is no cache, is told', async () => {
