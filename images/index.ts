@@ -16,6 +16,7 @@ export type {
   ImageConfig,
   ImageContents,
   ImageDetails,
+  ImageHealthcheck,
   ImageSummary,
   ImportOptions,
   LoadedImage,

@@ -6,6 +6,7 @@ export {
   type ImageConfig,
   ImageError,
   type ImageErrorCode,
+  type ImageHealthcheck,
   type Progress,
   type PullPolicy,
   type Pushed,

@@ -52,8 +52,8 @@ export function hasLayerDisk({ spec }: ContainerConfig): boolean {
 export const STATUSES = ['created', 'running', 'paused', 'suspended', 'restarting', 'exited'] as const;
 export type ContainerStatus = (typeof STATUSES)[number];
 
-export const HEALTH_STATUSES = ['starting', 'healthy', 'unhealthy'] as const;
-export type HealthStatus = (typeof HEALTH_STATUSES)[number];
+export type HealthStatus = 'starting' | 'healthy' | 'unhealthy';
+export const HEALTH_STATUSES: readonly HealthStatus[] = ['starting', 'healthy', 'unhealthy'];
 
 /** The end of one health check. */
 export interface HealthResult {
