@@ -131,12 +131,13 @@ export class EventLog {
 }
 
 /**
- * Refusals count apart from the other events of their container: they must not push its start and
- * its end out of the history. A line that cannot be read is of no container.
+ * Refusals and changes of health count apart from the other events of their container: a guest causes
+ * them as it likes, and they must not push its start and its end out of the history. A line that
+ * cannot be read is of no container.
  */
 function groupOf(line: string): string | undefined {
   const event = parse(line);
-  return event && `${event.Actor.ID} ${event.Action === 'network-refused'}`;
+  return event && `${event.Actor.ID} ${/^(network-refused|health_status)/.exec(event.Action)?.[0] ?? ''}`;
 }
 
 function linesOf(text: string): string[] {

@@ -31,12 +31,13 @@ async function actionsOf(id: string): Promise<string[]> {
   return (await events()).filter(({ Actor }) => Actor.ID === id).map(({ Action }) => Action);
 }
 
-/** What a guest causes that tries many addresses, and is restarted for more. */
+/** What a guest causes that tries many addresses, changes its health, and is restarted for more. */
 function flood(): void {
   for (let life = 0; life < FLOOD / 256; life++) {
     log.record(NOISY, 'start', { image: 'debian:12', name: 'noisy' });
-    for (let count = 0; count < 256; count++) {
+    for (let count = 0; count < 128; count++) {
       log.record(NOISY, 'network-refused', { reason: 'private', what: 'TCP', destination: `10.0.${life}.${count}:22` });
+      log.record(NOISY, `health_status: ${count % 2 === 0 ? 'un' : ''}healthy`, { image: 'debian:12', name: 'noisy' });
     }
     log.record(NOISY, 'die', { image: 'debian:12', name: 'noisy', exitCode: '1' });
   }
@@ -47,7 +48,7 @@ test('a container that is refused again and again flushes no event of another', 
   flood();
   expect(await actionsOf(QUIET)).toEqual(['create', 'start', 'oom', 'die', 'destroy']);
   const noisy = await actionsOf(NOISY);
-  // Its refusals did not flush its own starts and ends either.
+  // Its refusals and its health did not flush its own starts and ends either.
   expect(noisy.filter((action) => action === 'start')).toHaveLength(Math.ceil(FLOOD / 256));
   expect(noisy.length).toBeLessThan(FLOOD);
   for (const name of readdirSync(folder)) expect(statSync(join(folder, name)).size).toBeLessThan(1_001_000);
