@@ -61,7 +61,8 @@ export class HealthMonitor implements Disposable {
     else {
       this.#isHeld = true;
       probe.cancel();
-      await probe.done;
+      // A paused guest ends nothing: nobody waits for it.
+      if (!wasHeld) await probe.done;
     }
     try {
       return await act();

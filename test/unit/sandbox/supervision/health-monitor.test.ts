@@ -279,6 +279,23 @@ test('a guest that does not let a check end keeps no save waiting', async () => 
   expect(await saved).toBe('saved');
 });
 
+test('a paused guest, which ends no check, keeps no roll back waiting, and its check has no result', async () => {
+  const own = begin();
+  await pass(1000);
+  isImmortal = true;
+  own.hold(true);
+  const act = vi.fn(async () => {});
+  const rolledBack = own.without(act);
+  await pass(100_000);
+  expect(act).toHaveBeenCalled();
+  await rolledBack;
+  // It has not been rolled back, and goes on.
+  own.hold(false);
+  started[0]!.exit(0);
+  await pass(1000);
+  expect([started.length, found.length]).toEqual([2, 0]);
+});
+
 test('the end of the monitor kills a check, and leaves no timer', async () => {
   begin();
   await pass(1000);
