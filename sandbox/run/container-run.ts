@@ -217,22 +217,23 @@ export class ContainerRun {
 
   /**
    * Starts a further process. Its streams arrive at the port that its spec names.
-   * @param takeStreams called with a process without a port, for its streams. Default: discards them.
+   * @param takeStreams called with a process without a port, for its streams. They may arrive after its
+   *   end, and are expected until the returned promise resolves. Default: discards them
    * @throws SandboxError `not-running`, `not-found`, `cannot-invoke`, `unresponsive` or `agent`
    */
   async exec(
     described: ProcessSpec,
-    takeStreams = (process: GuestProcess) => process.discardOutput(),
+    takeStreams: (process: GuestProcess) => void | Promise<void> = (process) => process.discardOutput(),
   ): Promise<StartedProcess> {
     const { container, seccomp } = this.#running();
     const limits = processLimits(this.config.spec);
     const capabilities = described.capabilities ?? limits.capabilities;
     const env = described.tool ? described.env : mergeEnvironment(described.env ?? [], this.options.secrets?.env);
     const process = container.start({ ...described, env, ...limits, capabilities, seccomp });
-    if (described.port === undefined) takeStreams(process);
+    const taken = described.port === undefined ? takeStreams(process) : undefined;
     const pid = await process.started();
     const exited = process.exited();
-    exited.then(
+    Promise.all([exited, taken]).then(
       () => process.forget(),
       () => {},
     );

@@ -20,7 +20,7 @@ const NO_CODE = -1;
 export interface Prober {
   exec(
     described: ProcessSpec,
-    takeStreams: (process: Pick<GuestProcess, 'stream'>) => void,
+    takeStreams: (process: Pick<GuestProcess, 'stream'>) => Promise<void>,
   ): Promise<Pick<StartedProcess, 'exited' | 'killGroup'>>;
 }
 
@@ -120,6 +120,7 @@ class ProbeOutput implements Disposable {
   readonly #ends: readonly Deferred<void>[] = [defer<void>(), defer<void>()];
   readonly #chunks: Buffer[] = [];
   readonly #streams: Socket[] = [];
+  readonly #over = defer<void>();
   #length = 0;
   #isCut = false;
   #isOver = false;
@@ -133,7 +134,8 @@ class ProbeOutput implements Disposable {
     return `${Buffer.concat(this.#chunks)}${this.#isCut ? '...' : ''}`;
   }
 
-  take(process: Pick<GuestProcess, 'stream'>): void {
+  /** Resolves once it takes no more. */
+  take(process: Pick<GuestProcess, 'stream'>): Promise<void> {
     for (const [index, name] of (['stdout', 'stderr'] as const).entries()) {
       process.stream(name).then((stream) => {
         this.#streams.push(stream);
@@ -147,6 +149,7 @@ class ProbeOutput implements Disposable {
         stream.resume();
       });
     }
+    return this.#over.promise;
   }
 
   #add(chunk: Buffer): void {
@@ -158,6 +161,7 @@ class ProbeOutput implements Disposable {
 
   [Symbol.dispose](): void {
     this.#isOver = true;
+    this.#over.resolve();
     for (const stream of this.#streams) stream.destroy();
   }
 }

@@ -29,6 +29,11 @@ const CONFIG = {
   ...{ User: '', Labels: {}, StopSignal: '', ExposedPorts: [], Volumes: [] },
 };
 
+const HEALTH = {
+  ...{ test: ['CMD', 'a'], argv: ['a'], interval: 1, timeout: 600_000 },
+  ...{ startPeriod: 0, startInterval: 1, retries: 1 },
+};
+
 let folder: string;
 let home: Home;
 let supervision: Supervision | undefined;
@@ -54,8 +59,9 @@ afterEach(async () => {
 /**
  * Runs a container.
  * @param onSave what its machine process does when it is to be saved
+ * @param isQuick of its agent
  */
-async function started(onSave: string, health?: HealthCheck) {
+async function started(onSave: string, health?: HealthCheck, isQuick = false) {
   const [requests, booted] = ['requests', 'booted'].map((name) => join(folder, name)) as [string, string];
   const machine = scriptedMachine(
     folder,
@@ -81,7 +87,7 @@ async function started(onSave: string, health?: HealthCheck) {
   supervision.exit.catch(() => {});
   // Its supervisor listens for the agent before it tells the machine to boot.
   await expect.poll(() => existsSync(booted)).toBe(true);
-  const agent = new Agent(portSocket(stored.state().sockets!, AGENT_PORT));
+  const agent = new Agent(portSocket(stored.state().sockets!, AGENT_PORT), isQuick);
   await Promise.race([supervision.started, supervision.exit]);
   return { supervision, agent, stored, state: () => stored.state(), asked: () => readFileSync(requests, 'utf8') };
 }
@@ -100,7 +106,8 @@ class Agent {
   #process = 0;
   #container = 0;
 
-  constructor(path: string) {
+  /** @param isQuick if true, its further processes end before their streams arrive */
+  constructor(path: string, isQuick: boolean) {
     this.#path = path;
     this.#socket = this.#connect({ type: 'hello', protocol: PROTOCOL_VERSION, agent: 'test', kernel: '6.1' });
     const decoder = new HostFrameDecoder();
@@ -110,6 +117,10 @@ class Agent {
         if (frame.type === 'process') {
           this.#process ||= frame.id;
           this.#container = frame.container;
+          if (isQuick && frame.id !== this.#process) {
+            this.#beQuick(frame);
+            continue;
+          }
           for (const stream of ['stdout', 'stderr'] as const) {
             this.#streams.push(this.#connect({ type: 'stream', process: frame.id, stream }));
           }
@@ -120,6 +131,18 @@ class Agent {
         } else if (frame.type === this.refuses) {
           this.#say({ type: 'error', request: frame.request, kind: 'setup-failed', message: 'no clock' });
         } else if ('request' in frame) this.#say({ type: 'done', request: frame.request });
+      }
+    });
+  }
+
+  #beQuick({ request, id: process, container }: Frame & { type: 'process' }): void {
+    const frames: Frame[] = [
+      { type: 'started', request, process, pid: 3 },
+      { type: 'exited', process, container, code: 0 },
+    ];
+    this.#socket.write(Buffer.concat(frames.map(encodeFrame)), () => {
+      for (const stream of ['stdout', 'stderr'] as const) {
+        this.#connect({ type: 'stream', process, stream }).end(`${stream}\n`);
       }
     });
   }
@@ -155,13 +178,9 @@ test('a container is not paused while its machine is saved', async () => {
 });
 
 test('a health check has ended before its machine is frozen, and the next one begins once that runs on', async () => {
-  const health = {
-    ...{ test: ['CMD', 'a'], argv: ['a'], interval: 1, timeout: 600_000 },
-    ...{ startPeriod: 0, startInterval: 1, retries: 1 },
-  };
   const { supervision, agent, state } = await started(
     "say({ type: 'saved', error: 'ENOSPC', isDiskFull: true });",
-    health,
+    HEALTH,
   );
   const checks = () => agent.got.filter((type) => type === 'process').length - 1;
   await expect.poll(checks).toBe(1);
@@ -171,6 +190,13 @@ test('a health check has ended before its machine is frozen, and the next one be
   const { got } = agent;
   expect(got.slice(got.indexOf('signal'))).toEqual(['signal', 'freeze', 'thaw', 'process']);
   expect(state().health).toEqual({ status: 'starting', failingStreak: 0, log: [] });
+});
+
+test('a health check that ends before its streams arrive has its output, and does not wait for its timeout', async () => {
+  const { state } = await started('', HEALTH, true);
+  const last = () => state().health?.log.at(-1);
+  await expect.poll(last).toMatchObject({ exitCode: 0, output: expect.stringMatching(/^std/) });
+  expect(last()!.output.split('\n').sort()).toEqual(['', 'stderr', 'stdout']);
 });
 
 const saves = {
