@@ -108,7 +108,9 @@ export function updatedLimits(
   if (limits.memory && after.memory === 0) {
     throw new OciError('update: the memory limit cannot be taken away: the machine of the container has its size');
   }
-  if (after.memory > size.memory) {
+  // Engines give all limits again, those too that a configuration may have: a cgroup above may have left its
+  // machine less.
+  if (after.memory > size.memory && after.memory !== limits.memory) {
     throw new OciError(
       `update: a memory limit of ${after.memory} bytes is above what the machine of the container has: ${size.memory}; the annotation dev.tsvm.memory sizes it`,
     );
@@ -120,7 +122,6 @@ export function updatedLimits(
     throw new OciError(`update: a CPU quota is at least ${LEAST_QUOTA} microseconds`);
   }
   if (after.pids > MOST_PROCESSES) throw new OciError(`update: a limit of processes is at most ${MOST_PROCESSES}`);
-  // Engines give all limits again, those too that a configuration may have.
   const isSame = after.cpuQuota === limits.cpuQuota && after.cpuPeriod === (limits.cpuPeriod || DEFAULT_PERIOD);
   if (!isSame && after.cpuQuota > size.cpus * after.cpuPeriod) {
     const cpus = after.cpuQuota / after.cpuPeriod;

@@ -49,6 +49,14 @@ test('more CPUs than the machine has, as the configuration gave them, are no rea
   expect(updated(given, before)).toEqual({ memory: 0, pids: 7, cpuQuota: 200_000, cpuPeriod: 100_000 });
 });
 
+test('nor is more memory than the machine has', () => {
+  const before = { ...BEFORE, memory: 2 ** 31 };
+  const given = { resources: { memory: { limit: 2 ** 31 }, pids: { limit: 7 } } };
+  expect(updated(given, before)).toEqual({ ...before, pids: 7 });
+  expect(updated({ words: { 'pids-limit': '7' } }, before)).toEqual({ ...before, pids: 7 });
+  expect(() => updated({ words: { memory: '1536m' } }, before)).toThrow('is above what the machine');
+});
+
 describe('refused in one line', () => {
   const machine = 'what the machine of the container has';
   test.each([
