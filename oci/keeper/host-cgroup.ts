@@ -2,7 +2,7 @@
 // cgroups. Engines look into that of the container's process for its statistics, and set the share of a
 // whole pod in a folder above. So all that works for the container is in it: stub, keeper and machine. An
 // engine with the systemd driver names a scope instead, which systemd makes.
-import { mkdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { codeOf, hasCode, messageOf } from '../../errors/index.js';
 import { foldersTo, wordsOf, writeControl } from '../../sandbox/cgroup/hierarchy.js';
@@ -229,7 +229,7 @@ export class HostCgroup {
 
   /**
    * Has systemd start a scope with a process. Its name is in the file `scope` of the state folder from
-   * then on.
+   * then on, unless systemd refuses: another one's may have the name, and `delete` would end that.
    * @param options.name the engine's name of the container
    * @param options.pid the process; undefined: this one
    * @throws SandboxError, OciError
@@ -242,12 +242,15 @@ export class HostCgroup {
     const { unit } = scope;
     const before = hierarchiesOf('self');
     const look = () => unitPath(readCgroup(pid ?? 'self'), unit);
-    replaceFile(join(state, 'scope'), `${unit}\n`);
+    const record = join(state, 'scope');
+    replaceFile(record, `${unit}\n`);
     await startScope('system', unit, [pid ?? process.pid], {
       properties: scopeProperties(scope, name, limits),
       isStarted: () => look() !== undefined,
+      onRefused: () => rmSync(record, { force: true }),
     });
-    const path = look() ?? '/';
+    const path = look();
+    if (path === undefined) throw new OciError(`the process of ${unit} has ended`);
     // The hierarchies of version 1 that systemd leaves alone have the same path.
     const wanted = before.map((hierarchy) => ({ ...hierarchy, path: join(hierarchy.mount, path) }));
     return HostCgroup.#keep(wanted, limits, { state, scope, pid: pid === undefined ? SELF : String(pid) });

@@ -57,18 +57,28 @@ export function call(manager: Manager, method: string, signature: string, values
 /**
  * Starts a scope with processes: systemd starts none without one.
  * @param unit name of the scope
- * @param isStarted whether the processes are in it
+ * @param options.isStarted whether the processes are in it
+ * @param options.onRefused called if systemd starts none: another one may have the name
  * @throws SandboxError `cgroup`
  */
 export async function startScope(
   manager: Manager,
   unit: string,
   pids: readonly number[],
-  { properties, isStarted }: { properties: readonly Property[]; isStarted: () => boolean },
+  {
+    properties,
+    isStarted,
+    onRefused = () => {},
+  }: { properties: readonly Property[]; isStarted: () => boolean; onRefused?: () => void },
 ): Promise<void> {
   const all: Property[] = [['PIDs', 'au', ...counted(pids)], ...properties];
   const values = [unit, 'fail', String(all.length), ...all.flat(), '0'];
-  await call(manager, 'StartTransientUnit', 'ssa(sv)a(sa(sv))', values);
+  try {
+    await call(manager, 'StartTransientUnit', 'ssa(sv)a(sa(sv))', values);
+  } catch (error) {
+    onRefused();
+    throw error;
+  }
   const late = performance.now() + PATIENCE;
   // The answer is that of a job, which moves the processes later.
   while (!isStarted()) {

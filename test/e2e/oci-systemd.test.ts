@@ -131,15 +131,32 @@ test('nothing is left of a container of which a process is killed', async () => 
   expect(lines).toEqual([...Array(8).fill('nothing'), 'killed']);
 });
 
-test("a cgroup that is no scope is refused in runc's words", async () => {
-  const lines = await underSystemd(`
+/** Makes a container with a path of the cgroup, and prints what the runtime says. */
+const CREATE = `
+  create() {
     mkdir -p /run/bundle/rootfs
     echo '{"ociVersion":"1.0.0","root":{"path":"rootfs"},"process":{"args":["x"],"cwd":"/","user":{"uid":0,"gid":0}},
-      "linux":{"cgroupsPath":"/wrong","namespaces":[{"type":"network"},{"type":"pid"},{"type":"mount"},{"type":"ipc"},{"type":"uts"}]}}' > /run/bundle/config.json
-    "$PROJECT/dist/tsvm-oci" --systemd-cgroup create --bundle /run/bundle wrong 2>&1
+      "linux":{"cgroupsPath":"'$1'","namespaces":[{"type":"network"},{"type":"pid"},{"type":"mount"},{"type":"ipc"},{"type":"uts"}]}}' > /run/bundle/config.json
+    "$PROJECT/dist/tsvm-oci" --systemd-cgroup create --bundle /run/bundle refused 2>&1
+  }
+`;
+
+test("a cgroup that is no scope is refused in runc's words", async () => {
+  const lines = await underSystemd(`${CREATE}
+    create /wrong
     nothing`);
   expect(lines).toEqual([
     'expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got "/wrong" instead',
     'nothing',
   ]);
+});
+
+test('a scope of the name that is there already stays, and the container is refused', async () => {
+  const lines = await underSystemd(`${CREATE}
+    systemd-run --quiet --scope --unit=taken -p DefaultDependencies=no sleep 1000 &
+    for tries in $(seq 600); do systemctl is-active --quiet taken.scope && break; sleep 0.1; done
+    create system.slice::taken | grep -o 'systemd refuses a cgroup'
+    systemctl is-active taken.scope
+    nothing`);
+  expect(lines).toEqual(['systemd refuses a cgroup', 'active', 'nothing']);
 });

@@ -1,6 +1,9 @@
 // The container's cgroup on the host: its paths, and the limits there.
-import { expect, test } from 'vitest';
-import { controlFiles, hierarchies, hostLimits, pathIn } from '../../../oci/keeper/host-cgroup.js';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { controlFiles, HostCgroup, hierarchies, hostLimits, pathIn } from '../../../oci/keeper/host-cgroup.js';
 
 const HYBRID = [
   '30 24 0:25 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755',
@@ -64,4 +67,18 @@ test('a container without limits has none on the host', () => {
     ['cpu.cfs_period_us', '100000'],
     ['cpu.cfs_quota_us', '-1'],
   ]);
+});
+
+test("a scope that systemd refuses may be another one's, which no `delete` is to end: the state has no name of it", async () => {
+  const state = mkdtempSync(join(tmpdir(), 'tsvm-scope-'));
+  onTestFinished(() => {
+    vi.unstubAllEnvs();
+    rmSync(state, { recursive: true });
+  });
+  // Nothing calls systemd.
+  vi.stubEnv('PATH', state);
+  const limits = { memory: undefined, cpus: undefined, shares: undefined };
+  const started = HostCgroup.start({ unit: 'a-b.scope', slice: 'a.slice' }, limits, { state, name: 'b' });
+  await expect(started).rejects.toThrow('systemd refuses a cgroup');
+  expect(readdirSync(state)).toEqual([]);
 });
