@@ -108,8 +108,8 @@ export function updatedLimits(
   if (limits.memory && after.memory === 0) {
     throw new OciError('update: the memory limit cannot be taken away: the machine of the container has its size');
   }
-  // Engines give all limits again, those too that a configuration may have: a cgroup above may have left its
-  // machine less.
+  // Engines give all limits again, those too that a configuration may have. A cgroup above may have
+  // left the machine less.
   if (after.memory > size.memory && after.memory !== limits.memory) {
     throw new OciError(
       `update: a memory limit of ${after.memory} bytes is above what the machine of the container has: ${size.memory}; the annotation dev.tsvm.memory sizes it`,
@@ -122,6 +122,7 @@ export function updatedLimits(
     throw new OciError(`update: a CPU quota is at least ${LEAST_QUOTA} microseconds`);
   }
   if (after.pids > MOST_PROCESSES) throw new OciError(`update: a limit of processes is at most ${MOST_PROCESSES}`);
+  // So it is with CPUs.
   const isSame = after.cpuQuota === limits.cpuQuota && after.cpuPeriod === (limits.cpuPeriod || DEFAULT_PERIOD);
   if (!isSame && after.cpuQuota > size.cpus * after.cpuPeriod) {
     const cpus = after.cpuQuota / after.cpuPeriod;
