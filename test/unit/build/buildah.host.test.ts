@@ -1,6 +1,6 @@
 // Images of Dockerfiles are those that buildah makes: the same files, with modes, owners, links and
 // contents, and the same config. What is meant to differ is listed with its reason.
-import { execFile, execFileSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import {
@@ -10,28 +10,29 @@ import {
   mkdtempSync,
   readFileSync,
   renameSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { ArchiveContext } from '../../../build/index.js';
 import { buildStore, type Json } from '../../../images/build.js';
+import { Buildah, comparable } from './by-buildah.js';
 import { type Made, Workshop } from './made.js';
 
 let shop: Workshop;
+let buildah: Buildah;
+/** The folder of its images, for what else is written. */
 let storage: string;
 
 beforeAll(() => {
   shop = new Workshop();
-  storage = mkdtempSync(join(tmpdir(), 'tsvm-buildah-'));
+  buildah = new Buildah();
+  storage = buildah.folder;
   shop.write({
     a: 'A',
     b: 'B',
@@ -71,7 +72,7 @@ beforeAll(() => {
 
 afterAll(() => {
   shop[Symbol.dispose]();
-  rmSync(storage, { recursive: true, force: true });
+  buildah[Symbol.dispose]();
 });
 
 const IGNORING = '*.tmp\nhidden\n!hidden/shown\n';
@@ -80,52 +81,8 @@ const IGNORING = '*.tmp\nhidden\n!hidden/shown\n';
 async function byBuildah(dockerfile: string, args: readonly string[], input?: Buffer): Promise<Made> {
   const work = mkdtempSync(join(storage, 'build-'));
   writeFileSync(join(work, 'Dockerfile'), dockerfile);
-  const buildah = (...argv: string[]) => {
-    const running = promisify(execFile)('buildah', [
-      ...['--root', join(storage, 'root'), '--runroot', join(storage, 'run'), '--storage-driver', 'vfs'],
-      ...argv,
-    ]);
-    running.child.stdin?.end(input);
-    return running;
-  };
-  await buildah(
-    'bud',
-    '-q',
-    '--format',
-    'docker',
-    '--isolation',
-    'chroot',
-    ...args,
-    '-t',
-    'made',
-    '-f',
-    join(work, 'Dockerfile'),
-    input === undefined ? shop.context : '-',
-  );
-  // An OCI layout would lose the fields that only Docker's format has.
-  const archive = join(work, 'made.tar');
-  await buildah('push', '-q', 'localhost/made', `docker-archive:${archive}`);
-  return shop.open(`docker-archive:${archive}`);
-}
-
-/** Fields of Docker's format that say nothing of an image. */
-const UNSAID = /^(Image|Hostname|Domainname|Attach.*|Tty|OpenStdin|StdinOnce|ArgsEscaped)$/;
-
-/** buildah writes empty fields, a label and a PATH of its own, and the root as working directory. */
-function comparable({ Labels, Env, WorkingDir, ...rest }: Json): Json {
-  const labels = Object.entries(Labels ?? {}).filter(([name]) => name !== 'io.buildah.version');
-  const env = Object.values(Env ?? {}).filter((text) => !String(text).startsWith('PATH='));
-  const fields = {
-    ...rest,
-    Labels: Object.fromEntries(labels),
-    Env: env,
-    WorkingDir: WorkingDir === '/' ? '' : WorkingDir,
-  };
-  return Object.fromEntries(
-    Object.entries(fields).filter(
-      ([name, value]) => !UNSAID.test(name) && value && (typeof value !== 'object' || Object.keys(value).length > 0),
-    ),
-  );
+  const context = input === undefined ? shop.context : '-';
+  return shop.open(await buildah.build([...args, '-f', join(work, 'Dockerfile'), context], input));
 }
 
 const COPIES = [
@@ -440,16 +397,11 @@ describe('several platforms', () => {
     });
     const work = mkdtempSync(join(storage, 'theirs-'));
     writeFileSync(join(work, 'Dockerfile'), `${dockerfile}\n`);
-    const buildah = (...argv: string[]) =>
-      promisify(execFile)('buildah', [
-        ...['--root', join(storage, 'root'), '--runroot', join(storage, 'run'), '--storage-driver', 'vfs'],
-        ...argv,
-      ]);
     const list = `several-${createHash('sha256').update(dockerfile).digest('hex').slice(0, 8)}`;
     const words = ['--platform', PLATFORMS.join(','), '--manifest', list, '-f', join(work, 'Dockerfile'), shop.context];
-    await buildah('bud', '-q', '--isolation', 'chroot', ...words);
+    await buildah.run(['bud', '-q', '--isolation', 'chroot', ...words]);
     const theirs = join(work, 'x.tar');
-    await buildah('manifest', 'push', '-q', '--all', list, `oci-archive:${theirs}`);
+    await buildah.run(['manifest', 'push', '-q', '--all', list, `oci-archive:${theirs}`]);
     const byArchitecture = (all: Listed[]) =>
       all.sort((a, b) => (String(a.platform.architecture) < String(b.platform.architecture) ? -1 : 1));
     const [made, expected] = [byArchitecture(await listed(ours)), byArchitecture(await listed(theirs))];

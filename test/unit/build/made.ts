@@ -1,4 +1,5 @@
 // Builds in a home and a context of their own, without machines, and what came of them.
+import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -15,8 +16,13 @@ export interface Made {
   config: Json;
   layers: string[];
   events: StepEvent[];
-  /** A line for each file, without times: `755 0:0 /d/`, `644 0:0 /f "contents"`, `/l -> target`. */
-  files(): Promise<string[]>;
+  /**
+   * A line for each file, without times: `755 0:0 /d/`, `644 0:0 /f "contents"`, `/l -> target`. Files
+   * of more than 1 KiB have a digest in place of their contents.
+   *
+   * @param base files of this many layers are without contents. Default: 0
+   */
+  files(base?: number): Promise<string[]>;
 }
 
 export class Workshop implements Disposable {
@@ -39,7 +45,7 @@ export class Workshop implements Disposable {
 
   async build(dockerfile: string, options: Partial<BuildOptions> & { ignoring?: string } = {}): Promise<Made> {
     const { id, events } = await this.buildAll(dockerfile, options);
-    return this.#made(id, events);
+    return made(this.home, id, events);
   }
 
   /** Builds an image, or an index of several platforms. */
@@ -63,13 +69,7 @@ export class Workshop implements Disposable {
 
   /** An image that another program has built. */
   async open(reference: string): Promise<Made> {
-    return this.#made((await this.home.images.resolve(reference)).digest, []);
-  }
-
-  #made(id: string, events: StepEvent[]): Made {
-    const store = buildStore(this.home.path);
-    const { config: image, layers } = store.base(id);
-    return { id, image, config: image.config as Json, layers, events, files: () => describe(store.tree(layers)) };
+    return made(this.home, (await this.home.images.resolve(reference)).digest);
   }
 
   [Symbol.dispose](): void {
@@ -77,7 +77,15 @@ export class Workshop implements Disposable {
   }
 }
 
-async function describe(tree: LayerTree): Promise<string[]> {
+/** An image of a home. */
+export function made(home: Home, id: string, events: StepEvent[] = []): Made {
+  const store = buildStore(home.path);
+  const { config: image, layers } = store.base(id);
+  const files = (base = 0) => describe(store.tree(layers), base);
+  return { id, image, config: image.config as Json, layers, events, files };
+}
+
+async function describe(tree: LayerTree, base: number): Promise<string[]> {
   const lines: string[] = [];
   const visit = async (inode: Inode, path: string): Promise<void> => {
     const { kind, mode, uid, gid, target, children } = inode;
@@ -88,10 +96,14 @@ async function describe(tree: LayerTree): Promise<string[]> {
         await visit(child.inode, `${path}/${name}`);
       }
     } else if (kind === 'symlink') lines.push(`${path} -> ${target}`);
+    else if (kind === 'file' && inode.layer < base) lines.push(`${metadata} ${path}`);
     else if (kind === 'file') {
       const chunks: Buffer[] = [];
       for await (const chunk of tree.read(inode)) chunks.push(chunk);
-      lines.push(`${metadata} ${path} ${JSON.stringify(Buffer.concat(chunks).toString())}`);
+      const bytes = Buffer.concat(chunks);
+      const contents =
+        bytes.length > 1024 ? createHash('sha256').update(bytes).digest('hex') : JSON.stringify(bytes.toString());
+      lines.push(`${metadata} ${path} ${contents}`);
     } else lines.push(`${metadata} ${path} ${kind}`);
   };
   await visit(tree.root, '');
