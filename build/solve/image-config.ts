@@ -4,6 +4,7 @@
 import type { Json } from '../../images/build.js';
 import type { Health, Pair } from '../dockerfile/instruction.js';
 
+/** Of images whose base has none, so that `ENV PATH=/more:$PATH` means what it says. */
 export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const DEFAULT_SHELL: readonly string[] = ['/bin/sh', '-c'];
 
@@ -26,6 +27,7 @@ export class ImageSettings {
         return equals < 0 ? [text, ''] : [text.slice(0, equals), text.slice(equals + 1)];
       }),
     );
+    if (!this.#env.has('PATH')) this.setEnv('PATH', DEFAULT_PATH);
   }
 
   /** For the image config. Empty fields are left out. */

@@ -2,7 +2,6 @@
 // "Here-Documents").
 import { BuildError } from '../build-error.js';
 import type { RunInstruction } from '../dockerfile/instruction.js';
-import { DEFAULT_PATH } from './image-config.js';
 
 export interface RunCommand {
   argv: string[];
@@ -34,14 +33,13 @@ export function runCommand({ command, heredocs }: RunInstruction, shell: readonl
   return { argv: [...shell, whole], shown: text };
 }
 
-/** The variables of a command: ENV before ARG, and a PATH. */
+/** The variables of a command: ENV before ARG. */
 export function exportsFor(
   env: ReadonlyMap<string, string>,
   args: readonly (readonly [string, string])[],
   proxies: readonly (readonly [string, string])[],
 ): Record<string, string> {
   return {
-    PATH: DEFAULT_PATH,
     ...Object.fromEntries(proxies),
     ...Object.fromEntries(args),
     ...Object.fromEntries(env),

@@ -45,14 +45,13 @@ export class Buildah implements Disposable {
 /** Fields of Docker's format that say nothing of an image. */
 const UNSAID = /^(Image|Hostname|Domainname|Attach.*|Tty|OpenStdin|StdinOnce|ArgsEscaped)$/;
 
-/** buildah writes empty fields, a label and a PATH of its own, and the root as working directory. */
+/** buildah writes empty fields, a label of its own, and the root as working directory. */
 export function comparable({ Labels, Env, WorkingDir, ...rest }: Json): Json {
   const labels = Object.entries(Labels ?? {}).filter(([name]) => name !== 'io.buildah.version');
-  const env = Object.values(Env ?? {}).filter((text) => !String(text).startsWith('PATH='));
   const fields = {
     ...rest,
     Labels: Object.fromEntries(labels),
-    Env: env,
+    Env: Object.values(Env ?? {}),
     WorkingDir: WorkingDir === '/' ? '' : WorkingDir,
   };
   return Object.fromEntries(

@@ -19,10 +19,8 @@ export interface Made {
   /**
    * A line for each file, without times: `755 0:0 /d/`, `644 0:0 /f "contents"`, `/l -> target`. Files
    * of more than 1 KiB have a digest in place of their contents.
-   *
-   * @param base files of this many layers are without contents. Default: 0
    */
-  files(base?: number): Promise<string[]>;
+  files(): Promise<string[]>;
 }
 
 export class Workshop implements Disposable {
@@ -81,11 +79,10 @@ export class Workshop implements Disposable {
 export function made(home: Home, id: string, events: StepEvent[] = []): Made {
   const store = buildStore(home.path);
   const { config: image, layers } = store.base(id);
-  const files = (base = 0) => describe(store.tree(layers), base);
-  return { id, image, config: image.config as Json, layers, events, files };
+  return { id, image, config: image.config as Json, layers, events, files: () => describe(store.tree(layers)) };
 }
 
-async function describe(tree: LayerTree, base: number): Promise<string[]> {
+async function describe(tree: LayerTree): Promise<string[]> {
   const lines: string[] = [];
   const visit = async (inode: Inode, path: string): Promise<void> => {
     const { kind, mode, uid, gid, target, children } = inode;
@@ -96,7 +93,6 @@ async function describe(tree: LayerTree, base: number): Promise<string[]> {
         await visit(child.inode, `${path}/${name}`);
       }
     } else if (kind === 'symlink') lines.push(`${path} -> ${target}`);
-    else if (kind === 'file' && inode.layer < base) lines.push(`${metadata} ${path}`);
     else if (kind === 'file') {
       const chunks: Buffer[] = [];
       for await (const chunk of tree.read(inode)) chunks.push(chunk);
