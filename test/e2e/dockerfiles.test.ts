@@ -2,6 +2,7 @@
 // is for. Where buildah can build one, files and config are the same.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openStore } from '../../images/index.js';
@@ -13,7 +14,9 @@ import { type Result, run, TSVM, uml } from './machine.js';
 
 const DOCKERFILES = fileURLToPath(new URL('../fixtures/dockerfiles', import.meta.url));
 /** Maximum time for a server to begin to answer, in milliseconds. */
-const PATIENCE = 200_000;
+const PATIENCE = 500_000;
+/** Milliseconds between two looks at it. */
+const PAUSE = 500;
 
 /** Base images by the names that the Dockerfiles have for them, with their places in OCI layouts. */
 function bases(): Record<string, string> {
@@ -34,8 +37,12 @@ function bases(): Record<string, string> {
 /** Those that buildah builds from too. It copies all files of an image at each step. */
 const BUILDAHS = ['debian:bookworm-slim'];
 
-/** Files that tell times: their contents are not the same twice. */
-const TIMES = /^(\S+ \S+ \/(?:etc\/(?:g?shadow|passwd)-?|var\/(?:log|cache\/(?:ldconfig|apt)|lib\/dpkg)\/\S+)) .*/;
+/**
+ * Files that tell times, whose contents are not the same twice. The last one is a copy of a file that
+ * keeps its size and time: buildah, which compares these, leaves what the base image has.
+ */
+const TIMES =
+  /^(\S+ \S+ \/(?:var\/(?:log|cache\/(?:ldconfig|apt)|lib\/dpkg)\/\S+|etc\/(?:g?shadow-?|passwd-?|group-))) .*/;
 /** buildah leaves a file of its own, and removes the folder on which it mounted a tmpfs. */
 const BUILDAHS_OWN = /^\S+ \S+ \/(etc\/hosts|var\/lib\/apt\/lists\/.*)/;
 
@@ -112,6 +119,7 @@ async function eventually(...argv: string[]): Promise<string> {
     const { code, stdout, stderr } = await command(argv);
     if (code === 0) return stdout;
     if (performance.now() > deadline) throw new Error(`${argv.join(' ')} fails: ${stdout}${stderr}`);
+    await sleep(PAUSE);
   }
 }
 
