@@ -235,7 +235,7 @@ test('the config', async () => {
     { labels: { own: 'yes' } },
   );
   expect(config).toEqual({
-    Env: ['A=2', 'B=b c', 'PATH=/bin', 'C=1.0-x'],
+    Env: ['PATH=/bin', 'A=2', 'B=b c', 'C=1.0-x'],
     Labels: { v: '1.0', 'a b': 'c d', own: 'yes' },
     ExposedPorts: { '80/tcp': {}, '90/udp': {}, '91/udp': {} },
     Volumes: { '/v': {}, '/u w': {} },

@@ -72,7 +72,7 @@ COPY bin-$TARGETARCH /bin`;
     { os: 'linux', architecture: 'arm', variant: 'v7' },
   ]);
   const build64 = 'BUILD=linux-amd64--linux/amd64';
-  expect(configs.map(({ config }) => config.Env)).toEqual([
+  expect(configs.map(({ config }) => config.Env?.slice(1))).toEqual([
     ['TARGET=linux-amd64--linux/amd64', build64],
     ['TARGET=linux-arm64--linux/arm64', build64],
     ['TARGET=linux-arm-v7-linux/arm/v7', build64],
