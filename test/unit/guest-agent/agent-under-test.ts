@@ -75,19 +75,24 @@ export class AgentUnderTest {
   }
 
   /**
-   * Kills the processes with this word in their command lines while the agent stands still: it
+   * Kills so many processes with this word in their command lines while the agent stands still: it
    * finds all of them dead.
    */
-  killAtOnce(word: string): void {
-    const script = `agent=$1 killed=; kill -STOP $agent
-      for pid in $(cat /proc/$agent/task/$agent/children); do
-        grep -q "$2" /proc/$pid/cmdline && kill -KILL $pid && killed="$killed $pid"
+  killAtOnce(word: string, count: number): void {
+    // A process that is about to execute another program has no command line for a moment.
+    const script = `agent=$1; kill -STOP $agent
+      until [ "$(echo $killed | wc -w)" -eq "$3" ]; do
+        killed=
+        for pid in $(cat /proc/$agent/task/$agent/children); do
+          grep -q "$2" /proc/$pid/cmdline && killed="$killed $pid"
+        done
       done
+      kill -KILL $killed
       for pid in $killed; do until grep -q '^State:.Z' /proc/$pid/status; do sleep 0.01; done; done
       kill -CONT $agent`;
     const agent = readFileSync(`/proc/${this.#child?.pid}/task/${this.#child?.pid}/children`, 'utf8').trim();
-    const [file, argv] = asRoot('sh', '-c', script, 'sh', agent, word);
-    execFileSync(file, argv, { stdio: 'inherit' });
+    const [file, argv] = asRoot('sh', '-c', script, 'sh', agent, word, String(count));
+    execFileSync(file, argv, { stdio: 'inherit', timeout: 60_000 });
   }
 
   /** Where this host sees a file of a container of which a process runs. */

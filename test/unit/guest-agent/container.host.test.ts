@@ -991,7 +991,7 @@ describe('several containers in one machine', () => {
     await session.answer(202);
     for (const id of ids) session.send(process(112, id, 'exec sleep 11200'));
     for (const id of ids) await session.answer(200 + id);
-    session.killAtOnce('11200');
+    session.killAtOnce('11200', ids.length + 1);
     expect(await session.exited(2)).toMatchObject({ signal: 9 });
     // The others are reaped, though no cgroup counts them any more.
     const ended = session.frames.flatMap((frame) => (frame.type === 'exited' ? [frame.process] : []));
