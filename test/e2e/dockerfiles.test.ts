@@ -10,11 +10,11 @@ import { Home } from '../../sandbox/index.js';
 import { clientImage, debianImages } from '../fixtures/debian-images.js';
 import { Buildah, comparable } from '../unit/build/by-buildah.js';
 import { made } from '../unit/build/made.js';
-import { type Result, run, TSVM, uml } from './machine.js';
+import { type Result, readUntil, run, TSVM, uml } from './machine.js';
 
 const DOCKERFILES = fileURLToPath(new URL('../fixtures/dockerfiles', import.meta.url));
 /** Maximum time for a server to begin to answer, in milliseconds. */
-const PATIENCE = 500_000;
+const PATIENCE = 200_000;
 /** Milliseconds between two looks at it. */
 const PAUSE = 500;
 
@@ -113,6 +113,14 @@ async function start(...words: string[]) {
   };
 }
 
+/** Waits until a container says something on stderr. */
+async function untilSaid(id: string, words: string): Promise<void> {
+  const logs = uml.spawn([TSVM, 'logs', '-f', id], { env: { TSVM_HOME: home } });
+  logs.stdout.resume();
+  await readUntil(logs.stderr, words);
+  logs.kill('SIGTERM');
+}
+
 /** Repeats a command until it succeeds: a server takes a while to answer. */
 async function eventually(...argv: string[]): Promise<string> {
   for (const deadline = performance.now() + PATIENCE; ; ) {
@@ -133,7 +141,7 @@ function write(name: string, files: Readonly<Record<string, string>>): string {
   return path;
 }
 
-describe.concurrent('of Dockerfiles', () => {
+describe('of Dockerfiles', () => {
   test('npm ci installs what the lock file of a web server says, without what is for development', async () => {
     await build('node-web');
     await using web = await start('-p', '127.0.0.1::8080', 'node-web');
@@ -190,6 +198,7 @@ describe.concurrent('of Dockerfiles', () => {
     expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('POSTGRES_PASSWORD: is not set') });
     const settings = ['POSTGRES_PASSWORD=sesame', 'POSTGRES_DB=shop', 'READER_PASSWORD=books'];
     await using server = await start(...settings.flatMap((text) => ['-e', text]), 'postgres');
+    await untilSaid(server.id, 'listening on IPv4');
     const psql = ['psql', '-h', '127.0.0.1', '-U', 'reader', '-qAt', 'shop', '-c'];
     const ask = [TSVM, 'exec', '-e', 'PGPASSWORD=books', server.id, ...psql];
     const counts = "SELECT page, count(*) FROM visits WHERE page < '/page/2' GROUP BY page ORDER BY page";
