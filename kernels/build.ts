@@ -39,9 +39,9 @@ export interface BuildProgress {
 }
 
 /** The approximate number of objects of each kernel. Used for progress only. */
-const OBJECTS: Record<KernelName, number> = { guest: 2030, uml: 1500 };
+const OBJECTS: Record<KernelName, number> = { guest: 2030, lab: 1675, uml: 1500 };
 
-const ARCHITECTURES: Record<KernelName, string> = { guest: 'x86_64', uml: 'um' };
+const ARCHITECTURES: Record<KernelName, string> = { guest: 'x86_64', lab: 'x86_64', uml: 'um' };
 
 /** Makes the build reproducible: it records no time, host or user. */
 const ENVIRONMENT = {

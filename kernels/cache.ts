@@ -6,8 +6,11 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { sourceFile } from '../installation/index.js';
 
-/** `guest` runs a container; `uml` runs a container as a process of the host. */
-export const KERNEL_NAMES = ['guest', 'uml'] as const;
+/**
+ * `guest` runs a container; `lab` is a host with KVM, in software; `uml` runs a container as a
+ * process of the host.
+ */
+export const KERNEL_NAMES = ['guest', 'lab', 'uml'] as const;
 export type KernelName = (typeof KERNEL_NAMES)[number];
 
 /**
@@ -16,17 +19,19 @@ export type KernelName = (typeof KERNEL_NAMES)[number];
  */
 export const KERNEL_FILES: Record<KernelName, readonly string[]> = {
   guest: ['config', 'bzImage', 'vmlinux'],
+  lab: ['config', 'bzImage', 'vmlinux'],
   uml: ['config', 'vmlinux'],
 };
 
 /** The config fragments of each kernel, in the order in which they are merged. */
 const FRAGMENTS_OF: Record<KernelName, readonly string[]> = {
   guest: ['base', 'guest'],
+  lab: ['base', 'lab'],
   uml: ['base', 'guest', 'uml'],
 };
 
 /** The changes to the source of each kernel. */
-const PATCHES_OF: Record<KernelName, readonly string[]> = { guest: [], uml: ['uml-fork'] };
+const PATCHES_OF: Record<KernelName, readonly string[]> = { guest: [], lab: [], uml: ['uml-fork'] };
 
 /** Increased when build.ts makes a different kernel from the same fragments and patches. */
 const RECIPE = 1;

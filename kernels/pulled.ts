@@ -22,7 +22,7 @@ export const PACKAGES: Record<PulledName, Package> = {
   'debian-uml': { name: 'user-mode-linux', hasKernel: true, transport: 'virtio_uml' },
   /** `debian` for a machine with PCI, which another VMM makes. */
   'debian-pci': { name: 'linux-image-cloud-amd64', hasKernel: false, transport: 'virtio_pci' },
-  /** `debian-generic` for the lab (test/lab), a host with KVM. */
+  /** `debian-generic` for the lab (test/lab): a host whose kernel has a function tracer. */
   'debian-lab': { name: 'linux-image-amd64', hasKernel: false, transport: 'virtio_9p' },
 };
 

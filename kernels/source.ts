@@ -19,6 +19,7 @@ export interface KernelSource {
 /** The package that each kernel is built from, and tested with. */
 export const SOURCE_PACKAGES: Record<KernelName, string> = {
   guest: 'linux-source-6.1',
+  lab: 'linux-source-6.1',
   // It changes the mappings of a program many at once: a fork and exec takes half of 6.1's time.
   uml: 'linux-source-6.12',
 };

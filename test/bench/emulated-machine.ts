@@ -59,6 +59,8 @@ export function programFiles(program: string): Map<string, Uint8Array> {
 export interface GuestRun {
   initramfs: string;
   command: readonly string[];
+  /** Default: the guest kernel. */
+  kernel?: string;
 }
 
 /** Returns the output of the guest's program. @throws Error if the program or the machine failed */
@@ -112,7 +114,7 @@ export function hostParameters(): string[] {
  * @returns the output of the guest's program
  * @throws Error if the program or the machine failed
  */
-export async function runQemu({ initramfs, command }: GuestRun, devices: readonly string[]): Promise<string> {
+export async function runQemu({ initramfs, command, kernel }: GuestRun, devices: readonly string[]): Promise<string> {
   // Without the frequency of the time stamp counter the guest's clock counts timer interrupts, and
   // a busy host loses some of them.
   const words = [baseCommandLine({ devices: [], console: false, reboot: 't' }), ...hostParameters()].join(' ');
@@ -123,7 +125,14 @@ export async function runQemu({ initramfs, command }: GuestRun, devices: readonl
     ['-M', 'microvm,acpi=off,x-option-roms=off,memory-backend=ram'],
     ['-object', `memory-backend-memfd,id=ram,size=${MEMORY},share=on`],
     ['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-serial', 'stdio'],
-    ['-kernel', guestKernel(), '-initrd', initramfs, '-append', `${words} loglevel=1 run=${command.join(',')}`],
+    [
+      '-kernel',
+      kernel ?? guestKernel(),
+      '-initrd',
+      initramfs,
+      '-append',
+      `${words} loglevel=1 run=${command.join(',')}`,
+    ],
     ['-global', 'virtio-mmio.force-legacy=false', ...devices],
   ];
   return outputOf('QEMU', await time('qemu-system-x86_64', args.flat(), { until: UNTIL }));

@@ -1,12 +1,14 @@
 // Shared folders. Our virtio-fs is compared with:
 // - Debian's virtiofsd with its default options, on the same kernel
 // - the same with extended attributes and access control lists, which ours has
+// - QEMU's 9p, on the lab's kernel, as the guest's has no 9p. Both kernels are of the same source.
 // The folder, the programs and the CPU emulator are the same.
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { kernelPath } from '../../kernels/index.js';
 import { buildInitramfs, type GuestRun, programFiles, runOurs, runQemu } from './emulated-machine.js';
 import { type Benchmark, type Measurement, ratio, Samples } from './measurement.js';
 import { BENCH_FOLDER, GUEST_VOLUMES_SCRIPT } from './paths.js';
@@ -80,6 +82,16 @@ async function runWithVirtiofsd(folder: string, scratch: string, ...options: str
   }
 }
 
+function runWith9p(folder: string): Promise<string> {
+  const kernel = kernelPath('lab');
+  if (kernel === undefined) throw new Error("the kernel 'lab' is not built, run: tsvm kernel build lab");
+  const options = 'trans=virtio;version=9p2000.L;msize=512000';
+  return runQemu({ ...guest('9p', 'peer', options, '.'), kernel }, [
+    ...['-fsdev', `local,id=fs,path=${folder},security_model=passthrough`],
+    ...['-device', 'virtio-9p-device,fsdev=fs,mount_tag=peer'],
+  ]);
+}
+
 function addSamples(samples: Samples, who: string, output: string): void {
   const lines = output.split('\n').map((line) => line.trim());
   for (const [said, name] of TIMES) {
@@ -101,7 +113,7 @@ function addSamples(samples: Samples, who: string, output: string): void {
 
 export const volumes: Benchmark = {
   name: 'volumes',
-  title: 'Shared folders of an emulated machine: our virtio-fs beside virtiofsd',
+  title: "Shared folders of an emulated machine: our virtio-fs beside virtiofsd and QEMU's 9p",
   needsKvm: false,
   async measure({ runs }) {
     prepare();
@@ -109,6 +121,7 @@ export const volumes: Benchmark = {
       [OURS, runWithOurs],
       ['virtiofsd', runWithVirtiofsd],
       ['virtiofsd, xattr', (place, scratch) => runWithVirtiofsd(place, scratch, 'xattr', 'posix_acl')],
+      ['9p', runWith9p],
     ];
     const who = ways.map(([name, measure]) => ({ name, measure, samples: new Samples() }));
     const folder = mkdtempSync(join(MEMORY, 'tsvm-bench-folder-'));

@@ -1,15 +1,15 @@
 // The lab: a machine whose KVM works like that of hardware, in software. QEMU emulates an AMD
-// processor with SVM and nested paging. The kernel is Debian's. The root file system is the host's
-// own (9p, read and write), so the lab runs the host's own node and programs, and its /dev/kvm boots
-// unmodified kernels. This file is the entry to the lab: a socket whose clients (client.ts) get slots
-// of a machine (qemu.ts).
+// processor with SVM and nested paging. The kernel is that of kernels/lab.config, or Debian's, which
+// has a function tracer. The root file system is the host's own (9p, read and write), so the lab runs
+// the host's own node and programs, and its /dev/kvm boots unmodified kernels. This file is the entry
+// to the lab: a socket whose clients (client.ts) get slots of a machine (qemu.ts).
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { messageOf } from '../../errors/index.js';
 import { encodeFrame, FrameReader, FrameType } from './frames.js';
-import { LabMachine } from './qemu.js';
+import { type LabKernel, LabMachine } from './qemu.js';
 
 /** A client and its slot, until the exit frame of its command. */
 interface Session {
@@ -39,7 +39,7 @@ export class Lab implements AsyncDisposable {
   /** The socket for clients: see client.ts. */
   readonly socketPath = join(this.#folder, 'lab');
 
-  private constructor(readonly isTraced: boolean) {
+  private constructor(readonly kernel: LabKernel) {
     this.#broker = createServer({ pauseOnConnect: true }, (client) => {
       client.on('error', () => client.destroy());
       this.#waiting.push(client);
@@ -48,14 +48,9 @@ export class Lab implements AsyncDisposable {
     });
   }
 
-  /**
-   * Boots a lab.
-   *
-   * @param isTraced whether functions of its kernel are traced
-   * @throws Error with the end of the console's output if the lab does not come up
-   */
-  static async start(isTraced = false): Promise<Lab> {
-    const lab = await Lab.onDemand(isTraced);
+  /** Boots a lab. @throws Error with the end of the console's output if the lab does not come up */
+  static async start(kernel: LabKernel = 'lab'): Promise<Lab> {
+    const lab = await Lab.onDemand(kernel);
     try {
       await lab.#bootFirst();
       return lab;
@@ -66,8 +61,8 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Returns a lab that boots when its first client connects. */
-  static async onDemand(isTraced = false): Promise<Lab> {
-    const lab = new Lab(isTraced);
+  static async onDemand(kernel: LabKernel = 'lab'): Promise<Lab> {
+    const lab = new Lab(kernel);
     await new Promise<void>((resolve) => lab.#broker.listen(lab.socketPath, resolve));
     return lab;
   }
@@ -79,7 +74,7 @@ export class Lab implements AsyncDisposable {
   }
 
   async #boot(): Promise<void> {
-    const machine = await LabMachine.start(this.isTraced);
+    const machine = await LabMachine.start(this.kernel);
     this.#machine = machine;
     for (const slot of machine.slots) this.#addSlot(slot);
     machine.ended.then((how) => this.#bootAgain(how));

@@ -2,7 +2,7 @@
 // exit code.
 //   npm run lab                  runs a shell in a lab of its own
 //   npm run lab -- --serve       boots a lab that stays, and prints how other calls use it
-//   npm run lab -- --trace ...   boots one in which functions of the kernel can be traced
+//   npm run lab -- --trace ...   boots one whose kernel has a function tracer: `tsvm kernel pull debian-lab`
 import { constants } from 'node:os';
 import { spawnInLab } from './client.js';
 import { Lab } from './lab.js';
@@ -46,7 +46,7 @@ async function main(words: string[]): Promise<number> {
     if (trace) throw new Error(`--trace boots a lab, and ${SOCKET_VARIABLE} names one that runs`);
     return run(running, argv.length > 0 ? argv : ['bash']);
   }
-  await using lab = await Lab.start(trace);
+  await using lab = await Lab.start(trace ? 'debian-lab' : 'lab');
   // `await` keeps the lab until the command has ended.
   if (argv[0] !== '--serve') return await run(lab.socketPath, argv.length > 0 ? argv : ['bash']);
   console.log(`export ${SOCKET_VARIABLE}=${lab.socketPath}`);

@@ -8,10 +8,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { cpio, filesOfPulled, findPulled } from '../../kernels/index.js';
+import { cpio, filesOfPulled, findPulled, kernelPath } from '../../kernels/index.js';
 
-/** Debian's, with modules and a function tracer. */
-const KERNEL = 'debian-lab';
+/** `lab` has all built in; `debian-lab` is Debian's, with modules and a function tracer. */
+export type LabKernel = 'lab' | 'debian-lab';
 
 /** Options of the root, for mount(8). */
 const ROOT = 'trans=virtio,version=9p2000.L,cache=loose,msize=512000';
@@ -37,7 +37,7 @@ const CPU = 'EPYC,+svm,+npt,-xsave,-avx,-avx2,-fma,-f16c';
 const CPUS = 3;
 const SCHEDULED_CPUS = 'isolcpus=0';
 /**
- * A machine whose functions are traced has one CPU. With three, the lab stood still in some runs. The
+ * A kernel whose functions are traced has one CPU. With three, the lab stood still in some runs. The
  * cause seems to be a race in QEMU 7.2, which was not shown: the tracer writes a breakpoint over the start
  * of each function, and QEMU seems to translate the function on one CPU while another one writes to it, and
  * to keep the old translation (`tb_link_page` takes no lock before it), which that CPU then runs forever.
@@ -69,14 +69,19 @@ function timeStampCounter(): string {
 
 interface BootFiles {
   kernel: string;
-  /** An initial RAM file system with modules and PID 1. */
-  initrd: string;
+  /** An initial RAM file system with PID 1. Absent: the kernel mounts the root itself. */
+  initrd?: string;
 }
 
 /** @throws Error if the kernel is not there */
-function bootFiles(folder: string, init: string): BootFiles {
-  const pulled = findPulled(KERNEL);
-  if (pulled === undefined) throw new Error(`the lab has no kernel: run \`tsvm kernel pull ${KERNEL}\``);
+function bootFiles(name: LabKernel, folder: string, init: string): BootFiles {
+  if (name === 'lab') {
+    const path = kernelPath('lab');
+    if (path === undefined) throw new Error('the lab has no kernel: run `tsvm kernel build lab`');
+    return { kernel: join(dirname(path), 'bzImage') };
+  }
+  const pulled = findPulled(name);
+  if (pulled === undefined) throw new Error(`the lab has no kernel: run \`tsvm kernel pull ${name}\``);
   const { path, modules } = filesOfPulled(pulled);
   const initrd = join(folder, 'initrd');
   const boot = cpio('boot', [{ name: 'init', bytes: readFileSync(init), isProgram: true }]);
@@ -84,28 +89,30 @@ function bootFiles(folder: string, init: string): BootFiles {
   return { kernel: path, initrd };
 }
 
-/** @param isTraced whether functions of the kernel are traced in it */
-function qemuArguments(folder: string, { kernel, initrd }: BootFiles, isTraced: boolean): string[] {
-  const [cpus, scheduled] = isTraced ? [TRACED_CPUS, ''] : [CPUS, SCHEDULED_CPUS];
+function qemuArguments(name: LabKernel, folder: string, { kernel, initrd }: BootFiles, init: string): string[] {
+  const [cpus, scheduled] = name === 'lab' ? [CPUS, SCHEDULED_CPUS] : [TRACED_CPUS, ''];
+  const boot =
+    initrd === undefined
+      ? `root=root rootfstype=9p rootflags=${ROOT} rw init=${init}`
+      : `rdinit=/boot/init LAB_ROOT=${ROOT}`;
   const slots = Array.from({ length: SLOTS }, (_, slot) => [
     ...['-chardev', `socket,id=slot${slot},path=${join(folder, `slot${slot}`)},server=on,wait=off`],
     ...['-device', `virtserialport,chardev=slot${slot},nr=${slot + 1}`],
   ]).flat();
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-    // The kernel finds devices by ACPI alone.
-    ...['-machine', 'microvm,acpi=on,x-option-roms=off,rtc=on,isa-serial=on'],
+    // Debian's kernel finds devices by ACPI alone.
+    ...['-machine', `microvm,acpi=${initrd === undefined ? 'off' : 'on'},x-option-roms=off,rtc=on,isa-serial=on`],
     ...['-accel', 'tcg,thread=multi,tb-size=1024', '-cpu', CPU, '-smp', String(cpus), '-m', MEMORY],
     ...['-global', 'virtio-mmio.force-legacy=false'],
     ...['-fsdev', 'local,id=root,path=/,security_model=none,multidevs=remap'],
     ...['-device', 'virtio-9p-device,fsdev=root,mount_tag=root'],
     ...['-device', `virtio-serial-device,max_ports=${SLOTS + 1}`, ...slots],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
-    ...['-kernel', kernel, '-initrd', initrd],
+    ...['-kernel', kernel, ...(initrd === undefined ? [] : ['-initrd', initrd])],
     ...[
       '-append',
-      `console=ttyS0 quiet panic=-1 reboot=t mitigations=off ${scheduled} ${timeStampCounter()} ` +
-        `rdinit=/boot/init LAB_ROOT=${ROOT} LAB_PROJECT=${project}`,
+      `console=ttyS0 quiet panic=-1 reboot=t mitigations=off ${scheduled} ${timeStampCounter()} ${boot} LAB_PROJECT=${project}`,
     ],
   ];
 }
@@ -145,14 +152,14 @@ export class LabMachine {
   }
 
   /** Boots a machine. @throws Error with the end of the console's output if it does not come up */
-  static async start(isTraced: boolean): Promise<LabMachine> {
+  static async start(name: LabKernel): Promise<LabMachine> {
     const folder = mkdtempSync(join(tmpdir(), 'tsvm-lab-'));
     const init = join(folder, 'init');
     execFileSync('gcc', ['-O2', '-static', '-o', init, join(project, 'test/lab/init.c')]);
-    const files = bootFiles(folder, init);
+    const files = bootFiles(name, folder, init);
     // The parent-death signal ends QEMU even if this process is killed.
     const argv = ['--pdeathsig', 'KILL', 'qemu-system-x86_64'];
-    const qemu = spawn('setpriv', [...argv, ...qemuArguments(folder, files, isTraced)], {
+    const qemu = spawn('setpriv', [...argv, ...qemuArguments(name, folder, files, init)], {
       stdio: ['ignore', openSync(join(folder, 'console'), 'w'), openSync(join(folder, 'stderr'), 'w')],
     });
     const machine = new LabMachine(qemu, folder);

@@ -170,7 +170,7 @@ describe('one clear line and exit code 125 for', () => {
     [
       'an unknown kernel',
       ['kernel', 'path', 'x'],
-      "unknown kernel 'x': expected guest, uml, debian, debian-generic, debian-uml, debian-pci, debian-lab",
+      "unknown kernel 'x': expected guest, lab, uml, debian, debian-generic, debian-uml, debian-pci, debian-lab",
     ],
     ['a kernel that is not built', ['kernel', 'path'], "the kernel 'guest' is not built, run: tsvm kernel build guest"],
     ['an unknown log level', ['--log-level', 'loud', 'images'], "argument 'loud' is invalid"],

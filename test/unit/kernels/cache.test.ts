@@ -51,7 +51,7 @@ describe('hashFragments', () => {
   });
 
   it('differs between the kernels', () => {
-    expect(kernelHash('guest')).not.toBe(kernelHash('uml'));
+    expect(kernelHash('guest')).not.toBe(kernelHash('lab'));
   });
 });
 
@@ -71,7 +71,7 @@ describe('kernelPath', () => {
 
   it('finds the kernel of the current fragments', () => {
     place(directoryName('guest', '6.2', OTHER_HASH));
-    place(directoryName('uml', '6.1.9', kernelHash('uml')));
+    place(directoryName('lab', '6.1.9', kernelHash('lab')));
     const directory = place(directoryName('guest', '6.1.9', kernelHash('guest')));
     expect(kernelDirectory('guest', cache)).toBe(directory);
     expect(kernelPath('guest', cache)).toBe(join(directory, 'vmlinux'));
@@ -94,7 +94,7 @@ describe('kernelPath', () => {
 
 describe('listKernels', () => {
   it('lists every kernel by name, the newest source first, and marks those of the current fragments', () => {
-    place(directoryName('uml', '6.1.9', OTHER_HASH));
+    place(directoryName('lab', '6.1.9', OTHER_HASH));
     place(directoryName('guest', '6.1.9', OTHER_HASH));
     place(directoryName('guest', '6.1.10-2', kernelHash('guest')));
     place('guest.log', []);
@@ -103,7 +103,7 @@ describe('listKernels', () => {
     expect(found).toEqual([
       { name: 'guest', version: '6.1.10-2', hash: kernelHash('guest'), current: true },
       { name: 'guest', version: '6.1.9', hash: OTHER_HASH, current: false },
-      { name: 'uml', version: '6.1.9', hash: OTHER_HASH, current: false },
+      { name: 'lab', version: '6.1.9', hash: OTHER_HASH, current: false },
     ]);
   });
 });

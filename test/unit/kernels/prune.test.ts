@@ -21,7 +21,7 @@ function place(entry: string, files: readonly string[]): string {
   for (const file of files) writeFileSync(join(cache, entry, file), Buffer.alloc(100));
   return entry;
 }
-const built = (name: 'guest' | 'uml', version: string, hash = kernelHash(name)) =>
+const built = (name: 'guest' | 'lab', version: string, hash = kernelHash(name)) =>
   place(directoryName(name, version, hash), ['config', 'bzImage', 'vmlinux']);
 const pulled = (name: string, version: string, hash = modulesRecipe('virtio_mmio')) =>
   place(directoryName(name, version, hash), ['kernel', 'modules.cpio', 'config']);
@@ -30,7 +30,7 @@ test('of each kernel the newest version stays', async () => {
   const old = [built('guest', '6.1.9-1'), pulled('debian', '6.1.9-1'), pulled('debian', '6.1.8-1')];
   const kept = [
     built('guest', '6.1.10-1'),
-    built('uml', '6.1.9-1'),
+    built('lab', '6.1.9-1'),
     pulled('debian', '6.1.10-1'),
     pulled('debian-generic', '6.1.9-1'),
     built('guest', '6.1.9-1', OTHER_HASH),
