@@ -1,6 +1,6 @@
 // Many tenants submit jobs of several images at once, and cancel some: each result is right, no
 // output is another's, and what processes of the host hold stays within each tenant's share.
-// TSVM_TENANTS=10 TSVM_JOBS=500 TSVM_SEED=2 make it larger, and another one.
+// TSVM_TENANTS=10 TSVM_JOBS=500 TSVM_SEED=2 make it larger, and another one: with --testTimeout=3600000.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { Random } from '../fixtures/random.js';
