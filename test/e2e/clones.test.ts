@@ -45,7 +45,7 @@ describe.each(kvm)('on $name', (machine) => {
         tsvm run -d --name source -m 128m --disk 64m -v ${PROGRAMS}:/programs:ro ${image} perl /programs/clones/draw.pl > /dev/null
         containers=$(dirname $(dirname $(tsvm inspect -f '{{.LogPath}}' source)))
         source=$(tsvm ps -q --no-trunc)
-        ended() { until test $(grep -c '"log":"end' $containers/$1/log.json) -ge $2; do sleep 0.2; done; }
+        ended() { until test $(grep -c '"log":"end' $containers/$1/log.json) -ge $2; do sleep 1; done; }
         ended $source 1
         tsvm fork -n ${CLONES} source > /dev/null
         clones=$(tsvm ps -q --no-trunc | grep -v $source)

@@ -20,7 +20,7 @@ export async function script(machine: Machine, text: string, options: RunOptions
       test -d "\${folders[$1]}" || folders[$1]=$(dirname $(tsvm inspect -f '{{.LogPath}}' $1))
       folder=\${folders[$1]}
     }
-    lines() { folder_of $1; until test $(cat $folder/log.json 2> /dev/null | wc -l) -gt $2; do sleep 0.2; done; }
+    lines() { folder_of $1; until test $(cat $folder/log.json 2> /dev/null | wc -l) -gt $2; do sleep 0.5; done; }
     count() { folder_of $1; wc -l < $folder/log.json; }
     said() { folder_of $1; sed 's/.*"log":"//; s/\\n".*//' $folder/log.json; }
     trap 'echo "failed: $BASH_COMMAND" >&2' ERR

@@ -6,7 +6,7 @@ import { quoted, script as runScript } from './script.js';
 
 /** Counts, and writes random bytes with each number, without a new process: four such machines run. */
 const COUNTS = `echo 0123456789abcdef0123456789abcdef > /etc/machine-id; echo before > /before
-  exec perl -e '$| = 1; for (;; select undef, undef, undef, 0.2) {
+  exec perl -e '$| = 1; for (;; select undef, undef, undef, 0.5) {
     syscall(318, $b = chr(0) x 16, 16, 0) == 16 or die; print ++$i, " ", unpack("H*", $b), "\\n" }'`;
 
 /** What no two machines may have in common: one line each. */
@@ -107,7 +107,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
       `
       tsvm run -d --name ${name} --label ${name} -m 64m --disk 32m ${DEBIAN} sh -c ${quoted(COUNTS)} > /dev/null
       log=$(tsvm inspect -f '{{.LogPath}}' ${name}); disk=$(dirname $log)/layer.ext4
-      counted() { until test $(cat $log 2> /dev/null | wc -l) -gt $1; do sleep 0.2; done; }
+      counted() { until test $(cat $log 2> /dev/null | wc -l) -gt $1; do sleep 0.5; done; }
       counted 2
       tsvm checkpoint create --leave-running ${name} ${name}
       tsvm exec ${name} sh -c 'echo after > /after'
@@ -152,7 +152,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
       `
       tsvm run -d --name ${name} --label ${name} -p 80 -m 64m --disk 32m ${DEBIAN} sh -c '${COUNTS.replaceAll("'", "'\\''")}' > /dev/null
       log=$(tsvm inspect -f '{{.LogPath}}' ${name}); folder=$(dirname $log)
-      counted() { until test $(cat $log 2> /dev/null | wc -l) -gt $1; do sleep 0.2; done; }
+      counted() { until test $(cat $log 2> /dev/null | wc -l) -gt $1; do sleep 0.5; done; }
       about() { tsvm inspect -f '{{.State.Status}} {{len .NetworkSettings.Ports}} {{.RestartCount}} {{.State.Pid}}' ${name}; }
       counted 2
       tsvm snapshot create ${name} ${name} > /dev/null

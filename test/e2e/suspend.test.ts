@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { DEBIAN, isLab, type Machine, machines, run, TSVM } from './machine.js';
 import { script } from './script.js';
 
-const COUNTS = 'i=0; while :; do echo $((i += 1)); sleep 0.1; done';
+/** Each line costs a tenth of a second of the lab's CPUs. */
+const COUNTS = 'i=0; while :; do echo $((i += 1)); sleep 0.5; done';
 
 let tests = 0;
 
@@ -27,7 +28,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
       machine,
       `
       tsvm run -d -m 64m --name ${name} ${DEBIAN} sh -c 'echo kept > /file; ${COUNTS}' > /dev/null
-      lines ${name} 5
+      lines ${name} 3
       pid=$(tsvm inspect -f '{{.State.Pid}}' ${name})
       for cycle in 1 2; do
         tsvm suspend ${name}
@@ -38,7 +39,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
         tsvm start ${name} 2>&1 | sed 's/container [0-9a-f]*/container ID/'
         tsvm resume ${name}
         pid=$(tsvm inspect -f '{{.State.Pid}}' ${name})
-        lines ${name} $((before + 5))
+        lines ${name} $((before + 2))
         tsvm exec ${name} cat /file
       done
       tsvm logs ${name} | awk '$1 != NR { print "line " NR " is " $1; exit }'
@@ -113,7 +114,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
     const said = await script(
       machine,
       `
-      for delay in 0.3 1.1; do
+      for delay in 0.7; do
         tsvm run -d -m 64m --name ${name} ${DEBIAN} sh -c '${COUNTS}' > /dev/null
         lines ${name} 2
         supervisor=$(ps -o ppid= -p $(ps -o ppid= -p $(tsvm inspect -f '{{.State.Pid}}' ${name})))
@@ -146,7 +147,7 @@ test.each(machines.filter(({ name }) => name.endsWith('tcg')))(
       tsvm run -d -m 64m --name ${name} ${DEBIAN} sh -c '${COUNTS}' > /dev/null
       lines ${name} 2
       tsvm suspend ${name} 2>&1 | sed 's/container [0-9a-f]*/container ID/'
-      lines ${name} 5
+      lines ${name} 3
       tsvm rm -f ${name} > /dev/null`,
     );
     expect(said).toBe('tsvm: container ID runs on an emulated CPU (tcg): only a machine on KVM can be suspended\n');

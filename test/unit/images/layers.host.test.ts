@@ -16,7 +16,8 @@ import {
 } from '../../fixtures/layered-image.js';
 import { dumpDisk } from './disk-view.js';
 
-const CORPUS = 200;
+/** TSVM_LAYERED_IMAGES=200 makes them more. */
+const CORPUS = Number(process.env.TSVM_LAYERED_IMAGES ?? 60);
 /** Images compared at the same time. */
 const LANES = 3;
 
