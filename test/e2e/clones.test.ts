@@ -11,7 +11,7 @@ import { script } from './script.js';
 
 const PROGRAMS = fileURLToPath(new URL('../fixtures/guest-programs', import.meta.url));
 /** How many clones run at once. */
-const CLONES = Number(process.env.TSVM_CLONES ?? 2);
+const CLONES = Number(process.env.TSVM_CLONES ?? 4);
 /** The maximum time for one of them, in milliseconds, above that of the rest. */
 const TIMEOUT = 240_000;
 /** What the source keeps. All else is drawn anew each time. */

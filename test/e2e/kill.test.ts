@@ -47,7 +47,7 @@ describe.each(machines)('on $name', (machine) => {
   const companion = isUml(machine) ? 'User-Mode Linux' : 'QEMU';
   const hasCompanion = isUml(machine) || machine.name.endsWith('tcg');
   // `within` is in seconds: a start takes about two, and ten in the lab.
-  const [kills, within] = isLab(machine) ? [5, 12] : [10, 4];
+  const [kills, within] = isLab(machine) ? [8, 12] : [20, 4];
 
   test(`after ${kills} kills of CLI, machine process, companion or their launchers at random moments, the next run works and nothing is left`, async () => {
     const env = {

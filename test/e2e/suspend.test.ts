@@ -114,7 +114,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
     const said = await script(
       machine,
       `
-      for delay in 0.7; do
+      for delay in 0.2 0.7 1.2; do
         tsvm run -d -m 64m --name ${name} ${DEBIAN} sh -c '${COUNTS}' > /dev/null
         lines ${name} 2
         supervisor=$(ps -o ppid= -p $(ps -o ppid= -p $(tsvm inspect -f '{{.State.Pid}}' ${name})))

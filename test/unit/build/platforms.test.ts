@@ -71,11 +71,12 @@ COPY bin-$TARGETARCH /bin`;
     { os: 'linux', architecture: 'arm64' },
     { os: 'linux', architecture: 'arm', variant: 'v7' },
   ]);
+  const path = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
   const build64 = 'BUILD=linux-amd64--linux/amd64';
-  expect(configs.map(({ config }) => config.Env?.slice(1))).toEqual([
-    ['TARGET=linux-amd64--linux/amd64', build64],
-    ['TARGET=linux-arm64--linux/arm64', build64],
-    ['TARGET=linux-arm-v7-linux/arm/v7', build64],
+  expect(configs.map(({ config }) => config.Env)).toEqual([
+    [path, 'TARGET=linux-amd64--linux/amd64', build64],
+    [path, 'TARGET=linux-arm64--linux/arm64', build64],
+    [path, 'TARGET=linux-arm-v7-linux/arm/v7', build64],
   ]);
   expect(configs.map(({ architecture, variant }) => [architecture, variant])).toEqual([
     ['amd64', undefined],

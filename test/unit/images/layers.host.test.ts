@@ -16,8 +16,7 @@ import {
 } from '../../fixtures/layered-image.js';
 import { dumpDisk } from './disk-view.js';
 
-/** TSVM_LAYERED_IMAGES=200 makes them more. */
-const CORPUS = Number(process.env.TSVM_LAYERED_IMAGES ?? 60);
+const CORPUS = 200;
 /** Images compared at the same time. */
 const LANES = 3;
 
