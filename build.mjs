@@ -1,6 +1,6 @@
-// Bundles the programs into dist/: the CLI (one file, compiled ahead), the SDK, the supervisor, the
-// machine process and its vCPU worker, the service, koffi, the lab, the benchmarks and the examples. It also
-// builds the guest agent's initramfs, the launcher of jails, and the gauge of `tsvm compare`.
+// Bundles the programs into dist/: the command, the supervisor and the machine process (few files each,
+// compiled ahead), the vCPU worker, the SDK, the service, koffi, the lab, the benchmarks and the examples. It
+// also builds the guest agent's initramfs, the launcher of jails, and the gauge of `tsvm compare`.
 //
 // The output depends on the sources and the modules alone, except for V8's compiled code.
 import { execFileSync } from 'node:child_process';
@@ -64,9 +64,6 @@ function reached({ outputs }, isEntry, follows) {
 }
 
 const PROGRAMS = {
-  machine: 'vmm/process/main.ts',
-  vcpu: 'vmm/accel/kvm/vcpu-worker.ts',
-  supervisor: 'sandbox/supervision/supervisor.ts',
   template: 'sandbox/run/template-process.ts',
   egress: 'sandbox/egress/main.ts',
   keeper: 'oci/keeper/main.ts',
@@ -106,30 +103,47 @@ const service = await build({
 });
 replace(join(dist, 'sqlite.node'), readFileSync(SQLITE));
 
-// The command is three files. Finding and loading many costs more than reading one whose code V8 has
-// mostly compiled already, but a short command mostly loads itself. So `cli.cjs` has what `exec` loads
-// before it imports anything by a call, `cli-short.cjs` what the commands below need besides, and
-// `cli-rest.cjs` all else.
-const SHORT = ['attach', 'kill', 'logs', 'pause', 'port', 'ps', 'rm', 'stats', 'stop', 'top', 'wait'];
-const pieces = await build({ ...product, entryPoints: ['cli/main.ts'], splitting: true, write: false });
-const neededBy = (...commands) => {
-  const paths = commands.map((name) => `cli/commands/container/${name}.ts`);
-  const isEntry = (path) => ['cli/main.ts', 'cli/program.ts', ...paths].includes(path);
-  return reached(pieces.metafile, isEntry, ({ kind }) => kind !== 'dynamic-import');
-};
-const [first, short] = [neededBy('exec'), neededBy('exec', ...SHORT)];
-
 /** Those that Node.js itself has loaded before a program begins. */
 const LOADED = ['buffer', 'events', 'fs', 'path', 'process', 'url', 'util'];
 const late = builtinModules.filter((name) => !LOADED.includes(name)).join('|');
 
-/** Makes one file of pieces of the command. bin/load.cjs asks it for a piece by its name. */
-async function buildPart(file, isPart) {
-  const part = new Map(
-    pieces.outputFiles
-      .filter(({ path }) => isPart(relative('.', path)))
-      .map(({ path, text }) => [`./${basename(path)}`, text]),
+/** A program in pieces, which make files that load.cjs loads. */
+const inPieces = (entry) => build({ ...product, entryPoints: [entry], splitting: true, write: false });
+
+/** The pieces that are loaded before anything is imported by a call, if these modules are imported. */
+const neededBy = ({ metafile }, modules) =>
+  reached(
+    metafile,
+    (entryPoint) => modules.includes(entryPoint),
+    ({ kind }) => kind !== 'dynamic-import',
   );
+
+/**
+ * Makes the files of a program. Each has the pieces that its modules need and no earlier file has. Those that
+ * no module of the list needs are in the last one.
+ * @param files names of files and the modules that each is for
+ * @returns the files' texts by their names
+ */
+async function buildFiles(pieces, files) {
+  const texts = {};
+  const taken = new Set();
+  for (const [index, [file, modules]] of files.entries()) {
+    const needed = neededBy(pieces, modules);
+    const isLast = index === files.length - 1;
+    const part = new Map();
+    for (const { path, text } of pieces.outputFiles) {
+      const name = relative('.', path);
+      if (taken.has(name) || !(isLast || needed.has(name))) continue;
+      taken.add(name);
+      part.set(`./${basename(path)}`, text);
+    }
+    texts[file] = await buildFile(file, part);
+  }
+  return texts;
+}
+
+/** Makes one file of pieces of a program. load.cjs asks it for a piece by its name. */
+async function buildFile(file, part) {
   const piece = (name) => `${JSON.stringify(name)}: () => require(${JSON.stringify(name)})`;
   const {
     outputFiles: [{ text }],
@@ -150,7 +164,7 @@ async function buildPart(file, isPart) {
         },
       },
     ],
-    // bin/load.cjs runs it as a script, in which Node.js 20 knows no `import()`.
+    // load.cjs runs it as a script, in which Node.js 20 knows no `import()`.
     supported: { 'dynamic-import': false },
     define: { 'import.meta.url': '__url' },
     banner: {
@@ -167,12 +181,80 @@ async function buildPart(file, isPart) {
       new RegExp(`=\\s*(?:__)?require\\w*\\(\\s*("(?:node:)?(?:${late})")\\s*\\)(?=\\s*[;,}])`, 'g'),
       '=__late($1)',
     );
-  replace(join(dist, file), `${program}//${createHash('sha256').update(program).digest('hex')}\n`);
+  const whole = `${program}//${sha256(program)}\n`;
+  replace(join(dist, file), whole);
   for (const old of readdirSync(dist).filter((name) => name.startsWith(`${file}.`))) rmSync(join(dist, old));
+  return whole;
 }
-await buildPart('cli.cjs', (path) => first.has(path));
-await buildPart('cli-short.cjs', (path) => short.has(path) && !first.has(path));
-await buildPart('cli-rest.cjs', (path) => !short.has(path));
+
+function sha256(text) {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+/**
+ * Writes the file that Node.js is to run for a program. It names the digest of each file, as a saved machine is
+ * continued only by the program that saved it, which this file is to identify.
+ */
+function writeStart(name, entry, files, others = {}) {
+  const digests = Object.entries({ ...files, ...others }).map(([file, text]) => `// ${file} ${sha256(text)}\n`);
+  const names = JSON.stringify(Object.keys(files));
+  replace(
+    join(dist, `${name}.cjs`),
+    `${digests.join('')}require('./load.cjs').load(__dirname, ${names}).requirePiece('./${entry}.js');\n`,
+  );
+}
+replace(join(dist, 'load.cjs'), readFileSync('bin/load.cjs'));
+
+// The command is three files. Finding and loading many costs more than reading one whose code V8 has
+// mostly compiled already, but a short command mostly loads itself. So `cli.cjs` has what `exec` loads
+// before it imports anything by a call, `cli-short.cjs` what the commands below need besides, and
+// `cli-rest.cjs` all else.
+const SHORT = ['attach', 'kill', 'logs', 'pause', 'port', 'ps', 'rm', 'stats', 'stop', 'top', 'wait'];
+const command = await inPieces('cli/main.ts');
+const commands = (...names) => names.map((name) => `cli/commands/container/${name}.ts`);
+await buildFiles(command, [
+  ['cli.cjs', ['cli/main.ts', 'cli/program.ts', ...commands('exec')]],
+  ['cli-short.cjs', commands(...SHORT)],
+  ['cli-rest.cjs', []],
+]);
+
+// The thread of a vCPU begins while the rest of the machine process loads.
+const [vcpu] = (
+  await build({
+    ...product,
+    entryPoints: { vcpu: 'vmm/accel/kvm/vcpu-worker.ts' },
+    outExtension: { '.js': '.cjs' },
+    format: 'cjs',
+    define: { ...product.define, 'import.meta.url': '__url' },
+    banner: { js: "const __url = require('node:url').pathToFileURL(__filename).href;" },
+    write: false,
+  })
+).outputFiles;
+replace(join(dist, 'vcpu.cjs'), vcpu.text);
+const machine = await inPieces('vmm/process/main.ts');
+const machineFiles = await buildFiles(machine, [
+  ['machine-start.cjs', ['vmm/process/main.ts']],
+  ['machine-rest.cjs', []],
+]);
+writeStart('machine', 'main', machineFiles, { 'vcpu.cjs': vcpu.text });
+
+// The machine process begins while the rest of the supervisor loads. What few containers need, such as the
+// registry and the build of kernels, is not read for the others.
+const supervisor = await inPieces('sandbox/supervision/supervisor.ts');
+const supervisorFiles = await buildFiles(supervisor, [
+  ['supervisor-start.cjs', ['sandbox/supervision/supervisor.ts']],
+  [
+    'supervisor-run.cjs',
+    [
+      ...['home/home', 'home/container-record', 'supervision/supervision', 'machine/outside'].map(
+        (name) => `sandbox/${name}.ts`,
+      ),
+      ...['images/index.ts', 'images/store/holders.ts'],
+    ],
+  ],
+  ['supervisor-rest.cjs', []],
+]);
+writeStart('supervisor', 'supervisor', supervisorFiles);
 
 // The page of `tsvm compare`, with the library of its plots, which no other command loads.
 const comparePage = await build({
@@ -225,8 +307,8 @@ rmSync(empty, { recursive: true });
 
 /** The licences of the packages that are part of the bundles: they must come with each copy. */
 function licences() {
-  const inputs = [programs, service, pieces, comparePage, servePage, koffi].flatMap(({ metafile }) =>
-    Object.keys(metafile.inputs),
+  const inputs = [programs, service, command, machine, supervisor, comparePage, servePage, koffi].flatMap(
+    ({ metafile }) => Object.keys(metafile.inputs),
   );
   const names = inputs.map((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
   return [...new Set(names.filter((name) => name !== undefined))].sort().map((name) => {

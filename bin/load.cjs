@@ -1,27 +1,33 @@
-// Loads the command, whose pieces are in three files of dist/, with the code caches that compile.cjs
-// saved, which saves most of the load time. Another V8 has no code there and compiles again.
+// Loads a program whose pieces are in some files of dist/, with the code caches that compile.cjs saved,
+// which saves most of the load time. Another V8 has no code there and compiles again. build.mjs copies
+// this file to dist/, which is all that a machine process can read.
 const { readFileSync } = require('node:fs');
 const { createRequire } = require('node:module');
 const { join } = require('node:path');
 const { Script } = require('node:vm');
 
 /** What `exec` needs, what other short commands need besides, and all else (build.mjs). */
-const FILES = ['cli.cjs', 'cli-short.cjs', 'cli-rest.cjs'];
+exports.COMMAND = ['cli.cjs', 'cli-short.cjs', 'cli-rest.cjs'];
 
 /**
- * Loads the first file, and the others when a piece of them is needed.
+ * Loads a file when a piece of it is needed, and those before it.
  * @param folder path of dist/
- * @returns the exports of the piece `main`, and the scripts so far by the paths of their files
+ * @param files the program's, in the order of their need
+ * @returns what loads a piece by its name, what loads a file by its index and gives the names of its pieces,
+ * and the scripts so far by the paths of their files
  */
-exports.load = (folder) => {
+exports.load = (folder, files) => {
   const scripts = new Map();
   const made = new Map();
   const pieces = [];
-  const nodeRequire = createRequire(join(folder, FILES[0]));
+  const nodeRequire = createRequire(join(folder, files[0]));
+  const piecesOf = (index) => {
+    pieces[index] = pieces[index] || run(join(folder, files[index]));
+    return pieces[index];
+  };
   const piece = (name) => {
-    for (const [index, file] of FILES.entries()) {
-      pieces[index] = pieces[index] || run(join(folder, file));
-      if (Object.hasOwn(pieces[index], name)) return pieces[index][name]();
+    for (const index of files.keys()) {
+      if (Object.hasOwn(piecesOf(index), name)) return piecesOf(index)[name]();
     }
     return nodeRequire(name);
   };
@@ -36,7 +42,7 @@ exports.load = (folder) => {
     scripts.get(path).runInThisContext()(module.exports, requirePiece, module, path, late);
     return module.exports;
   };
-  return { scripts, exports: requirePiece('./main.js') };
+  return { scripts, requirePiece, namesIn: (index) => Object.keys(piecesOf(index)) };
 };
 
 /** A file is a CommonJS function expression whose last line names the file of its code cache. */

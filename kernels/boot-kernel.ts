@@ -60,7 +60,12 @@ export async function findBootKernel(
   }
   if (kernel === undefined) {
     const names: readonly BootName[] = isProgram ? PROGRAMS : DEFAULTS;
-    return names.map((name) => named(name, cache)).find((found) => found !== undefined);
+    // Those after the first that is there are not looked for, as each look reads folders.
+    for (const name of names) {
+      const found = named(name, cache);
+      if (found !== undefined) return found;
+    }
+    return undefined;
   }
   return isBootName(kernel) ? named(kernel, cache) : { path: kernel };
 }

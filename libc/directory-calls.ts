@@ -81,13 +81,13 @@ export type EntryVisitor = (address: number, type: number) => void;
 /** System calls with one arena. It is never freed: the calls are synchronous and share one. */
 export class DirectoryCalls {
   readonly #syscall: (...args: number[]) => number;
-  readonly #errno: () => number;
+  readonly #errno: Int32Array;
   readonly #address: number;
   readonly #bytes: Buffer;
 
   constructor() {
-    const { koffi, library } = loadLibc();
-    this.#errno = () => koffi.errno();
+    const { koffi, library, errno } = loadLibc();
+    this.#errno = errno;
     this.#syscall = library.func('syscall', 'long', Array(7).fill('long'));
     const mmap = library.func('mmap', 'long', ['void *', 'size_t', 'int', 'int', 'int', 'long']);
     this.#address = mmap(null, ARENA_SIZE, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
@@ -99,7 +99,7 @@ export class DirectoryCalls {
     for (;;) {
       const result = this.#syscall(number, a, b, c, d, e, 0);
       if (result >= 0) return result;
-      const errno = this.#errno();
+      const errno = this.#errno[0] ?? 0;
       if (errno !== EINTR) return -errno;
     }
   }

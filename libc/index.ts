@@ -11,6 +11,8 @@ declare const KOFFI: string | undefined;
 export interface Libc {
   koffi: typeof Koffi;
   library: LibraryHandle;
+  /** This thread's `errno` itself, one word. */
+  errno: Int32Array;
 }
 
 let loaded: Libc | undefined;
@@ -22,7 +24,9 @@ let loaded: Libc | undefined;
 export function loadLibc(): Libc {
   if (loaded === undefined) {
     const koffi = createRequire(import.meta.url)(typeof KOFFI === 'undefined' ? 'koffi' : KOFFI) as typeof Koffi;
-    loaded = { koffi, library: koffi.load('libc.so.6') };
+    const library = koffi.load('libc.so.6');
+    const address = library.func('__errno_location', 'long', [])();
+    loaded = { koffi, library, errno: new Int32Array(koffi.view(address, Int32Array.BYTES_PER_ELEMENT)) };
   }
   return loaded;
 }
@@ -39,7 +43,10 @@ export function libcFunction<Arguments extends unknown[]>(prototype: string): (.
   };
 }
 
-/** Returns `errno` after the calling thread's last call. */
+/**
+ * Returns `errno` after the calling thread's last call. It is read from where it lies: a call of koffi's could
+ * collect garbage first, for which V8 makes calls that fail.
+ */
 export function errno(): number {
-  return loadLibc().koffi.errno();
+  return loadLibc().errno[0] ?? 0;
 }

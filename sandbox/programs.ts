@@ -2,9 +2,9 @@
 import { builtFile } from '../installation/index.js';
 
 /** The program of a machine process. */
-export const MACHINE_PROGRAM = builtFile('machine.js');
+export const MACHINE_PROGRAM = builtFile('machine.cjs');
 /** The program that supervises a container in the background. */
-export const SUPERVISOR_PROGRAM = builtFile('supervisor.js');
+export const SUPERVISOR_PROGRAM = builtFile('supervisor.cjs');
 /** The program that makes a template in the background. */
 export const TEMPLATE_PROGRAM = builtFile('template.js');
 /** The program that puts values of secrets into requests. */

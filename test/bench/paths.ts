@@ -5,7 +5,7 @@ const root = new URL(import.meta.url.endsWith('.ts') ? '../../' : '../', import.
 
 export const CLI = fileURLToPath(new URL('bin/tsvm', root));
 export const OCI_RUNTIME = fileURLToPath(new URL('dist/tsvm-oci', root));
-export const MACHINE_PROGRAM = fileURLToPath(new URL('dist/machine.js', root));
+export const MACHINE_PROGRAM = fileURLToPath(new URL('dist/machine.cjs', root));
 export const BENCH_PROGRAM = fileURLToPath(new URL('dist/bench.js', root));
 export const LAB_PROGRAM = fileURLToPath(new URL('dist/lab.js', root));
 export const GUEST_INIT_SOURCE = fileURLToPath(new URL('test/bench/guest-init.c', root));

@@ -97,7 +97,7 @@ export function cpuTime(pid: number): number {
 
 /** Returns the pid of the machine process that process `pid` started, by a launcher or itself. */
 export function machineOf(pid: number): number | undefined {
-  return descendantsOf(pid).find((each) => read(each, 'cmdline').split('\0')[1]?.endsWith('/machine.js'));
+  return descendantsOf(pid).find((each) => read(each, 'cmdline').split('\0')[1]?.endsWith('/machine.cjs'));
 }
 
 function read(pid: number, file: string): string {

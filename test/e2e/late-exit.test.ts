@@ -49,7 +49,7 @@ function machine(): number {
       orNone(() => words(`/proc/${pid}/task/${thread}/children`, ' ').map(Number)),
     );
   // The words of its launcher end with its own.
-  const isMachine = (pid: number) => orNone(() => words(`/proc/${pid}/cmdline`, '\0'))[1]?.endsWith('/machine.js');
+  const isMachine = (pid: number) => orNone(() => words(`/proc/${pid}/cmdline`, '\0'))[1]?.endsWith('/machine.cjs');
   const machines = (pid: number): number[] => (isMachine(pid) ? [pid] : below(pid).flatMap(machines));
   const found = machines(process.pid);
   expect(found).toHaveLength(1);

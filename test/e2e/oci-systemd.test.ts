@@ -26,7 +26,7 @@ const FUNCTIONS = `
     systemctl list-units --all --no-legend --plain 'libpod-*.scope'
     find /sys/fs/cgroup -name 'libpod-*'
     ls /run/tsvm-oci 2> /dev/null
-    pgrep -fl 'keeper.js|machine.js|tsvm-oci'
+    pgrep -fl 'keeper.js|machine.cjs|tsvm-oci'
   }
   # The monitors of podman end a moment after their containers.
   nothing() {
@@ -67,7 +67,7 @@ test('a container is in a scope, which tells its processes and ends with it', as
     [ "$(path one)" = "/machine.slice/$one" ] && echo placed
     programs one
     for tool in "systemctl --no-pager --full status $one" "systemd-cgls --no-pager --full --unit $one"; do
-      $tool | grep -Eo 'keeper.js|machine.js|tsvm-oci --systemd-cgroup|mem=' | sort -u | xargs
+      $tool | grep -Eo 'keeper.js|machine.cjs|tsvm-oci --systemd-cgroup|mem=' | sort -u | xargs
     done
     podman exec one sh -c 'echo ran; exit 7'; echo $?
     podman exec one sleep 1000 &
@@ -86,8 +86,8 @@ test('a container is in a scope, which tells its processes and ends with it', as
     'described',
     'placed',
     expect.stringMatching(/^(kernel|linux) node tsvm-jail tsvm-oci$/),
-    'keeper.js machine.js mem= tsvm-oci --systemd-cgroup',
-    'keeper.js machine.js mem= tsvm-oci --systemd-cgroup',
+    'keeper.js machine.cjs mem= tsvm-oci --systemd-cgroup',
+    'keeper.js machine.cjs mem= tsvm-oci --systemd-cgroup',
     'ran',
     '7',
     'two stubs',

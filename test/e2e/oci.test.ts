@@ -176,7 +176,7 @@ describe('in a running container', () => {
     const [first = ''] = cgroups();
     const processes = readFileSync(join(first, 'cgroup.procs'), 'utf8').trim().split('\n').map(Number);
     const lines = processes.map(commandLine);
-    for (const part of ['keeper.js', 'machine.js', 'tsvm-oci']) expect(lines.join('\n')).toContain(part);
+    for (const part of ['keeper.js', 'machine.cjs', 'tsvm-oci']) expect(lines.join('\n')).toContain(part);
     expect(sh('true').status).toBe(0);
   });
 

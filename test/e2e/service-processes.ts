@@ -67,7 +67,7 @@ export function rolesOf(supervisor: number): Map<string, number[]> {
     if (!read(`/proc/${launcher.pid}/cmdline`).includes('tsvm-jail\0')) continue;
     add('launcher', launcher.pid);
     for (const { pid } of all.filter(({ parent }) => parent === launcher.pid)) {
-      add(read(`/proc/${pid}/cmdline`).includes('machine.js') ? 'machine' : 'kernel', pid);
+      add(read(`/proc/${pid}/cmdline`).includes('machine.cjs') ? 'machine' : 'kernel', pid);
     }
   }
   return roles;

@@ -65,7 +65,7 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
       echo "\${own%/tsvm-*}"; echo "\${theirs#"\${own%.scope}"}"
       limits "$own"; limits "$theirs"
       grep -qx "$machine" "$own/cgroup.procs" && echo inside
-      [ "$(tr '\\0' '\\n' < "/proc/$(cat "$theirs/cgroup.procs")/cmdline" | grep -c supervisor.js)" -eq 1 ] && echo alone
+      [ "$(tr '\\0' '\\n' < "/proc/$(cat "$theirs/cgroup.procs")/cmdline" | grep -c supervisor.cjs)" -eq 1 ] && echo alone
       units | wc -l
       tsvm rm -f first
       until_gone "$own" "$theirs"; until_unloaded; echo removed

@@ -31,7 +31,7 @@ const WRITE_UNTIL_KILLED = `
     'n=0; while :; do n=$((n + 1)); echo $n >> /data/lines; echo $n; done' > "$path.printed" 2> "$path.errors" &
   cli=$!
   for _ in $(seq 3000); do [ "$(wc -l < "$path.printed")" -lt 100 ] || break; sleep 0.1; done
-  kill -9 "$(pgrep -P "$cli" -f dist/machine.js)"
+  kill -9 "$(pgrep -P "$cli" -f dist/machine.cjs)"
   wait "$cli"; echo $?
   tail -n 1 "$path.printed"; tail -n 1 "$path/lines"
   seq "$(tail -n 1 "$path/lines")" | cmp - "$path/lines" && echo in order

@@ -79,7 +79,7 @@ class TestedMachine implements Disposable {
       spec,
       shares: [],
       accel,
-      reserve: { kvm, workerUrl: new URL('vcpu.js', programs), shared: new MachineShared(), started: [] },
+      reserve: { kvm, workerUrl: new URL('vcpu.cjs', programs), shared: new MachineShared(), started: [] },
       context: {
         files,
         loop,

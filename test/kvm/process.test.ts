@@ -51,7 +51,7 @@ class MachineClient {
   outside: MachineOutside | undefined;
 
   constructor(words: readonly string[]) {
-    const program = new URL('machine.js', programs).pathname;
+    const program = new URL('machine.cjs', programs).pathname;
     const kvm = openSync('/dev/kvm', 'r+');
     this.child = spawn(process.execPath, [program, ...words], {
       stdio: ['ignore', 'inherit', 'inherit', 'pipe', kvm],

@@ -17,7 +17,7 @@ let programs: URL;
 let workerUrl: URL;
 beforeAll(async () => {
   programs = await bundle('vcpu-threads', { vcpu: 'vmm/accel/kvm/vcpu-worker.ts' });
-  workerUrl = new URL('vcpu.js', programs);
+  workerUrl = new URL('vcpu.cjs', programs);
 });
 afterAll(() => rmSync(programs, { recursive: true, force: true }));
 

@@ -95,16 +95,15 @@ describe('its list of files', () => {
     const files = filesOf(content);
     const [kernel = ''] = readdirSync(join(content, 'dist/kernels'));
     expect(kernel).toMatch(/^guest-[\d.-]+-[0-9a-f]{16}$/);
-    const entries = ['machine', 'vcpu', 'supervisor', 'template', 'egress', 'keeper', 'sdk', 'service'];
+    const entries = ['template', 'egress', 'keeper', 'sdk', 'service'];
     const programs = entries.flatMap((name) => [...loaded(`${name}.js`)]);
+    const scripts = ['cli', 'cli-short', 'cli-rest', 'compare-page', 'load', 'machine', 'machine-start'];
+    scripts.push('machine-rest', 'supervisor', 'supervisor-start', 'supervisor-run', 'supervisor-rest', 'vcpu');
     const wanted = [
       ...['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'package.json'],
-      ...['bin/load.cjs', 'bin/package.json', 'bin/tsvm'],
+      ...['bin/package.json', 'bin/tsvm'],
+      ...scripts.map((name) => `dist/${name}.cjs`),
       ...[
-        'dist/cli.cjs',
-        'dist/cli-rest.cjs',
-        'dist/cli-short.cjs',
-        'dist/compare-page.cjs',
         'dist/initramfs.cpio',
         'dist/licences.txt',
         'dist/serve-page.js',

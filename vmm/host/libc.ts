@@ -21,6 +21,7 @@ export const MAP_NORESERVE = 0x4000;
 
 export const MADV_DONTNEED = 4;
 export const MADV_REMOVE = 9;
+export const MADV_HUGEPAGE = 14;
 export const MADV_NOHUGEPAGE = 15;
 
 export const TMPFS_MAGIC = 0x01021994n;

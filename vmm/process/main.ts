@@ -13,11 +13,12 @@ import { startVcpuThread } from '../accel/kvm/vcpu-start.js';
 import { inheritedFiles } from '../host/inherited-files.js';
 import { KVM_FD } from '../machine.js';
 
-const workerUrl = new URL('./vcpu.js', import.meta.url);
+const workerUrl = new URL('./vcpu.cjs', import.meta.url);
 const shared = new MachineShared();
 const [, , kvm = 'kvm'] = process.argv;
 const errno = Number(kvm);
 const inherited = inheritedFiles();
 const started = kvm === 'kvm' ? [startVcpuThread(shared, workerUrl)] : [];
-const { serveMachine } = await import('./server.js');
-serveMachine({ shared, workerUrl, started }, errno < 0 ? errno : KVM_FD, inherited);
+void import('./server.js').then(({ serveMachine }) => {
+  serveMachine({ shared, workerUrl, started }, errno < 0 ? errno : KVM_FD, inherited);
+});

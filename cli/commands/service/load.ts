@@ -2,14 +2,14 @@
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { builtFile, sourceFile } from '../../../installation/index.js';
+import { builtFile } from '../../../installation/index.js';
 import type * as service from '../../../service/index.js';
 
 type Service = typeof service;
 type Loader = { importModule(url: string): Promise<Service> };
 
 export function loadService(): Promise<Service> {
-  const { importModule } = createRequire(import.meta.url)(sourceFile('bin/load.cjs')) as Loader;
+  const { importModule } = createRequire(import.meta.url)(builtFile('load.cjs')) as Loader;
   return importModule(pathToFileURL(builtFile('service.js')).href);
 }
 

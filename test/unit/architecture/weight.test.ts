@@ -113,7 +113,7 @@ test('exec loads nothing of images, nor of other operations on containers', asyn
   expect(loaded.filter((path) => unwanted.test(path))).toEqual([]);
 });
 
-describe.each(['cli.cjs', 'cli-short.cjs', 'cli-rest.cjs'])('%s', (file) => {
+describe.each(['cli.cjs', 'cli-short.cjs', 'cli-rest.cjs', 'supervisor-run.cjs'])('%s', (file) => {
   const program = readFileSync(join(project, 'dist', file), 'latin1');
 
   test('has modules that are objects of one shape', () => {

@@ -1,11 +1,14 @@
-// Proves that the command loads fast: V8 keeps its source in one byte for each character, and finds it
+// Proves that programs load fast: V8 keeps their sources in one byte for each character, and finds them
 // compiled.
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { expect, test } from 'vitest';
 import { builtFile } from '../../../installation/index.js';
 
-const FILES = ['cli.cjs', 'cli-short.cjs', 'cli-rest.cjs'];
+const FILES = [
+  ...['cli.cjs', 'cli-short.cjs', 'cli-rest.cjs'],
+  ...['machine-start.cjs', 'machine-rest.cjs', 'supervisor-start.cjs', 'supervisor-run.cjs'],
+];
 
 test.each(FILES)('%s has characters of ASCII alone', (file) => {
   // Also a comment counts, and one character makes the whole source twice as large.

@@ -7,6 +7,7 @@ import { errno, libcFunction, loadLibc } from '../../../libc/index.js';
 const project = fileURLToPath(new URL('../../..', import.meta.url));
 
 const EBADF = 9;
+const EXDEV = 18;
 
 test('a function of the C library returns what it returns in C', () => {
   const getpid = libcFunction<[]>('int getpid()');
@@ -18,6 +19,14 @@ test('errno tells why a call failed', () => {
   const flock = libcFunction<[fd: number, operation: number]>('int flock(int fd, int operation)');
   expect(flock(-1, 1)).toBe(-1);
   expect(errno()).toBe(EBADF);
+});
+
+test('errno is the word of the C library itself, and reading it calls nothing', () => {
+  const { koffi, errno: word } = loadLibc();
+  koffi.errno(EXDEV);
+  expect(word[0]).toBe(EXDEV);
+  word[0] = EBADF;
+  expect([koffi.errno(), errno()]).toEqual([EBADF, EBADF]);
 });
 
 // A function is bound by its first call, which may be in a machine process whose guest runs.

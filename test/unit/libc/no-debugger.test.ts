@@ -50,7 +50,7 @@ async function expectNoDebugger(child: ChildProcess, ask: () => Promise<unknown>
 }
 
 test('in a machine process', async () => {
-  const child = spawn(process.execPath, [path('dist/machine.js'), `${home}/probe.json`], {
+  const child = spawn(process.execPath, [path('dist/machine.cjs'), `${home}/probe.json`], {
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
   });
   const control = child.stdio[3] as Socket;
@@ -61,7 +61,7 @@ test('in a machine process', async () => {
 });
 
 test("in a container's supervisor", async () => {
-  const child = spawn(process.execPath, [path('dist/supervisor.js')], { stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [path('dist/supervisor.cjs')], { stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
   // It has started its machine process.
   await expectNoDebugger(child, async () => {
     while (readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'latin1') === '') {

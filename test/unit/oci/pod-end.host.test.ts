@@ -30,7 +30,7 @@ const KEEPER = `
 test('a stub whose connection is the last one ends it', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-pod-end-'));
   onTestFinished(() => rmSync(folder, { recursive: true }));
-  symlinkSync(fileURLToPath(new URL('../../../dist/machine.js', import.meta.url)), join(folder, 'machine.js'));
+  symlinkSync(fileURLToPath(new URL('../../../dist/machine.cjs', import.meta.url)), join(folder, 'machine.cjs'));
   const program = join(folder, 'keeper.cjs');
   const env = bundleProgram(KEEPER, program);
   const keeper = spawn(process.execPath, [program], { cwd: folder, env, stdio: ['ignore', 'pipe', 'inherit'] });

@@ -86,7 +86,7 @@ function onSmallDisk(body: string): string[] {
   const env = bundleProgram(`${SET_UP}\n(async () => {${body}})();`, join(folder, 'dist/program.cjs'));
   // A saved machine has the version, and the digest of the program of its machine.
   writeFileSync(join(folder, 'package.json'), '{"version":"1"}');
-  writeFileSync(join(folder, 'dist/machine.js'), '');
+  writeFileSync(join(folder, 'dist/machine.cjs'), '');
   const script = `mount -t tmpfs -o size=12m none disk && exec "${process.execPath}" dist/program.cjs`;
   const { stdout, stderr } = spawnSync('unshare', ['-m', 'sh', '-c', script], { cwd: folder, encoding: 'utf8', env });
   expect(stderr, stdout).toBe('');
