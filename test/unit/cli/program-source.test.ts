@@ -1,5 +1,6 @@
 // Proves that programs load fast: V8 keeps their sources in one byte for each character, and finds them
 // compiled.
+import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { expect, test } from 'vitest';
@@ -33,4 +34,17 @@ test.each(['11.3.244.8-node.23', '11.3.244.8-node.38'])('code that V8 %s compile
   } finally {
     Object.defineProperty(process, 'versions', real);
   }
+});
+
+// A saved machine is continued by a program with the same bytes in `machine.cjs` alone.
+test.each([
+  ['machine.cjs', ['machine-start.cjs', 'machine-rest.cjs', 'vcpu.cjs']],
+  ['supervisor.cjs', ['supervisor-start.cjs', 'supervisor-run.cjs', 'supervisor-rest.cjs']],
+])('%s names the digests of all that it loads', (program, files) => {
+  const named = [...readFileSync(builtFile(program), 'utf8').matchAll(/^\/\/ (\S+) ([0-9a-f]{64})$/gm)];
+  const digest = (file: string) =>
+    createHash('sha256')
+      .update(readFileSync(builtFile(file)))
+      .digest('hex');
+  expect(named.map(([, file, sum]) => [file, sum])).toEqual(files.map((file) => [file, digest(file)]));
 });

@@ -1,5 +1,16 @@
 // Guest memory, shared with its file or private: what writes and discards do to both.
-import { closeSync, fstatSync, ftruncateSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -34,6 +45,19 @@ test('writes to shared memory reach its file, and what is discarded takes no roo
   expect(memory.resident).toBe(3 * PAGE_SIZE);
   expect(memoryPages(memory)).toEqual([9, 0, 3, 4]);
   expect(filePages(memory.fd)).toEqual([9, 0, 3, 4]);
+});
+
+test('shared memory asks for huge pages, and private memory does not', () => {
+  // VmFlags of proc_pid_smaps(5): `hg` for MADV_HUGEPAGE. A kernel without huge pages refuses.
+  const hasHugePages = existsSync('/sys/kernel/mm/transparent_hugepage');
+  for (const sharing of ['shared', 'private'] as const) {
+    using memory = AllocatedMemory.over(filledFile(), SIZE, sharing);
+    const maps = readFileSync('/proc/self/smaps', 'latin1').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
+    const mapping = maps.find((each) => each.startsWith(`${memory.mapping.toString(16)}-`)) ?? '';
+    const flags = /^VmFlags: (.*)$/m.exec(mapping)?.[1]?.trim().split(' ');
+    expect(flags).toContain('rd');
+    expect(flags?.includes('hg')).toBe(hasHugePages && sharing === 'shared');
+  }
 });
 
 test('writes to private memory, and what is discarded there, leave the file and its other mappings as they are', () => {
