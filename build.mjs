@@ -110,22 +110,30 @@ const late = builtinModules.filter((name) => !LOADED.includes(name)).join('|');
 /** A program in pieces, which make files that load.cjs loads. */
 const inPieces = (entry) => build({ ...product, entryPoints: [entry], splitting: true, write: false });
 
-/** The pieces that are loaded before anything is imported by a call, if these modules are imported. */
-const neededBy = ({ metafile }, modules) =>
-  reached(
+/**
+ * The pieces that are loaded before anything is imported by a call, if these modules are imported.
+ * @throws Error if one is not imported by a call
+ */
+function neededBy({ metafile }, modules) {
+  const entries = new Set(Object.values(metafile.outputs).map(({ entryPoint }) => entryPoint));
+  const missing = modules.filter((name) => !entries.has(name));
+  if (missing.length > 0) throw new Error(`build.mjs names what no program begins with: ${missing.join(', ')}`);
+  return reached(
     metafile,
     (entryPoint) => modules.includes(entryPoint),
     ({ kind }) => kind !== 'dynamic-import',
   );
+}
+
+/** The texts of the files that load.cjs loads, itself, and those with which programs start, by their names. */
+const scripts = new Map([['load.cjs', readFileSync('bin/load.cjs', 'utf8')]]);
 
 /**
- * Makes the files of a program. Each has the pieces that its modules need and no earlier file has. Those that
- * no module of the list needs are in the last one.
+ * Makes the files of a program. Each has the pieces that its modules need and no earlier file has. Those
+ * that no module of the list needs are in the last one.
  * @param files names of files and the modules that each is for
- * @returns the files' texts by their names
  */
 async function buildFiles(pieces, files) {
-  const texts = {};
   const taken = new Set();
   for (const [index, [file, modules]] of files.entries()) {
     const needed = neededBy(pieces, modules);
@@ -137,13 +145,12 @@ async function buildFiles(pieces, files) {
       taken.add(name);
       part.set(`./${basename(path)}`, text);
     }
-    texts[file] = await buildFile(file, part);
+    scripts.set(file, await scriptOf(part));
   }
-  return texts;
 }
 
-/** Makes one file of pieces of a program. load.cjs asks it for a piece by its name. */
-async function buildFile(file, part) {
+/** One file of pieces of a program. load.cjs asks it for a piece by its name. */
+async function scriptOf(part) {
   const piece = (name) => `${JSON.stringify(name)}: () => require(${JSON.stringify(name)})`;
   const {
     outputFiles: [{ text }],
@@ -181,29 +188,16 @@ async function buildFile(file, part) {
       new RegExp(`=\\s*(?:__)?require\\w*\\(\\s*("(?:node:)?(?:${late})")\\s*\\)(?=\\s*[;,}])`, 'g'),
       '=__late($1)',
     );
-  const whole = `${program}//${sha256(program)}\n`;
-  replace(join(dist, file), whole);
-  for (const old of readdirSync(dist).filter((name) => name.startsWith(`${file}.`))) rmSync(join(dist, old));
-  return whole;
+  return `${program}//${sha256(program)}\n`;
 }
 
 function sha256(text) {
   return createHash('sha256').update(text).digest('hex');
 }
 
-/**
- * Writes the file that Node.js is to run for a program. It names the digest of each file, as a saved machine is
- * continued only by the program that saved it, which this file is to identify.
- */
-function writeStart(name, entry, files, others = {}) {
-  const digests = Object.entries({ ...files, ...others }).map(([file, text]) => `// ${file} ${sha256(text)}\n`);
-  const names = JSON.stringify(Object.keys(files));
-  replace(
-    join(dist, `${name}.cjs`),
-    `${digests.join('')}require('./load.cjs').load(__dirname, ${names}).requirePiece('./${entry}.js');\n`,
-  );
-}
-replace(join(dist, 'load.cjs'), readFileSync('bin/load.cjs'));
+/** What Node.js is to run for a program of these files. */
+const startOf = (entry, files) =>
+  `require('./load.cjs').load(__dirname, ${JSON.stringify(files)}).requirePiece('./${entry}.js');\n`;
 
 // The command is three files. Finding and loading many costs more than reading one whose code V8 has
 // mostly compiled already, but a short command mostly loads itself. So `cli.cjs` has what `exec` loads
@@ -230,18 +224,22 @@ const [vcpu] = (
     write: false,
   })
 ).outputFiles;
-replace(join(dist, 'vcpu.cjs'), vcpu.text);
+scripts.set('vcpu.cjs', vcpu.text);
 const machine = await inPieces('vmm/process/main.ts');
-const machineFiles = await buildFiles(machine, [
+await buildFiles(machine, [
   ['machine-start.cjs', ['vmm/process/main.ts']],
   ['machine-rest.cjs', []],
 ]);
-writeStart('machine', 'main', machineFiles, { 'vcpu.cjs': vcpu.text });
+// A saved machine is continued only by the program that saved it: this file identifies all that it loads.
+const digests = ['load.cjs', 'machine-start.cjs', 'machine-rest.cjs', 'vcpu.cjs'].map(
+  (file) => `// ${file} ${sha256(scripts.get(file))}\n`,
+);
+scripts.set('machine.cjs', digests.join('') + startOf('main', ['machine-start.cjs', 'machine-rest.cjs']));
 
 // The machine process begins while the rest of the supervisor loads. What few containers need, such as the
 // registry and the build of kernels, is not read for the others.
 const supervisor = await inPieces('sandbox/supervision/supervisor.ts');
-const supervisorFiles = await buildFiles(supervisor, [
+await buildFiles(supervisor, [
   ['supervisor-start.cjs', ['sandbox/supervision/supervisor.ts']],
   [
     'supervisor-run.cjs',
@@ -254,7 +252,13 @@ const supervisorFiles = await buildFiles(supervisor, [
   ],
   ['supervisor-rest.cjs', []],
 ]);
-writeStart('supervisor', 'supervisor', supervisorFiles);
+scripts.set(
+  'supervisor.cjs',
+  startOf('supervisor', ['supervisor-start.cjs', 'supervisor-run.cjs', 'supervisor-rest.cjs']),
+);
+
+// At once: a program that starts meanwhile has all of one build.
+for (const [file, text] of scripts) replace(join(dist, file), text);
 
 // The page of `tsvm compare`, with the library of its plots, which no other command loads.
 const comparePage = await build({
@@ -374,6 +378,12 @@ const built = new Set([
 ]);
 for (const name of readdirSync(dist)) {
   if (name.endsWith('.js') && !built.has(name)) rmSync(join(dist, name));
+}
+// A code cache has the digest of its script in its name.
+for (const name of readdirSync(dist)) {
+  const [file, digest = ''] = name.split(/(?<=\.cjs)\./);
+  const isCurrent = file === 'compare-page.cjs' || scripts.get(file)?.includes(digest.slice(0, 64)) === true;
+  if (file.endsWith('.cjs') && !isCurrent) rmSync(join(dist, name));
 }
 
 // `--programs`: only what Node.js runs. The agent and the launcher need a C compiler.

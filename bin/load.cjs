@@ -1,6 +1,6 @@
 // Loads a program whose pieces are in some files of dist/, with the code caches that compile.cjs saved,
 // which saves most of the load time. Another V8 has no code there and compiles again. build.mjs copies
-// this file to dist/, which is all that a machine process can read.
+// this file to dist/, since a machine process in a jail cannot read bin/.
 const { readFileSync } = require('node:fs');
 const { createRequire } = require('node:module');
 const { join } = require('node:path');

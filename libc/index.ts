@@ -44,9 +44,9 @@ export function libcFunction<Arguments extends unknown[]>(prototype: string): (.
 }
 
 /**
- * Returns `errno` after the calling thread's last call. It is read from where it lies: a call of koffi's could
- * collect garbage first, for which V8 makes calls that fail.
+ * Returns `errno` after the calling thread's last call. It is read from where it lies, with as little as
+ * possible in between: V8 makes calls of its own at any time, of which some fail.
  */
 export function errno(): number {
-  return loadLibc().errno[0] ?? 0;
+  return loaded?.errno[0] ?? 0;
 }

@@ -1,11 +1,14 @@
 // Sets up what all end-to-end tests share:
 // - one lab, which boots when the first test needs it;
+// - whether this machine has KVM, which takes a second to find out;
 // - two homes with the images that `./quickstart --setup-only --test` made: one for the lab, one
 //   for this machine.
 // The lab shares this machine's files but not its kernel. In a shared home, each would miss the
 // other's locks and take the other's containers for dead.
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { TestProject } from 'vitest/node';
 import { Container } from '../../sandbox/containers/container.js';
 import { Home } from '../../sandbox/home/home.js';
@@ -18,6 +21,20 @@ declare module 'vitest' {
     lab: string;
     /** $TSVM_HOME in the lab, and on this machine. */
     homes: { lab: string; here: string };
+    /** This machine's KVM can run a stock kernel. */
+    hasKvm: boolean;
+  }
+}
+
+const TSVM = fileURLToPath(new URL('../../bin/tsvm', import.meta.url));
+
+function isKvmUsableHere(): boolean {
+  try {
+    return JSON.parse(execFileSync(TSVM, ['doctor', '--format', 'json'], { encoding: 'utf8' })).kvm.usable;
+  } catch (error) {
+    // doctor exits with 1 if anything is missing, but still prints its report.
+    const stdout = error instanceof Error && 'stdout' in error ? String(error.stdout) : '';
+    return stdout !== '' && JSON.parse(stdout).kvm.usable;
   }
 }
 
@@ -33,6 +50,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     lab: copyStores(home, join(folder, 'lab')),
     here: copyStores(home, join(folder, 'here')),
   });
+  project.provide('hasKvm', isKvmUsableHere());
   const lab = await Lab.onDemand();
   project.provide('lab', lab.socketPath);
   return async () => {

@@ -1,6 +1,6 @@
 // The machines that end-to-end tests run on: the lab, this machine with an emulated CPU or with
 // User-Mode Linux, and this machine's KVM if it can run a stock kernel.
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -79,16 +79,6 @@ const lab: Machine = {
   },
 };
 
-function isKvmUsableHere(): boolean {
-  try {
-    return JSON.parse(execFileSync(TSVM, ['doctor', '--format', 'json'], { encoding: 'utf8' })).kvm.usable;
-  } catch (error) {
-    // doctor exits with 1 if anything is missing, but still prints its report.
-    const stdout = error instanceof Error && 'stdout' in error ? String(error.stdout) : '';
-    return stdout !== '' && JSON.parse(stdout).kvm.usable;
-  }
-}
-
 function here(accel: 'kvm' | 'tcg' | 'uml'): Machine {
   return {
     name: `this machine by ${accel}`,
@@ -102,7 +92,7 @@ const [tcg, kvm] = [here('tcg'), here('kvm')];
 /** User-Mode Linux. */
 export const uml = here('uml');
 
-const hasKvm = isKvmUsableHere();
+const hasKvm = inject('hasKvm');
 
 /** Every machine: for tests of what differs between them, which is CPU, KVM and transport. */
 export const machines: readonly Machine[] = [lab, tcg, ...(hasKvm ? [kvm] : []), uml];

@@ -122,11 +122,24 @@ export function enterRealMode(vcpu: Vcpu): void {
   vcpu.setSpecialRegisters({ segments: { cs, ds: segment, es: segment, ss: segment } });
 }
 
+/** Programs of the machine are scripts: `NAME.cjs`. */
+const AS_SCRIPTS = {
+  format: 'cjs',
+  outExtension: { '.js': '.cjs' },
+  define: { 'import.meta.url': '__url' },
+  banner: { js: "const __url = require('node:url').pathToFileURL(__filename).href;" },
+} as const;
+
 /**
- * Bundles programs of the machine as the build does. The bundles lie beside the project's modules,
- * where they find koffi.
+ * Bundles programs of the machine, or of a test. The bundles lie beside the project's modules, where
+ * they find koffi.
+ * @param format `cjs` for what the build makes a script
  */
-export async function bundle(name: string, entryPoints: Record<string, string>): Promise<URL> {
+export async function bundle(
+  name: string,
+  entryPoints: Record<string, string>,
+  format: 'esm' | 'cjs' = 'esm',
+): Promise<URL> {
   const outdir = new URL(`../../node_modules/.cache/tsvm-test/${name}-${process.pid}/`, import.meta.url);
   const root = new URL('../../', import.meta.url);
   await build({
@@ -135,10 +148,7 @@ export async function bundle(name: string, entryPoints: Record<string, string>):
     ),
     outdir: outdir.pathname,
     bundle: true,
-    outExtension: { '.js': '.cjs' },
-    format: 'cjs',
-    define: { 'import.meta.url': '__url' },
-    banner: { js: "const __url = require('node:url').pathToFileURL(__filename).href;" },
+    ...(format === 'esm' ? { format, splitting: true } : AS_SCRIPTS),
     platform: 'node',
     target: 'node20',
     external: ['koffi'],

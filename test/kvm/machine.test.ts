@@ -28,7 +28,7 @@ const RESET = 'mov al, 0xfe\n out 0x64, al\n stay: jmp stay';
 let programs: URL;
 const folder = mkdtempSync(join(tmpdir(), 'tsvm-machine-'));
 beforeAll(async () => {
-  programs = await bundle('machine', { vcpu: 'vmm/accel/kvm/vcpu-worker.ts' });
+  programs = await bundle('machine', { vcpu: 'vmm/accel/kvm/vcpu-worker.ts' }, 'cjs');
   writeFileSync(join(folder, 'initramfs'), 'unused');
 });
 afterAll(() => {

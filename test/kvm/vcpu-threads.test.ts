@@ -16,7 +16,7 @@ import { bundle, Guest, type GuestOptions } from './guest.js';
 let programs: URL;
 let workerUrl: URL;
 beforeAll(async () => {
-  programs = await bundle('vcpu-threads', { vcpu: 'vmm/accel/kvm/vcpu-worker.ts' });
+  programs = await bundle('vcpu-threads', { vcpu: 'vmm/accel/kvm/vcpu-worker.ts' }, 'cjs');
   workerUrl = new URL('vcpu.cjs', programs);
 });
 afterAll(() => rmSync(programs, { recursive: true, force: true }));

@@ -77,7 +77,9 @@ static void mount_tmp(const char *project)
 static void allow_huge_pages(void)
 {
 	int file = open("/sys/kernel/mm/transparent_hugepage/shmem_enabled", O_WRONLY | O_CLOEXEC);
-	if (file < 0 || write(file, "advise", 6) < 0)
+	if (file < 0)
+		return;
+	if (write(file, "advise", 6) < 0)
 		perror("shmem_enabled");
 	close(file);
 }

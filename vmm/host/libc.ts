@@ -2,7 +2,7 @@
 // (x86-64). Addresses are JavaScript numbers: user space ends below 2^47, well within 2^53.
 import { getSystemErrorName } from 'node:util';
 import { setFileLock } from '../../libc/file-lock.js';
-import { errno as lastErrno, libcFunction, loadLibc } from '../../libc/index.js';
+import { errno, libcFunction, loadLibc } from '../../libc/index.js';
 
 export const AT_FDCWD = -100;
 export const O_RDONLY = 0;
@@ -277,10 +277,7 @@ export const prctl: Call<[option: number, a: number, b: number, c: number, d: nu
 export const getrlimit: Call<[resource: number, limit: Address]> = libcFunction('int getrlimit(int, void *)');
 export const setrlimit: Call<[resource: number, limit: Address]> = libcFunction('int setrlimit(int, const void *)');
 
-/** Returns `errno` of this thread's last call. */
-export function errno(): number {
-  return lastErrno();
-}
+export { errno };
 
 /** A failed system call. `code` is the name of the errno (`ENOENT`), as on Node's own errors. */
 export class SystemError extends Error {
@@ -298,7 +295,7 @@ export class SystemError extends Error {
 
 /** Returns `result` if it is not negative. @throws SystemError */
 export function check(result: number, syscall: string): number {
-  if (result < 0) throw new SystemError(syscall, lastErrno());
+  if (result < 0) throw new SystemError(syscall, errno());
   return result;
 }
 

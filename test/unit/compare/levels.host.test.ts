@@ -82,7 +82,7 @@ function below(folder: string): string[] {
 async function measure(name: string, levels = levelsOf([name])): Promise<Report['levels'][number]> {
   const report = await compare({
     ...{ image: EMPTY_IMAGE, home: made.home, levels, rounds: 1, memory: 2 ** 28, time: 10 },
-    ...{ limit: Infinity, atOnce: 2, tcp: false, version: '1.0.0', signal: new AbortController().signal },
+    ...{ limit: Infinity, atOnce: 2, tcp: false, watch: 10, version: '1.0.0', signal: new AbortController().signal },
   });
   const [level] = report.levels;
   if (level === undefined) throw new Error('no level was reported');
@@ -111,7 +111,7 @@ test('a command at a level without a wall ends with a comparison that is killed'
   const pid = comparison.pid ?? 0;
   while (!traces(pid).some((trace) => trace.includes('gauge run'))) {
     expect(comparison.exitCode).toBe(null);
-    await sleep(20);
+    await sleep(100);
   }
   const closed = once(comparison, 'close');
   comparison.kill('SIGKILL');
@@ -141,7 +141,7 @@ test.each(['process', ...LEVELS])('%s ends when the comparison is killed', async
   // The sandbox idles, and the comparison measures in it.
   while (!traces(pid).some((trace) => trace.includes('gauge measure'))) {
     expect(comparison.exitCode).toBe(null);
-    await sleep(20);
+    await sleep(100);
   }
   const closed = once(comparison, 'close');
   comparison.kill('SIGKILL');

@@ -29,9 +29,9 @@ import {
 import { constants, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import koffi from 'koffi';
 import { expect, test } from 'vitest';
 import { codeOf } from '../../../../../errors/index.js';
+import { errno, libcFunction } from '../../../../../libc/index.js';
 import { measureTree } from '../../../../../libc/trees.js';
 import { openCount, readCount } from '../../../../../sandbox/home/volume-count.js';
 import { VirtioFs } from '../../../../../vmm/devices/fs/device.js';
@@ -47,8 +47,9 @@ const MAX_FILE = 300_000;
 const UMASK = process.umask();
 const NAMES = ['a', 'b', 'c', 'd', 'e'];
 
-const libc = koffi.load('libc.so.6');
-const renameat2 = libc.func('int renameat2(int, const char *, int, const char *, unsigned int)');
+const renameat2 = libcFunction<[from: number, name: string, to: number, toName: string, flags: number]>(
+  'int renameat2(int, const char *, int, const char *, unsigned int)',
+);
 const errnoOf = new Map(Object.entries(constants.errno).map(([name, number]) => [name, number as number]));
 
 /** A file that is open on both sides. */
@@ -275,7 +276,7 @@ class Pair implements Disposable {
           () => {
             const [from, to] = [this.#ours(path), this.#ours(other)];
             if (renameat2(-100, from, -100, to, flags) === 0) return undefined;
-            return `errno ${koffi.errno()}`;
+            return `errno ${errno()}`;
           },
         );
       }
