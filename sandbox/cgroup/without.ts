@@ -1,5 +1,6 @@
 // What bounds a machine on a host that gives it no cgroup: limits of its processes.
 import { execFile } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { getPriority, setPriority } from 'node:os';
 import { messageOf } from '../../errors/index.js';
 import { libcFunction } from '../../libc/index.js';
@@ -10,12 +11,13 @@ const RLIMIT_DATA = 2;
 const DATA = 2 * 2 ** 30;
 /** More for each CPU of the guest: the stack and the heap of its thread. */
 const DATA_OF_CPU = 64 * 2 ** 20;
-/** Below other programs, also the supervisor. A machine has a session of its own, which the kernel schedules as one. */
+/** Below other programs, also the supervisor. */
 const NICENESS = 5;
 
 /** Milliseconds for a program that sets limits. */
 const PATIENCE = 30_000;
 
+const getsid = libcFunction<[pid: number]>('int getsid(int)');
 const prlimit = libcFunction<[pid: number, resource: number, limit: Buffer, before: null]>(
   'int prlimit(int, int, void *, void *)',
 );
@@ -64,7 +66,18 @@ function run(program: string, words: readonly string[]): Promise<void> {
 export function lowerPriority(pid: number): void {
   try {
     if (getPriority(pid) < NICENESS) setPriority(pid, NICENESS);
+    if (getsid(pid) !== getsid(0) || getsid(pid) === pid) lowerSession(pid);
   } catch {
-    // It has ended.
+    // It has ended, or the host's kernel has no such file, or hides it.
   }
+}
+
+/**
+ * Linux may schedule each session as one (sched(7), the autogroup feature). The niceness of a process then
+ * counts among those of its session alone.
+ */
+function lowerSession(pid: number): void {
+  const path = `/proc/${pid}/autogroup`;
+  const [, nice] = /nice (-?\d+)/.exec(readFileSync(path, 'latin1')) ?? [];
+  if (nice !== undefined && Number(nice) < NICENESS) writeFileSync(path, `${NICENESS}`);
 }

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { getPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { cgroupLimits } from '../../../../sandbox/cgroup/limits.js';
 import { describeOutOfMemory, isCgroupOf, removeCgroup } from '../../../../sandbox/cgroup/machine-cgroup.js';
 import { delegatedParent } from '../../../../sandbox/cgroup/parent.js';
@@ -77,7 +77,16 @@ test('a folder that is no cgroup is not removed', async () => {
 });
 
 test('without a cgroup, a process and those below it have a limit of memory and a low priority', async () => {
-  const child = spawn('sh', ['-c', 'sleep 1000 & echo ready; wait'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const child = spawn('sh', ['-c', 'sleep 1000 & echo ready; wait'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+    detached: true,
+  });
+  // The kernel schedules each session as one, if it does that at all: an empty string where it does not.
+  const session = (pid: number | string) => {
+    const path = `/proc/${pid}/autogroup`;
+    return existsSync(path) ? (/nice .*/.exec(readFileSync(path, 'latin1'))?.[0] ?? '') : '';
+  };
+  const own = session('self');
   const exited = once(child, 'exit');
   try {
     await once(child.stdout, 'data');
@@ -87,7 +96,14 @@ test('without a cgroup, a process and those below it have a limit of memory and 
     for (const pid of pids) {
       expect(readFileSync(`/proc/${pid}/limits`, 'utf8')).toMatch(/^Max data size +2281701376 +2281701376 +bytes/m);
       expect(getPriority(pid)).toBeGreaterThanOrEqual(5);
+      expect(session(pid)).toBe(own === '' ? '' : 'nice 5');
     }
+    // A process of this session is not the whole of it.
+    const other = spawn('sleep', ['1000'], { stdio: 'ignore' });
+    onTestFinished(() => void other.kill('SIGKILL'));
+    await boundWithoutCgroup([other.pid!], { cpus: 1 });
+    expect(getPriority(other.pid!)).toBeGreaterThanOrEqual(5);
+    expect(session('self')).toBe(own);
   } finally {
     for (const pid of processTree(child.pid!)) process.kill(pid, 'SIGKILL');
   }
