@@ -1,6 +1,7 @@
-// Bundles the programs into dist/: the command, the supervisor and the machine process (few files each,
-// compiled ahead), the vCPU worker, the SDK, the service, koffi, the lab, the benchmarks and the examples. It
-// also builds the guest agent's initramfs, the launcher of jails, and the gauge of `tsvm compare`.
+// Bundles the programs into dist/: the command, the supervisor and the machine process (few files
+// each, compiled ahead), the vCPU worker, the SDK, the service, koffi, the lab, the benchmarks and
+// the examples. It also builds the guest agent's initramfs, the launcher of jails, and the gauge of
+// `tsvm compare`.
 //
 // The output depends on the sources and the modules alone, except for V8's compiled code.
 import { execFileSync } from 'node:child_process';
@@ -125,12 +126,12 @@ function neededBy({ metafile }, modules) {
   );
 }
 
-/** The texts of the files that load.cjs loads, itself, and those with which programs start, by their names. */
+/** By its name, the text of each file that load.cjs loads, of itself, and of the files that start it. */
 const scripts = new Map([['load.cjs', readFileSync('bin/load.cjs', 'utf8')]]);
 
 /**
- * Makes the files of a program. Each has the pieces that its modules need and no earlier file has. Those
- * that no module of the list needs are in the last one.
+ * Makes the files of a program. Each has the pieces that its modules need and no earlier file has.
+ * Those that no module of the list needs are in the last one.
  * @param files names of files and the modules that each is for
  */
 async function buildFiles(pieces, files) {
@@ -230,14 +231,14 @@ await buildFiles(machine, [
   ['machine-start.cjs', ['vmm/process/main.ts']],
   ['machine-rest.cjs', []],
 ]);
-// A saved machine is continued only by the program that saved it: this file identifies all that it loads.
+// A saved machine is continued only by the program that saved it: this file names all that it loads.
 const digests = ['load.cjs', 'machine-start.cjs', 'machine-rest.cjs', 'vcpu.cjs'].map(
   (file) => `// ${file} ${sha256(scripts.get(file))}\n`,
 );
 scripts.set('machine.cjs', digests.join('') + startOf('main', ['machine-start.cjs', 'machine-rest.cjs']));
 
-// The machine process begins while the rest of the supervisor loads. What few containers need, such as the
-// registry and the build of kernels, is not read for the others.
+// The machine process begins while the rest of the supervisor loads. What few containers need, such
+// as the registry and the build of kernels, is not read for the others.
 const supervisor = await inPieces('sandbox/supervision/supervisor.ts');
 await buildFiles(supervisor, [
   ['supervisor-start.cjs', ['sandbox/supervision/supervisor.ts']],

@@ -1,6 +1,6 @@
 // Compiles the programs ahead of time (called by build.mjs): runs command lines that need no machine,
-// so that V8 compiles what most commands use, loads what supervisors and machine processes load, and saves
-// V8's code caches. Argument: path of dist/. TSVM_HOME must be an empty directory.
+// so that V8 compiles what most commands use, loads what supervisors and machine processes load,
+// and saves V8's code caches. Argument: path of dist/. TSVM_HOME must be an empty directory.
 const { readFileSync, renameSync, writeFileSync } = require('node:fs');
 const { COMMAND, compiledPath, load } = require('./load.cjs');
 

@@ -1,6 +1,6 @@
-// Loads a program whose pieces are in some files of dist/, with the code caches that compile.cjs saved,
-// which saves most of the load time. Another V8 has no code there and compiles again. build.mjs copies
-// this file to dist/, since a machine process in a jail cannot read bin/.
+// Loads a program whose pieces are in some files of dist/, with the code caches that compile.cjs
+// saved, which saves most of the load time. Another V8 has no code there and compiles again.
+// build.mjs copies this file to dist/, since a machine process in a jail cannot read bin/.
 const { readFileSync } = require('node:fs');
 const { createRequire } = require('node:module');
 const { join } = require('node:path');
@@ -13,8 +13,8 @@ exports.COMMAND = ['cli.cjs', 'cli-short.cjs', 'cli-rest.cjs'];
  * Loads a file when a piece of it is needed, and those before it.
  * @param folder path of dist/
  * @param files the program's, in the order of their need
- * @returns what loads a piece by its name, what loads a file by its index and gives the names of its pieces,
- * and the scripts so far by the paths of their files
+ * @returns what loads a piece by its name, what loads a file by its index and gives the names of
+ * its pieces, and the scripts so far by the paths of their files
  */
 exports.load = (folder, files) => {
   const scripts = new Map();

@@ -44,8 +44,8 @@ export function libcFunction<Arguments extends unknown[]>(prototype: string): (.
 }
 
 /**
- * Returns `errno` after the calling thread's last call. It is read from where it lies, with as little as
- * possible in between: V8 makes calls of its own at any time, of which some fail.
+ * Returns `errno` after the calling thread's last call. It is read from where it lies, with as
+ * little as possible in between: V8 makes calls of its own at any time, of which some fail.
  */
 export function errno(): number {
   return loaded?.errno[0] ?? 0;

@@ -73,8 +73,8 @@ export function lowerPriority(pid: number): void {
 }
 
 /**
- * Linux may schedule each session as one (sched(7), the autogroup feature). The niceness of a process then
- * counts among those of its session alone.
+ * Linux may schedule each session as one (sched(7), the autogroup feature). The niceness of a
+ * process then counts among those of its session alone.
  */
 function lowerSession(pid: number): void {
   const path = `/proc/${pid}/autogroup`;

@@ -50,7 +50,7 @@ export function jailedCommand(program: string, words: readonly string[], needs: 
   ];
 }
 
-/** The folder of the program, which has all its files, and the package file, for which Node.js looks. */
+/** The folder of the program, with all its files, and the package file, for which Node.js looks. */
 function modulesOf(program: string): string[] {
   const folder = realpathSync(dirname(program));
   return [folder, join(dirname(folder), 'package.json')];

@@ -72,8 +72,8 @@ static void mount_tmp(const char *project)
 	close(keep);
 }
 
-// Guest memory gets huge pages, for which it asks. Nested paging is emulated: each page that a guest touches
-// first costs a lab some 150 us.
+// Guest memory gets huge pages, for which it asks. Nested paging is emulated: each page that a
+// guest touches first costs a lab some 150 us.
 static void allow_huge_pages(void)
 {
 	int file = open("/sys/kernel/mm/transparent_hugepage/shmem_enabled", O_WRONLY | O_CLOEXEC);

@@ -37,9 +37,9 @@ const CPU = 'EPYC,+svm,+npt,-xsave,-avx,-avx2,-fma,-f16c';
 const CPUS = 3;
 const SCHEDULED_CPUS = 'isolcpus=0';
 /**
- * No random addresses in processes of the lab. QEMU 7.2 finds translated code by its virtual address: with
- * random ones it translates every program anew each time it starts. A container in a microVM takes 5.6 s so,
- * and 7.9 s otherwise. Guests have random addresses.
+ * No random addresses in processes of the lab. QEMU 7.2 finds translated code by its virtual
+ * address: with random ones it translates every program anew each time it starts. A container in a
+ * microVM takes 5.6 s so, and 7.9 s otherwise. Guests have random addresses.
  */
 const SAME_ADDRESSES = 'norandmaps';
 /**

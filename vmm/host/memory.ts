@@ -258,8 +258,8 @@ export class AllocatedMemory extends GuestMemory implements Disposable {
     try {
       const flags = (sharing === 'shared' ? libc.MAP_SHARED : libc.MAP_PRIVATE) | libc.MAP_NORESERVE;
       const mapping = libc.check(libc.mmap(null, size, libc.PROT_READ | libc.PROT_WRITE, flags, fd, 0), 'mmap');
-      // Where the host gives shared memory huge pages on advice (shmem_enabled), a guest's boot has some 20
-      // faults of nested paging instead of 7600. A kernel without huge pages refuses.
+      // Where the host gives shared memory huge pages on advice (shmem_enabled), a guest's boot has
+      // some 20 faults of nested paging instead of 7600. A kernel without huge pages refuses.
       if (sharing === 'shared') libc.madvise(mapping, size, libc.MADV_HUGEPAGE);
       if (sharing === 'private' && isInMemory(fd)) unmapHoles(mapping, fd, size);
       const low = Math.min(size, HOLE_START);
