@@ -82,7 +82,7 @@ function below(folder: string): string[] {
 async function measure(name: string, levels = levelsOf([name])): Promise<Report['levels'][number]> {
   const report = await compare({
     ...{ image: EMPTY_IMAGE, home: made.home, levels, rounds: 1, memory: 2 ** 28, time: 10 },
-    ...{ limit: Infinity, atOnce: 2, tcp: false, watch: 10, version: '1.0.0', signal: new AbortController().signal },
+    ...{ limit: Infinity, atOnce: 2, tcp: false, version: '1.0.0', signal: new AbortController().signal },
   });
   const [level] = report.levels;
   if (level === undefined) throw new Error('no level was reported');
