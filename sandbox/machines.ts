@@ -8,6 +8,7 @@ export { JAIL_PARTS, type JailReport } from './jail-report.js';
 export { canPing, readTscKhz } from './machine/outside.js';
 export { probeMachine } from './machine/probe.js';
 export { type Template, TemplateStore } from './machine/templates.js';
+export { MACHINE_PROGRAM, TEMPLATE_PROGRAM } from './programs.js';
 export { isBootName } from './run/kernel.js';
 export { ptraceScope, whyNotUml } from './run/machine-choice.js';
 export { makeTemplate, sizedShape } from './run/make-template.js';

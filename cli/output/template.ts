@@ -88,7 +88,7 @@ function parseAction(reader: Reader<string>, action: string): Render {
 const FUNCTIONS: Record<string, (...args: unknown[]) => unknown> = {
   json: (value) => printableJson(value ?? null),
   len: (value) => (typeof value === 'string' ? value.length : Object.keys((value ?? {}) as object).length),
-  index: (value, ...keys) => keys.reduce((at, key) => own(at, String(key)) ?? '', value),
+  index: (value, ...keys) => keys.reduce(indexed, value),
   join: (value, separator) => (value as unknown[]).map(show).join(String(separator)),
   upper: (value) => show(value).toUpperCase(),
   lower: (value) => show(value).toLowerCase(),
@@ -169,9 +169,12 @@ function field(value: unknown, name: string): unknown {
   return (value as Record<string, unknown>)[name];
 }
 
-function own(value: unknown, name: string): unknown {
-  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined;
-  return (value as Record<string, unknown>)[name];
+/** A missing key of a map gives an empty text, as in Go for maps of texts. */
+function indexed(value: unknown, key: unknown): unknown {
+  const name = String(key);
+  if (typeof value === 'object' && value !== null && Object.hasOwn(value, name)) return field(value, name) ?? '';
+  if (Array.isArray(value)) throw new UsageError(`template: index out of range: ${name}`);
+  return '';
 }
 
 /** Formats a value as Go's fmt does. */

@@ -1,17 +1,20 @@
 // The levels of this project: a virtual machine for each container, with the jail of its machine
 // process and without, and on KVM also without a template that it starts from.
+import { basename } from 'node:path';
 import { sourceFile } from '../../installation/index.js';
 import { findProgram } from '../../programs/index.js';
 import { Home } from '../../sandbox/index.js';
-import { probeMachine } from '../../sandbox/machines.js';
+import { MACHINE_PROGRAM, probeMachine, TEMPLATE_PROGRAM } from '../../sandbox/machines.js';
 import { type CommandLine, FOLDER, type Level, type Missing } from '../level.js';
 
+/** Matches the words of a process of Node.js that runs a program of the sandbox. */
+const runs = (program: string) => new RegExp(`^\\S*node \\S*/${basename(program).replace('.', '\\.')} `);
 /** The machine process, QEMU, and the kernel of User-Mode Linux. */
-const FACES = /^\S*node \S*machine\.js |^\S*qemu-system-x86_64 |^\S+ mem=\d/;
+const FACES = new RegExp(`${runs(MACHINE_PROGRAM).source}|^\\S*qemu-system-x86_64 |^\\S+ mem=\\d`);
 /** The kernel of User-Mode Linux runs programs as processes that it traces. */
 const TRACES = /^\S+ mem=\d/;
 /** Makes the template from which later machines start. */
-const PREPARES = /^\S*node \S*template\.js /;
+const PREPARES = runs(TEMPLATE_PROGRAM);
 
 type Machine = 'kvm' | 'tcg' | 'uml';
 

@@ -10,7 +10,7 @@ async function script(machine: Machine, text: string, options: RunOptions = {}):
   const env = { TSVM, XDG_RUNTIME_DIR: '', ...options.env };
   const prelude = 'tsvm() { "$TSVM" "$@"; }; set -e; ';
   const { code, stdout, stderr } = await run(machine, ['bash', '-c', prelude + text], { ...options, env });
-  expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
+  expect({ code, stderr }, stdout + stderr).toEqual({ code: 0, stderr: '' });
   return stdout;
 }
 

@@ -43,7 +43,7 @@ async function script(text: string): Promise<string> {
     becomes() { until test "$(health $1 .State.Health.Status)" = $2; do sleep 0.1; done; }
     `;
   const { code, stdout, stderr } = await run(uml, ['bash', '-c', prelude + text], { env: { TSVM, TSVM_HOME: home } });
-  expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
+  expect({ code, stderr }, stdout + stderr).toEqual({ code: 0, stderr: '' });
   return stdout;
 }
 
@@ -59,6 +59,7 @@ test('a container turns healthy, unhealthy when its file is gone, and healthy ag
     test $(health box .State.Health.FailingStreak) -ge 2
     tsvm exec box touch /tmp/ok
     becomes box healthy
+    until test "$(health box 'len .State.Health.Log')" = 5; do sleep 0.1; done
     health box 'json (index .State.Health.Log 4).Output'
     health box 'json .Config.Healthcheck'
     tsvm events --since 1h --until 0s --filter container=box --filter event=health_status --format '{{.Action}}'

@@ -13,7 +13,7 @@ const ROLES = {
   stub: /tsvm-oci create /,
   keeper: /keeper\.js create/,
   // With User-Mode Linux, its kernel too.
-  machine: /machine\.js|^\S+ mem=/,
+  machine: /machine\.cjs|^\S+ mem=/,
 };
 type Role = keyof typeof ROLES;
 /** Of each role. */

@@ -203,11 +203,11 @@ const ROLES: readonly [role: string, program: RegExp][] = [
   // QEMU; User-Mode Linux; the launcher of either.
   ['companion', /^([^\0]*qemu|[^\0]*\0mem=|[^\0]*tsvm-jail\0--start\0)/],
   // The launcher too.
-  ['machine', /dist\/machine\.js/],
+  ['machine', /dist\/machine\.cjs/],
   ['passer', /tsvm-jail\0pass\0/],
   // Its launcher too.
   ['decompressor', /^([^\0]*tsvm-jail\0.*\0)?([^\0]*\/)?(zstd|xz)\0-dcq\0/s],
-  ['supervisor', /dist\/supervisor\.js/],
+  ['supervisor', /dist\/supervisor\.cjs/],
   ['template', /dist\/template\.js/],
 ];
 

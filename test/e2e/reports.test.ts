@@ -21,7 +21,7 @@ const LONG_LINES = `python3 -c "print(16400 * chr(120)); print(18000 * chr(233))
 describe.each(fastest)('on $name', (machine) => {
   const here = async (script: string, options?: RunOptions) => {
     const { code, stdout, stderr } = await run(machine, ['bash', '-c', script], options);
-    expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
+    expect({ code, stderr }, stdout + stderr).toEqual({ code: 0, stderr: '' });
     return stdout;
   };
   /** Runs a command in the container. */

@@ -19,7 +19,7 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
       env: { TSVM_HOME: home.path },
       timeout: TIMEOUT,
     });
-    expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
+    expect({ code, stderr }, stdout + stderr).toEqual({ code: 0, stderr: '' });
     expect(stdout.trimEnd().split('\n')).toEqual([
       'suspend of a paused one: not-running: container ID is paused: unpause it first',
       'snapshot of a paused one: not-running: container ID is paused: unpause it first',

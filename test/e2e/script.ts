@@ -28,7 +28,7 @@ export async function script(machine: Machine, text: string, options: RunOptions
     set -e
   `;
   const { code, stdout, stderr } = await run(machine, ['bash', '-c', prelude + text], { ...options, env });
-  expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
+  expect({ code, stderr }, stdout + stderr).toEqual({ code: 0, stderr: '' });
   return stdout;
 }
 

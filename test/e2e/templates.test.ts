@@ -46,7 +46,7 @@ test.each(machines.filter((machine) => isLab(machine) || machine.name.endsWith('
       tsvm ps -aq`;
     const env = { TSVM, TSVM_HOME: home.path, XDG_RUNTIME_DIR: '', TSVM_TEMPLATES_SIZE: '' };
     const { code, stdout, stderr } = await run(machine, ['bash', '-c', text], { env });
-    expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
+    expect({ code, stderr }, stdout + stderr).toEqual({ code: 0, stderr: '' });
     const [runs, one = '', two = '', damaged] = stdout.split(/^=== .*\n/m);
     expect(runs).toBe('cold\n0\ncold\ngiven\n1 layer,network,shares\n');
     const [back, first, given, ...ofOne] = one.trim().split('\n');

@@ -37,6 +37,7 @@ describe('a template', () => {
     ['{{.constructor}}', /no field constructor/],
     ['{{range .Config.Cmd}}', /template parsing error/],
     ['{{}}', /template parsing error/],
+    ['{{index .Config.Cmd 9}}', 'template: index out of range: 9'],
     ['{{(index .Ports "80/tcp"}}', /template parsing error/],
     ['{{(.Config).None}}', /no field None/],
   ])('%s is refused in one line', (template, message) => {
