@@ -9,12 +9,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/console.h"
 
 #define FOLDER "/modules"
+
+// A kernel may start a program for each device and module, which is not there. On User-Mode Linux
+// that takes the host a process.
+static void start_no_helpers(void)
+{
+	int file;
+
+	mkdir("/proc", 0755);
+	if (mount("proc", "/proc", "proc", 0, NULL) != 0)
+		return;
+	file = open("/proc/sys/kernel/hotplug", O_WRONLY | O_CLOEXEC);
+	// An empty line is no path.
+	if (file >= 0 && write(file, "\n", 1) < 0)
+		console_log("uevent helper: %s", strerror(errno));
+	if (file >= 0)
+		close(file);
+	umount("/proc");
+}
 
 static void load(const char *name)
 {
@@ -43,6 +63,7 @@ void modules_load(void)
 
 	if (count < 0)
 		return; // the kernel has all of it built in
+	start_no_helpers();
 	for (int i = 0; i < count; i++) {
 		load(entries[i]->d_name);
 		free(entries[i]);

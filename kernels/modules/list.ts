@@ -51,7 +51,7 @@ const LAB_MODULES: readonly NeededModule[] = [
 ];
 
 /** Increased when prepare.ts makes something else of the same kernel. */
-const RECIPE = 2;
+const RECIPES: Record<Transport, number> = { virtio_mmio: 2, virtio_pci: 2, virtio_9p: 2, virtio_uml: 3 };
 
 /** The modules for a kernel, in the order in which they are loaded. */
 export function modulesFor(transport: Transport): readonly NeededModule[] {
@@ -68,7 +68,7 @@ export function modulesFor(transport: Transport): readonly NeededModule[] {
 /** A hash of what is made of a distribution's kernel: 16 hex digits. */
 export function modulesRecipe(transport: Transport): string {
   return createHash('sha256')
-    .update(JSON.stringify([RECIPE, modulesFor(transport)]))
+    .update(JSON.stringify([RECIPES[transport], modulesFor(transport)]))
     .digest('hex')
     .slice(0, 16);
 }

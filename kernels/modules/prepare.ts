@@ -8,6 +8,7 @@ import { vmlinuxOf } from '../vmlinux.js';
 import { makeWorkFolder, placeFiles } from '../work-folder.js';
 import { chooseModules, type ModulesFolder, readModulesFolder } from './choose.js';
 import { cpio } from './cpio.js';
+import { withoutDebug } from './elf.js';
 import { modulesRecipe, type Transport } from './list.js';
 import { kernelRelease } from './release.js';
 
@@ -34,7 +35,7 @@ export async function prepareKernel(
   const chosen = await chooseModules(modules, release);
   const named = chosen.map(({ name, bytes }, index) => ({
     name: `${String(index).padStart(3, '0')}-${name}.ko`,
-    bytes,
+    bytes: withoutDebug(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)),
   }));
   await writeFile(join(target, 'modules.cpio'), cpio(FOLDER, named));
   const image = await readFile(path);

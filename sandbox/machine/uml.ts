@@ -1,6 +1,6 @@
 // User-Mode Linux as the companion of a machine process: a kernel that is a program. It makes the
 // file of its memory in its jail, and shares it with the devices when it connects to them.
-import { chmodSync, readFileSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, openSync, writeSync } from 'node:fs';
 import { messageOf } from '../../errors/index.js';
 import { O_PATH } from '../../libc/openat2.js';
 import * as libc from '../../vmm/host/libc.js';
@@ -47,7 +47,7 @@ export function readyUml(spec: MachineSpec, files: MachineFiles, isJailed: boole
     // It may have a user of its own. The folder of the socket is closed to others.
     chmodSync(path, 0o666);
     const socket = theirs.add(open(path, O_PATH, 'cannot open'));
-    const initramfs = theirs.add(memoryFile(archives(spec)));
+    const initramfs = theirs.add(archives(spec));
     const { memory, console, commandLine } = spec;
     const args = umlParameters({
       ...{ memory, console, commandLine, devices },
@@ -88,16 +88,38 @@ export function readyUml(spec: MachineSpec, files: MachineFiles, isJailed: boole
 /** The kernel looks for the next archive at the next such offset. */
 const ALIGNMENT = 4;
 
-/** The archives of the initial RAM file system, one after the other. */
-function archives({ initramfs, modules }: MachineSpec): Buffer {
-  const first = readFileSync(initramfs);
-  if (modules === undefined) return first;
-  return Buffer.concat([first, Buffer.alloc(-first.length & (ALIGNMENT - 1)), readFileSync(modules)]);
+/** Bytes that one call copies at most. */
+const MAX_COPY = 2 ** 30;
+
+/**
+ * The archives of the initial RAM file system, one after the other, in a file that is in no folder.
+ * Every user may open it by its descriptor, which is the caller's.
+ */
+function archives({ initramfs, modules }: MachineSpec): number {
+  const fd = libc.check(libc.memfd_create('tsvm-companion', libc.MFD_CLOEXEC), 'memfd_create');
+  try {
+    const length = append(fd, initramfs);
+    if (modules !== undefined) {
+      writeSync(fd, Buffer.alloc(-length & (ALIGNMENT - 1)));
+      append(fd, modules);
+    }
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
 }
 
-/** A file that is in no folder, which every user may open by its descriptor. */
-function memoryFile(bytes: Uint8Array): number {
-  const fd = libc.check(libc.memfd_create('tsvm-companion', libc.MFD_CLOEXEC), 'memfd_create');
-  writeSync(fd, bytes);
-  return fd;
+/** Appends a file to another one. Returns its length. */
+function append(to: number, path: string): number {
+  const from = openSync(path, 'r');
+  try {
+    for (let length = 0; ; ) {
+      const copied = libc.check(libc.sendfile(to, from, null, MAX_COPY), `cannot copy ${path}`);
+      if (copied === 0) return length;
+      length += copied;
+    }
+  } finally {
+    closeSync(from);
+  }
 }

@@ -51,9 +51,10 @@ describe.each(machines)('on $name', (machine) => {
   test(`Debian's kernel '${kernel}': stdin, a folder, and an exit code`, async () => {
     using home = new OwnHome();
     const options = ['--kernel', kernel, '--network', 'none', '-i', '-v', `${home.path}:/share`];
-    const script = 'uname -r; cat > /share/file; sleep 0.1; exit 3';
+    // No program is started for each device, where the kernel could do that.
+    const script = 'uname -r; cat /proc/sys/kernel/hotplug 2> /dev/null; cat > /share/file; sleep 0.1; exit 3';
     const ended = await tsvmRun(machine, [...options, DEBIAN, 'sh', '-c', script], { stdin: 'said' });
-    expect(ended).toEqual({ code: 3, stdout: expect.stringMatching(`^\\d.*${release}\n$`), stderr: '' });
+    expect(ended).toEqual({ code: 3, stdout: expect.stringMatching(`^\\d.*${release}\n\n?$`), stderr: '' });
     expect((await run(machine, ['cat', `${home.path}/file`])).stdout).toBe('said');
   });
 });

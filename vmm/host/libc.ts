@@ -195,6 +195,10 @@ export const madvise: Call<[address: number, length: number, advice: number]> = 
   'int madvise(long, size_t, int)',
 );
 export const memfd_create: Call<[name: string, flags: number]> = libcFunction('int memfd_create(const char *, uint)');
+/** Copies bytes within the kernel, from where both files are to the end of the second one. */
+export const sendfile: Call<[to: number, from: number, offset: null, length: number]> = libcFunction(
+  'long sendfile(int, int, void *, size_t)',
+);
 export const eventfd: Call<[initial: number, flags: number]> = libcFunction('int eventfd(uint, int)');
 export const epoll_create1: Call<[flags: number]> = libcFunction('int epoll_create1(int)');
 export const epoll_ctl: Call<[epoll: number, operation: number, fd: number, event: Address]> = libcFunction(

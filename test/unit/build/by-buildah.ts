@@ -25,10 +25,10 @@ export class Buildah implements Disposable {
    * @param args options, and the context at the end
    */
   async build(args: readonly string[], input?: Buffer): Promise<string> {
-    const id = await this.run(['bud', '-q', '--format', 'docker', '--isolation', 'chroot', ...args], input);
-    const archive = join(mkdtempSync(join(this.folder, 'made-')), 'made.tar');
-    await this.run(['push', '-q', id, `docker-archive:${archive}`]);
-    return `docker-archive:${archive}`;
+    const archive = `docker-archive:${join(mkdtempSync(join(this.folder, 'made-')), 'made.tar')}`;
+    const options = ['-q', '--format', 'docker', '--isolation', 'chroot', '-t', archive];
+    await this.run(['bud', ...options, ...args], input);
+    return archive;
   }
 
   [Symbol.dispose](): void {

@@ -35,7 +35,7 @@ function bzImage(): string {
 
 /** A kernel of User-Mode Linux: a program, with its loader and its banner. */
 function program({ section = '.interp', banner = `Linux version ${RELEASE} (builder@host) #1` } = {}): string {
-  return write('linux.uml', elfFile(section, `/lib64/ld-linux-x86-64.so.2\0${banner}\0`));
+  return write('linux.uml', elfFile({ [section]: `/lib64/ld-linux-x86-64.so.2\0${banner}\0` }));
 }
 
 const find = (kernel: string) =>
