@@ -18,6 +18,12 @@ export class Buildah implements Disposable {
     return (await running).stdout.trim();
   }
 
+  /** Copies an image, as skopeo names it, and gives it a name. */
+  async take(image: string, name: string): Promise<void> {
+    const store = `vfs@${join(this.folder, 'root')}+${join(this.folder, 'run')}`;
+    await promisify(execFile)('skopeo', ['copy', '-q', image, `containers-storage:[${store}]localhost/${name}`]);
+  }
+
   /**
    * Builds an image. Returns an archive of it: an OCI layout would lose the fields that only Docker's
    * format has.

@@ -1,4 +1,5 @@
 // Builds in a home and a context of their own, without machines, and what came of them.
+import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -15,7 +16,10 @@ export interface Made {
   config: Json;
   layers: string[];
   events: StepEvent[];
-  /** A line for each file, without times: `755 0:0 /d/`, `644 0:0 /f "contents"`, `/l -> target`. */
+  /**
+   * A line for each file, without times: `755 0:0 /d/`, `644 0:0 /f "contents"`, `/l -> target`. Files
+   * of more than 1 KiB have a digest in place of their contents.
+   */
   files(): Promise<string[]>;
 }
 
@@ -39,7 +43,7 @@ export class Workshop implements Disposable {
 
   async build(dockerfile: string, options: Partial<BuildOptions> & { ignoring?: string } = {}): Promise<Made> {
     const { id, events } = await this.buildAll(dockerfile, options);
-    return this.#made(id, events);
+    return made(this.home, id, events);
   }
 
   /** Builds an image, or an index of several platforms. */
@@ -63,18 +67,19 @@ export class Workshop implements Disposable {
 
   /** An image that another program has built. */
   async open(reference: string): Promise<Made> {
-    return this.#made((await this.home.images.resolve(reference)).digest, []);
-  }
-
-  #made(id: string, events: StepEvent[]): Made {
-    const store = buildStore(this.home.path);
-    const { config: image, layers } = store.base(id);
-    return { id, image, config: image.config as Json, layers, events, files: () => describe(store.tree(layers)) };
+    return made(this.home, (await this.home.images.resolve(reference)).digest);
   }
 
   [Symbol.dispose](): void {
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+/** An image of a home. */
+export function made(home: Home, id: string, events: StepEvent[] = []): Made {
+  const store = buildStore(home.path);
+  const { config: image, layers } = store.base(id);
+  return { id, image, config: image.config as Json, layers, events, files: () => describe(store.tree(layers)) };
 }
 
 async function describe(tree: LayerTree): Promise<string[]> {
@@ -91,7 +96,10 @@ async function describe(tree: LayerTree): Promise<string[]> {
     else if (kind === 'file') {
       const chunks: Buffer[] = [];
       for await (const chunk of tree.read(inode)) chunks.push(chunk);
-      lines.push(`${metadata} ${path} ${JSON.stringify(Buffer.concat(chunks).toString())}`);
+      const bytes = Buffer.concat(chunks);
+      const contents =
+        bytes.length > 1024 ? createHash('sha256').update(bytes).digest('hex') : JSON.stringify(bytes.toString());
+      lines.push(`${metadata} ${path} ${contents}`);
     } else lines.push(`${metadata} ${path} ${kind}`);
   };
   await visit(tree.root, '');
