@@ -169,11 +169,18 @@ function field(value: unknown, name: string): unknown {
   return (value as Record<string, unknown>)[name];
 }
 
-/** A missing key of a map gives an empty text, as in Go for maps of texts. */
+/**
+ * A missing key of a map gives an empty text, as in Go for maps of texts. Maps have no numbers as
+ * keys.
+ */
 function indexed(value: unknown, key: unknown): unknown {
   const name = String(key);
-  if (typeof value === 'object' && value !== null && Object.hasOwn(value, name)) return field(value, name) ?? '';
-  if (Array.isArray(value)) throw new UsageError(`template: index out of range: ${name}`);
+  const isPlace = typeof key === 'number';
+  if (isPlace === Array.isArray(value) && typeof value === 'object' && value !== null && Object.hasOwn(value, name)) {
+    return field(value, name) ?? '';
+  }
+  if (isPlace) throw new UsageError(`template: index out of range: ${name}`);
+  if (Array.isArray(value)) throw new UsageError(`template: the index of a list is a number, not ${name}`);
   return '';
 }
 

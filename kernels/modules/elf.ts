@@ -52,11 +52,15 @@ const DEBUG = /^\.(rela\.)?debug_/;
 /** Of the contents of sections. */
 const ALIGNMENT = 64;
 
+/** The last bytes of a signed module (include/linux/module_signature.h). A change would break it. */
+const SIGNED = Buffer.from('~Module signature appended~\n');
+
 /**
  * A kernel module without what a debugger reads. The sections stay, so that the numbers by which
- * others name them do, but are empty. What is no module is returned as it is.
+ * others name them do, but are empty. What is no module, or signed, is returned as it is.
  */
 export function withoutDebug(file: Buffer): Buffer {
+  if (file.subarray(-SIGNED.length).equals(SIGNED)) return file;
   const sections = readSections(file);
   if (sections === undefined || !sections.some(({ name }) => DEBUG.test(name))) return file;
   // Otherwise a small file could name itself many times.

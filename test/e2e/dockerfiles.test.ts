@@ -1,5 +1,5 @@
 // Dockerfiles as people write them build on User-Mode Linux, and each container does what its image
-// is for. Where buildah can build one, files and config are the same.
+// is for. Two of them, over a small base, have the files and config that buildah makes.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

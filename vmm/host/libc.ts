@@ -195,7 +195,7 @@ export const madvise: Call<[address: number, length: number, advice: number]> = 
   'int madvise(long, size_t, int)',
 );
 export const memfd_create: Call<[name: string, flags: number]> = libcFunction('int memfd_create(const char *, uint)');
-/** Copies bytes within the kernel, from where both files are to the end of the second one. */
+/** Copies at most `length` bytes in the kernel, from where both files are. 0: `from` has no more. */
 export const sendfile: Call<[to: number, from: number, offset: null, length: number]> = libcFunction(
   'long sendfile(int, int, void *, size_t)',
 );

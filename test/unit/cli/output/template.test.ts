@@ -38,6 +38,8 @@ describe('a template', () => {
     ['{{range .Config.Cmd}}', /template parsing error/],
     ['{{}}', /template parsing error/],
     ['{{index .Config.Cmd 9}}', 'template: index out of range: 9'],
+    ['{{index .Ports "81/tcp" 0}}', 'template: index out of range: 0'],
+    ['{{index .Config.Cmd "length"}}', 'template: the index of a list is a number, not length'],
     ['{{(index .Ports "80/tcp"}}', /template parsing error/],
     ['{{(.Config).None}}', /no field None/],
   ])('%s is refused in one line', (template, message) => {

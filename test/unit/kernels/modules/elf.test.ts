@@ -26,8 +26,10 @@ test('a module keeps its sections without what a debugger reads', () => {
   expect(withoutDebug(made)).toEqual(made);
 });
 
-test('what has nothing of a debugger, or is no module, is left as it is', () => {
-  for (const file of [moduleFile({ name: 'x' }, { '.text': 'code' }), Buffer.from('text'), Buffer.alloc(0)]) {
+test('what has nothing of a debugger, is signed, or is no module, is left as it is', () => {
+  const signed = Buffer.concat([MODULE, Buffer.from('signature~Module signature appended~\n')]);
+  const plain = moduleFile({ name: 'x' }, { '.text': 'code' });
+  for (const file of [plain, signed, Buffer.from('text'), Buffer.alloc(0)]) {
     expect(withoutDebug(file)).toBe(file);
   }
 });
