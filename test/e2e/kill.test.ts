@@ -65,7 +65,7 @@ describe.each(machines)('on $name', (machine) => {
     const lines = stdout.trimEnd().split('\n');
     // The lock of the folder of sockets stays.
     expect(lines.splice(-2)).toEqual(['fine', 'lock']);
-    expect(lines).toHaveLength(kills);
+    expect(lines, stdout).toHaveLength(kills);
     for (const line of lines) {
       expect(line).toMatch(
         new RegExp(
