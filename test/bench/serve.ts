@@ -342,13 +342,14 @@ export const serve: Benchmark = {
     const free = need(turns.pop(), 'job without readers');
     if (free === 0) throw new Error('the job without readers did not count');
     const held = memory.map(([, value]) => value);
+    const growth = slope(lowest(memory, (DURATION * scale) / WINDOWS));
     return [
       ...submissions,
       measurement('readers at once', 'count', [readers.length]),
       measurement('streams that they opened', 'count', [opened.reduce((sum, each) => sum + each, 0)]),
       measurement('memory of the server beside readers', 'MiB', held),
       {
-        ...measurement('growth of its memory in a minute', 'MiB', [slope(lowest(memory, (DURATION * scale) / WINDOWS))]),
+        ...measurement('growth of its memory in a minute', 'MiB', [growth]),
         goal: GOAL,
       },
       measurement('CPUs of the server beside readers', 'ratio', [used]),
