@@ -85,7 +85,7 @@ test('a check is killed at its timeout with what it has started, and none runs b
   const said = await script(`
     # Each of its processes has the lock.
     tsvm run -d --name slow --health-interval 100ms \\
-      --health-cmd 'exec 9> /tmp/lock; flock -w 0.5 9 || touch /tmp/twice; echo begun; sleep 5000; true' \\
+      --health-cmd 'exec 9> /tmp/lock; flock -n 9 || touch /tmp/twice; echo begun; sleep 5000; true' \\
       --health-timeout 1s --health-retries 1 ${IMAGE} > /dev/null
     becomes slow unhealthy
     until test $(health slow .State.Health.FailingStreak) -ge 3; do sleep 0.1; done

@@ -39,8 +39,8 @@ export interface UmlSpec {
 const DISTRIBUTION = [
   // It would look for serial ports, and its process has none.
   '8250.nr_uarts=0',
-  // It would measure for a second how it best computes RAID 6, of which a container has none, and make
-  // 64 serial lines, for each of which it would start a program that is not there.
+  // It would measure for a second how it best computes RAID 6, of which a container has none. And it
+  // would make 64 serial lines, for each of which it would start a program that is not there.
   'initcall_blacklist=raid6_select_algo,ssl_init',
   // It would make 256 terminals of the old kind.
   'pty.legacy_count=0',

@@ -81,7 +81,7 @@ test('without a cgroup, a process and those below it have a limit of memory and 
     stdio: ['ignore', 'pipe', 'ignore'],
     detached: true,
   });
-  // Empty if the kernel does not schedule a session as one. The first of a host may have none either.
+  // Empty if the kernel does not schedule it as one, as it may not do with a host's first session.
   const session = (pid: number | string) => {
     const path = `/proc/${pid}/autogroup`;
     return existsSync(path) ? (/nice .*/.exec(readFileSync(path, 'latin1'))?.[0] ?? '') : '';
