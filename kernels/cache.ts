@@ -95,7 +95,7 @@ export function listKernels(cache: string = kernelCache(), file = 'vmlinux'): Bu
     if (!current.has(kernel.name)) current.set(kernel.name, kernelHash(kernel.name));
     kernels.push({ ...kernel, current: current.get(kernel.name) === kernel.hash });
   }
-  return kernels.sort((a, b) => a.name.localeCompare(b.name) || compareVersions(b.version, a.version));
+  return kernels.sort((a, b) => compareText(a.name, b.name) || compareVersions(b.version, a.version));
 }
 
 /**
@@ -136,5 +136,14 @@ function foldersWith(file: string, parent: string): KernelFolder[] {
 
 /** Compares versions number by number: 6.1.9 is before 6.1.10. */
 export function compareVersions(a: string, b: string): number {
-  return a.localeCompare(b, 'en', { numeric: true });
+  return compareText(withWideNumbers(a), withWideNumbers(b));
+}
+
+function withWideNumbers(version: string): string {
+  return version.replace(/\d+/g, (digits) => digits.padStart(20, '0'));
+}
+
+/** Orders texts by their code units. Every run orders some: to load the order of a locale takes 10 ms. */
+export function compareText(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
 }

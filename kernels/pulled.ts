@@ -2,7 +2,7 @@
 // its own loads this file.
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { kernelCache } from './cache.js';
+import { compareText, compareVersions, kernelCache } from './cache.js';
 import { modulesRecipe, type Transport } from './modules/list.js';
 
 interface Package {
@@ -52,9 +52,7 @@ export function listPulled(cache: string = kernelCache()): PulledKernel[] {
       kernels.push({ name, version, hash, directory, current: hash === modulesRecipe(PACKAGES[name].transport) });
     }
   }
-  return kernels.sort(
-    (a, b) => a.name.localeCompare(b.name) || b.version.localeCompare(a.version, 'en', { numeric: true }),
-  );
+  return kernels.sort((a, b) => compareText(a.name, b.name) || compareVersions(b.version, a.version));
 }
 
 /** The newest pulled kernel of the name, or undefined. */

@@ -27,7 +27,7 @@ export function wholeDisk(dev: number, sys = '/sys'): BlockDevice | undefined {
   try {
     const folder = realpathSync(join(sys, 'dev/block', `${major}:${minor}`));
     const disk = isPartition(folder) ? dirname(folder) : folder;
-    return readFileSync(join(disk, 'dev'), 'latin1').trim();
+    return readFileSync(join(disk, 'dev'), 'utf8').trim();
   } catch {
     // Without sysfs nothing tells a partition from a disk.
     return undefined;

@@ -89,7 +89,7 @@ export class FolderCgroup implements MachineCgroup {
 /** One line if the kernel has killed processes of the cgroup for lack of memory. */
 export function describeOutOfMemory(path: string, { memory }: CgroupLimits): string | undefined {
   try {
-    const kills = /^oom_kill (\d+)$/m.exec(readFileSync(join(path, 'memory.events'), 'latin1'))?.[1];
+    const kills = /^oom_kill (\d+)$/m.exec(readFileSync(join(path, 'memory.events'), 'utf8'))?.[1];
     if (kills === undefined || kills === '0') return undefined;
   } catch {
     return undefined;

@@ -15,7 +15,7 @@ export interface CgroupUsage {
 
 /** Undefined if there is no such cgroup (any more). */
 export function cgroupUsage(path: string): CgroupUsage | undefined {
-  const read = (name: string) => readFileSync(join(path, name), 'latin1');
+  const read = (name: string) => readFileSync(join(path, name), 'utf8');
   try {
     return {
       cpu: field(read('cpu.stat'), 'usage_usec') / 1000,
@@ -32,7 +32,7 @@ export function cgroupUsage(path: string): CgroupUsage | undefined {
 function diskUsage(path: string): CgroupUsage['disk'] {
   try {
     const sums = { read: 0, written: 0 };
-    for (const [, direction, bytes] of readFileSync(join(path, 'io.stat'), 'latin1').matchAll(/\b([rw])bytes=(\d+)/g)) {
+    for (const [, direction, bytes] of readFileSync(join(path, 'io.stat'), 'utf8').matchAll(/\b([rw])bytes=(\d+)/g)) {
       sums[direction === 'r' ? 'read' : 'written'] += Number(bytes);
     }
     return sums;

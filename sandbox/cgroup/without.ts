@@ -78,6 +78,6 @@ export function lowerPriority(pid: number): void {
  */
 function lowerSession(pid: number): void {
   const path = `/proc/${pid}/autogroup`;
-  const [, nice] = /nice (-?\d+)/.exec(readFileSync(path, 'latin1')) ?? [];
+  const [, nice] = /nice (-?\d+)/.exec(readFileSync(path, 'utf8')) ?? [];
   if (nice !== undefined && Number(nice) < NICENESS) writeFileSync(path, `${NICENESS}`);
 }

@@ -161,7 +161,7 @@ function processUsage({ machinePid, companionPid }: ContainerState, guestMemory:
     if (!/^\d+$/.test(name)) continue;
     try {
       // The group is the fifth field. The second, a name, may contain anything.
-      const fields = readFileSync(`/proc/${name}/stat`, 'latin1')
+      const fields = readFileSync(`/proc/${name}/stat`, 'utf8')
         .replace(/^.*\) /s, '')
         .split(' ');
       if (![machinePid, companionPid].includes(Number(fields[2]))) continue;
@@ -181,7 +181,7 @@ function processUsage({ machinePid, companionPid }: ContainerState, guestMemory:
  * /proc/pid/status).
  */
 function ownMemory(pid: string): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return (field(status, 'RssAnon') + field(status, 'RssFile')) * 1024;
 }
 

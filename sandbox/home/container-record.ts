@@ -177,5 +177,5 @@ export function isStale({ spec }: ContainerConfig, { isOrphaned, bootId: boot }:
 
 /** Identifies the current boot of the host. */
 export function bootId(): string {
-  return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 }

@@ -369,6 +369,6 @@ function mayEmulate({ accel, probe }: MachineSpec): boolean {
 
 /** The kernel derives BogoMIPS from the frequency of the time stamp counter. */
 export function readTscKhz(): number | undefined {
-  const bogoMips = /^bogomips\s*:\s*([\d.]+)$/m.exec(readFileSync('/proc/cpuinfo', 'latin1'))?.[1];
+  const bogoMips = /^bogomips\s*:\s*([\d.]+)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1];
   return bogoMips === undefined ? undefined : Math.round(Number(bogoMips) * 500);
 }

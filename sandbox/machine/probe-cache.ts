@@ -10,7 +10,7 @@ const VERSION = 1;
 
 /** Names what a result is valid for: version of the probe, host kernel, boot. */
 export function hostIdentity(): string {
-  return `${VERSION} ${release()} ${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()}`;
+  return `${VERSION} ${release()} ${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()}`;
 }
 
 /** Returns the result in the file at `path` if it is valid for this host. */

@@ -16,7 +16,7 @@ function childrenOf(pid: number): number[] {
   try {
     const threads = readdirSync(`/proc/${pid}/task`);
     return threads.flatMap((thread) =>
-      readFileSync(`/proc/${pid}/task/${thread}/children`, 'latin1').split(' ').filter(Boolean).map(Number),
+      readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
     );
   } catch (error) {
     // hidepid=1: a process that is another user's, or that no other process may read.
@@ -33,7 +33,7 @@ function parentOf(pid: string): number | undefined {
   try {
     // The parent is the fourth field. The second, a name, may contain anything.
     return Number(
-      readFileSync(`/proc/${pid}/stat`, 'latin1')
+      readFileSync(`/proc/${pid}/stat`, 'utf8')
         .replace(/^.*\) /s, '')
         .split(' ')[1],
     );

@@ -19,7 +19,7 @@ function nanosecondsOf(pid: number): number {
   try {
     // Time on a processor, time of waiting for one, number of time slices.
     const waits = readdirSync(tasks).map((thread) =>
-      Number(readFileSync(`${tasks}/${thread}/schedstat`, 'latin1').split(' ')[1]),
+      Number(readFileSync(`${tasks}/${thread}/schedstat`, 'utf8').split(' ')[1]),
     );
     return waits.reduce((sum, wait) => sum + wait, 0);
   } catch {

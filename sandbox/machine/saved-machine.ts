@@ -368,7 +368,7 @@ export function version(): string {
 
 /** Model and features of the host's CPU. */
 export function hostCpu(): { cpu: string; features: string } {
-  const info = readFileSync('/proc/cpuinfo', 'latin1');
+  const info = readFileSync('/proc/cpuinfo', 'utf8');
   const field = (name: string) => new RegExp(`^${name}\\s*: (.*)$`, 'm').exec(info)?.[1] ?? '';
   const [family, model, stepping] = [field('cpu family'), field('model'), field('stepping')];
   return {

@@ -48,7 +48,7 @@ export function compileForCompanion(
 
 function canFilter(): boolean {
   try {
-    return readFileSync(ACTIONS, 'latin1').split(/\s+/).includes('kill_process');
+    return readFileSync(ACTIONS, 'utf8').split(/\s+/).includes('kill_process');
   } catch {
     return false;
   }

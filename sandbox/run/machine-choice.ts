@@ -48,7 +48,7 @@ const NO_TRACING = 2;
 /** Whom the host's programs may trace, by its security module Yama; 0 if it has none. */
 export function ptraceScope(): number {
   try {
-    return Number(readFileSync('/proc/sys/kernel/yama/ptrace_scope', 'latin1'));
+    return Number(readFileSync('/proc/sys/kernel/yama/ptrace_scope', 'utf8'));
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return 0;
     throw error;

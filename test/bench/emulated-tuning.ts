@@ -22,7 +22,7 @@ const words = hostParameters();
 const OURS: Setting = {
   machine: 'rtc=on',
   accel: 'tcg,thread=multi',
-  cpu: 'max',
+  cpu: 'max,-erms',
   smp: '1,maxcpus=2',
   words,
 };
@@ -37,6 +37,7 @@ const VARIANTS: readonly [name: string, change: Partial<Setting>][] = [
   ['thread=single', { accel: 'tcg,thread=single' }],
   ['tb-size=16', { accel: 'tcg,thread=multi,tb-size=16' }],
   ['tb-size=1024', { accel: 'tcg,thread=multi,tb-size=1024' }],
+  ['-cpu max', { cpu: 'max' }],
   ['-cpu qemu64', { cpu: 'qemu64' }],
   ['-cpu EPYC', { cpu: 'EPYC' }],
 ];

@@ -122,18 +122,23 @@ export function isUml(machine: Machine): boolean {
   return machine === uml;
 }
 
-/** Runs a command until it ends. */
+/** Runs a command until it ends. Throws if that takes longer than `timeout`. */
 export async function run(
   machine: Machine,
   argv: string[],
   { stdin, env, timeout = TIMEOUT }: RunOptions = {},
 ): Promise<Result> {
   const command = machine.spawn(argv, env === undefined ? {} : { env });
-  const timer = setTimeout(() => command.kill('SIGKILL'), timeout);
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    command.kill('SIGKILL');
+  }, timeout);
   command.stdin.on('error', () => {});
   command.stdin.end(stdin);
   try {
     const [stdout, stderr, code] = await Promise.all([text(command.stdout), text(command.stderr), command.exit]);
+    if (isLate) throw new Error(`${argv.join(' ')}: no end after ${timeout} ms: ${stdout}${stderr}`);
     return { code, stdout, stderr };
   } finally {
     clearTimeout(timer);

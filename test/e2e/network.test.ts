@@ -1,4 +1,5 @@
 // Real programs use the network: published ports and allowed addresses work, all else is closed.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { debianImages } from '../fixtures/debian-images.js';
 import { freePort } from '../fixtures/free-port.js';
@@ -113,7 +114,7 @@ describe.each(fastest)('on $name', (machine) => {
     const listen = () => run(machine, ['/usr/bin/python3', '-c', LISTEN, at]);
     await tsvm('run', '-d', '--name', name, '-p', `127.0.0.1:${at}:22`, PYTHON, 'python3', '-c', GREETER);
     try {
-      while (!(await tsvm('logs', name)).includes('ready'));
+      while (!(await tsvm('logs', name)).includes('ready')) await sleep(500);
       expect(await listen()).toMatchObject({ code: 0, stdout: 'SSH-2.0-greeter\n' });
       const pid = await tsvm('inspect', '-f', '{{.State.Pid}}', name);
       // Above the machine process is the launcher of its jail.
@@ -180,7 +181,7 @@ describe.each(fastest)('on $name', (machine) => {
     const served = FILE_SERVER.replace('127.0.0.1', '0.0.0.0');
     const server = ['--name', web, '--network', lan, PYTHON, 'python3', '-u', '-c', served, '8000'];
     expect((await tsvm('run', '-d', '--rm', ...server)).stderr).toBe('');
-    while (!(await tsvm('logs', web)).stdout.includes('ready'));
+    while (!(await tsvm('logs', web)).stdout.includes('ready')) await sleep(500);
     const there = await tsvmRun(machine, ['--network', lan, ...fetch]);
     expect(there).toEqual({ code: 0, stdout: expect.stringMatching(/^[0-9a-f]{64}\n$/), stderr: '' });
     expect((await tsvmRun(machine, fetch)).code).toBe(1);
@@ -201,7 +202,7 @@ describe.each(fastest)('on $name', (machine) => {
       expect((await tsvm('run', '-d', '--rm', ...server)).stderr).toBe('');
       const idle = ['--name', client, '--network', lan, '--network-alias', 'till', PYTHON, 'sleep', '1000'];
       await tsvm('run', '-d', '--rm', ...idle);
-      while (!(await tsvm('logs', web)).stdout.includes('Serving'));
+      while (!(await tsvm('logs', web)).stdout.includes('Serving')) await sleep(500);
       expect((await fetch()).code).toBe(1);
       const connect = ['connect', '--alias', 'shop', id.slice(0, 12), web];
       expect(await tsvm('network', ...connect)).toEqual({ code: 0, stdout: '', stderr: '' });
