@@ -2,9 +2,6 @@
 // own namespaces, with requests from the host's codec.
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes, randomInt } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   CAPABILITIES,
@@ -18,20 +15,15 @@ import {
 import { AgentUnderTest, buildAgent } from './agent-under-test.js';
 import { type LoopDevice, makeContainerImage, makeScratchDisk } from './container-image.js';
 
-let directory: string;
 let agent: string;
 let image: LoopDevice;
 
 beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'agent-build-'));
-  agent = buildAgent(directory);
+  agent = buildAgent();
   image = makeContainerImage();
 });
 
-afterAll(() => {
-  image[Symbol.dispose]();
-  rmSync(directory, { recursive: true, force: true });
-});
+afterAll(() => image[Symbol.dispose]());
 
 /**
  * The id of the container, which is also in the name of its cgroup. Agents under test share the

@@ -22,7 +22,7 @@ beforeAll(() => {
   root = join(directory, 'root');
   mkdirSync(root);
   populate(root);
-  agent = buildAgent(directory);
+  agent = buildAgent();
 });
 
 afterAll(() => rmSync(directory, { recursive: true, force: true }));

@@ -1,9 +1,7 @@
 // Proves that the agent freezes its containers, and that one which has lost its host takes itself for
 // a copy: it connects again, and runs nothing before it was made different.
 import { randomInt } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   type ContainerRequest,
@@ -16,20 +14,15 @@ import { cloned, continued } from '../../../sandbox/run/thaw.js';
 import { AgentUnderTest, buildAgent } from './agent-under-test.js';
 import { type LoopDevice, makeContainerImage } from './container-image.js';
 
-let directory: string;
 let agent: string;
 let image: LoopDevice;
 
 beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'agent-build-'));
-  agent = buildAgent(directory);
+  agent = buildAgent();
   image = makeContainerImage({ 'etc/machine-id': `${MACHINE_ID}\n` });
 });
 
-afterAll(() => {
-  image[Symbol.dispose]();
-  rmSync(directory, { recursive: true, force: true });
-});
+afterAll(() => image[Symbol.dispose]());
 
 /** The id of the container. Each test has another one, as its agent may outlive it if it fails. */
 let box = randomInt(1, 2 ** 30);

@@ -19,20 +19,15 @@ import { type LoopDevice, makeContainerImage } from './container-image.js';
 /** The id of the container: see container.host.test.ts. */
 const BOX = randomInt(1, 2 ** 31);
 
-let directory: string;
 let agent: string;
 let image: LoopDevice;
 
 beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'agent-build-'));
-  agent = buildAgent(directory);
+  agent = buildAgent();
   image = makeContainerImage();
 });
 
-afterAll(() => {
-  image[Symbol.dispose]();
-  rmSync(directory, { recursive: true, force: true });
-});
+afterAll(() => image[Symbol.dispose]());
 
 /** A container of which nothing runs but the tools. */
 class Guest implements AsyncDisposable {

@@ -21,7 +21,7 @@ let image: LoopDevice;
 
 beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'tsvm-guest-state-'));
-  agent = buildAgent(directory);
+  agent = buildAgent();
   image = makeContainerImage();
 });
 afterAll(() => {
