@@ -1,13 +1,15 @@
 // Debian's own kernels run containers as the tuned one does: they find processors and devices in ACPI
 // tables, and load their drivers from an archive. `./quickstart --setup-only --test` fetches them.
 import { describe, expect, test } from 'vitest';
-import { DEBIAN, fastestProcessor, isUml, machines, PYTHON, run, TSVM, tsvmRun } from './machine.js';
+import { DEBIAN, fastestProcessor, isUml, machines, PYTHON, run, TSVM, tsvmRun, uml } from './machine.js';
 import { OwnHome } from './own-home.js';
 
 const FETCH = 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())';
 
-describe.each(fastestProcessor)('on $name', (machine) => {
-  test("Debian's cloud kernel: streams, exit codes, folders, volumes, exec, ports, stop and start", async () => {
+describe.each([...fastestProcessor, uml])('on $name', (machine) => {
+  const [kernel, release] = isUml(machine) ? ['debian-uml', /^\d[^-]*$/] : ['debian', /^\d.*-cloud-amd64$/];
+
+  test(`Debian's kernel '${kernel}': streams, exit codes, folders, volumes, exec, ports, stop and start`, async () => {
     using home = new OwnHome();
     const env = { TSVM_HOME: home.path };
     const tsvm = async (...words: string[]) => {
@@ -18,7 +20,7 @@ describe.each(fastestProcessor)('on $name', (machine) => {
     const share = home.path;
     const serve = 'cat /proc/sys/kernel/osrelease > /data/release; cd /data; exec python3 -m http.server 80';
     const options = ['-p', '127.0.0.1::80', '-v', 'data:/data', '-v', `${share}:/share`, '--init'];
-    await tsvm('run', '-d', '--name', 'web', '--kernel', 'debian', ...options, PYTHON, 'sh', '-c', serve);
+    await tsvm('run', '-d', '--name', 'web', '--kernel', kernel, ...options, PYTHON, 'sh', '-c', serve);
     try {
       const answer = async () => {
         // The server listens some time after its start: the guest says when.
@@ -28,7 +30,7 @@ describe.each(fastestProcessor)('on $name', (machine) => {
         const url = `http://${await tsvm('port', 'web', '80')}/release`;
         return (await run(machine, ['/usr/bin/python3', '-c', FETCH, url])).stdout.trim();
       };
-      expect(await answer()).toMatch(/^\d.*-cloud-amd64$/);
+      expect(await answer()).toMatch(release);
       expect(
         (await run(machine, [TSVM, 'exec', 'web', 'sh', '-c', 'echo said > /share/file; exit 3'], { env })).code,
       ).toBe(3);
@@ -36,7 +38,7 @@ describe.each(fastestProcessor)('on $name', (machine) => {
       await tsvm('exec', 'web', 'sh', '-c', 'echo kept > /data/kept');
       await tsvm('stop', 'web');
       await tsvm('start', 'web');
-      expect(await answer()).toMatch(/-cloud-amd64$/);
+      expect(await answer()).toMatch(release);
       expect(await tsvm('exec', 'web', 'cat', '/data/kept')).toBe('kept');
     } finally {
       await tsvm('rm', '-f', 'web');
