@@ -85,7 +85,7 @@ test('a container is in a scope, which tells its processes and ends with it', as
     'machine.slice yes active inactive-or-failed',
     'described',
     'placed',
-    expect.stringMatching(/^(kernel|linux) node tsvm-jail tsvm-oci$/),
+    expect.stringMatching(/^(kernel node tsvm-jail tsvm-oci|node tsvm-jail tsvm-oci vmlinux)$/),
     'keeper.js machine.cjs mem= tsvm-oci --systemd-cgroup',
     'keeper.js machine.cjs mem= tsvm-oci --systemd-cgroup',
     'ran',
